@@ -1,0 +1,107 @@
+"""Tables that go word for word to TRL and PEFT: checked against their dataclasses, laid over our defaults."""
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import torch
+from peft import LoraConfig
+from trl.trainer.dpo_config import DPOConfig
+from trl.trainer.sft_config import SFTConfig
+
+from calltune.config import Config, unknown_key
+from calltune.errors import ConfigError
+
+_ARGUMENTS = {"sft": SFTConfig, "dpo": DPOConfig}
+
+_OURS = {
+    "output_dir": "the run file's 'output' and 'name' say where",
+    "resume_from_checkpoint": "an interrupted stage resumes by itself",
+    "report_to": "[tracking] says where metrics go",
+    "disable_tqdm": "calltune shows the progress",
+    "max_seq_length": "TRL calls it max_length",
+}
+
+# One seed, bounded waste after a kill, and only what the device can do; everything else is TRL's own default.
+_DEFAULTS: dict[str, Any] = {
+    "logging_steps": 5,
+    "save_strategy": "steps",
+    "save_steps": 0.2,
+    "save_total_limit": 2,
+    "report_to": [],
+    "disable_tqdm": True,
+    "dataloader_pin_memory": False,
+}
+
+
+def trl_arguments(stage: str, config: Config, folder: Path, **computed: Any) -> SFTConfig | DPOConfig:
+    """`SFTConfig` or `DPOConfig`: the stage's table word for word, over what calltune computed, over our defaults.
+
+    Raises:
+        ConfigError: a key that TRL does not have (the nearest is named), one that is calltune's, or a wrong value.
+    """
+    given, kind = getattr(config, stage), _ARGUMENTS[stage]
+    check_keys(stage, given, kind)
+    for key in given:
+        if key in _OURS:
+            raise ConfigError(f"'{stage}.{key}' cannot be set: {_OURS[key]}")
+    cuda = torch.cuda.is_available()
+    defaults = _DEFAULTS | {
+        "output_dir": str(folder / "checkpoints"),
+        "seed": config.seed,
+        "bf16": cuda and torch.cuda.is_bf16_supported(),
+        "use_cpu": not cuda,
+    }
+    if not {"gradient_checkpointing", "activation_checkpointing"} & given.keys():
+        # On a CPU memory is plenty and time is not. The name changed in transformers 5.2x.
+        fields = {field.name for field in dataclasses.fields(kind)}
+        defaults["activation_checkpointing" if "activation_checkpointing" in fields else "gradient_checkpointing"] = (
+            cuda
+        )
+    try:
+        return kind(**{**defaults, **computed, **given})
+    except (ValueError, TypeError, NotImplementedError) as error:
+        raise ConfigError(f"[{stage}]: {str(error).splitlines()[0]}") from error
+
+
+def check_keys(table: str, given: Mapping[str, Any], kind: type) -> None:
+    """Check a table that goes word for word to a dataclass of TRL or PEFT.
+
+    Raises:
+        ConfigError: a key it does not have, or a value that is not of the field's type.
+    """
+    fields = {field.name for field in dataclasses.fields(kind) if field.init}
+    hints = typing.get_type_hints(kind)
+    for key, value in given.items():
+        if key not in fields and key not in _OURS:
+            raise ConfigError(unknown_key(f"{table}.{key}", fields))
+        try:
+            if key in fields:
+                pydantic.TypeAdapter(hints[key], config={"arbitrary_types_allowed": True}).validate_python(value)
+        except pydantic.ValidationError as error:
+            problem = error.errors()[0]["msg"]
+            raise ConfigError(f"'{table}.{key}': {problem[0].lower()}{problem[1:]}, not {value!r}") from None
+        except pydantic.errors.PydanticUserError:
+            # A type that pydantic cannot build a check for; TRL checks it itself.
+            continue
+
+
+def lora_config(config: Config) -> LoraConfig | None:
+    """PEFT's `LoraConfig` from `[lora]`, or None for full tuning.
+
+    Raises:
+        ConfigError: an unknown key or a wrong value; `[lora]` given while the method is another.
+    """
+    if config.tuning.method != "lora":
+        if config.lora:
+            raise ConfigError(f"[lora] is given, but tuning.method is '{config.tuning.method}'")
+        return None
+    check_keys("lora", config.lora, LoraConfig)
+    defaults = {"r": 16, "lora_alpha": 32, "target_modules": "all-linear", "task_type": "CAUSAL_LM"}
+    try:
+        return LoraConfig(**{**defaults, **config.lora})
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"[lora]: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,42 @@
+"""What a checkpoint is asked.
+
+Each module of this family has:
+
+- `Settings`, a pydantic model of its own keys in `[[evaluate.benchmarks]]`;
+- `PROMPT`, which prompt is used, as `result.json` names it;
+- `samples(settings) -> Iterator[Sample]`, which parses every row into nouns or raises `DataError`;
+- `score(sample, completion) -> Score`;
+- `summarize(samples, completions, scores) -> Summary`.
+
+Samples with `choices` are scored by log-likelihood; the others are answered freely, up to `settings.max_new_tokens`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from calltune.statistics import confusion
+
+BENCHMARKS = {
+    "when2call": "calltune.benchmarks.when2call",
+    "when2call_generation": "calltune.benchmarks.when2call_generation",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a benchmark found.
+
+    `metrics` are shares in [0, 1]; `intervals` give 95 % intervals of some of them; `confusion` has one row per target
+    and one column per prediction, both named in `labels` (targets may be fewer than labels).
+    """
+
+    primary_metric: str
+    metrics: Mapping[str, float | None]
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    confusion: Mapping[str, Any] = field(default_factory=dict)
+
+
+def confusion_table(targets: Sequence[str], predictions: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:
+    """A confusion matrix as `{"labels": [...], "counts": [[...]]}`: rows are targets, columns predictions."""
+    return {"labels": list(labels), "counts": confusion(targets, predictions, labels)}

@@ -1,0 +1,81 @@
+"""When2Call multiple choice: which of four written answers does the model find most likely?
+
+Two argmaxes, as in lm-eval 0.4.13: `acc` by the summed log-likelihood, `acc_norm` by the log-likelihood divided by the
+answer's characters. NVIDIA reports F1 and hallucination by the first beside accuracy by the second; here every metric
+is given for both, the second with `_norm` in its name.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from calltune.benchmarks import Summary, confusion_table
+from calltune.benchmarks.when2call_rows import QuestionSettings, questions
+from calltune.statistics import macro_f1, recall_per_class, wilson_interval
+from calltune.types import BEHAVIORS, Completion, Sample, Score
+
+PROMPT = "chat_template"
+
+
+class Settings(QuestionSettings):
+    """The keys of a `when2call` benchmark."""
+
+
+def samples(settings: Settings) -> Iterator[Sample]:
+    """One sample per question, its four answers as choices.
+
+    Raises:
+        DataError: as `questions` does.
+    """
+    for question in questions(settings):
+        yield Sample(
+            id=question.id,
+            benchmark="when2call",
+            messages=question.messages,
+            tools=question.tools,
+            target=question.correct,
+            choices={**question.answers},
+        )
+
+
+def score(sample: Sample, completion: Completion) -> Score:
+    """1 when the answer most likely per character is the right one; its behaviour is the label."""
+    if completion.status != "ok":
+        return Score(sample.id, None, completion.status, completion.reason)
+    chosen = likeliest_per_character(completion)
+    return Score(sample.id, float(chosen == sample.target), chosen)
+
+
+def likeliest(completion: Completion) -> str:
+    """The choice of the highest log-likelihood; the first in When2Call's order among equals, as numpy's argmax."""
+    return max(BEHAVIORS, key=lambda label: completion.logprobs[label])
+
+
+def likeliest_per_character(completion: Completion) -> str:
+    """The choice of the highest log-likelihood per character of its text."""
+    return max(BEHAVIORS, key=lambda label: completion.logprobs[label] / completion.num_characters[label])
+
+
+def summarize(samples: Sequence[Sample], completions: Sequence[Completion], scores: Sequence[Score]) -> Summary:
+    """Accuracy, macro-F1, hallucination rate, recall and confusion, by both argmaxes.
+
+    Macro-F1 averages over the behaviours that occur as a target or a prediction. The hallucination rate is the share of
+    `cannot_answer` questions without any tool in which the call is the likeliest; None when there is no such question.
+    """
+    metrics: dict[str, float | None] = {}
+    intervals, confusion = {}, {}
+    answered = [(s, c) for s, c in zip(samples, completions, strict=True) if c.status == "ok"]
+    targets = [str(sample.target) for sample, _ in answered]
+    argmaxes: dict[str, Callable[[Completion], str]] = {"": likeliest, "_norm": likeliest_per_character}
+    for suffix, argmax in argmaxes.items():
+        predictions = [argmax(completion) for _, completion in answered]
+        right = sum(t == p for t, p in zip(targets, predictions, strict=True))
+        metrics[f"acc{suffix}"] = right / len(answered) if answered else None
+        intervals[f"acc{suffix}"] = wilson_interval(right, len(answered))
+        metrics[f"macro_f1{suffix}"] = macro_f1(targets, predictions)
+        bare = [
+            p for (s, _), p in zip(answered, predictions, strict=True) if s.target == "cannot_answer" and not s.tools
+        ]
+        metrics[f"hallucination_rate{suffix}"] = bare.count("tool_call") / len(bare) if bare else None
+        for label, recall in recall_per_class(targets, predictions).items():
+            metrics[f"recall_{label}{suffix}"] = recall
+        confusion[f"by_likelihood{suffix}"] = confusion_table(targets, predictions, BEHAVIORS)
+    return Summary("acc_norm", metrics, intervals, confusion)

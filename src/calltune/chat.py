@@ -1,0 +1,118 @@
+"""Messages to model text and back, through the model's own chat template and call format.
+
+Training and evaluation both take their text from here, so a model is asked exactly as it was taught. Text is rendered
+once, as strings; a begin-of-sequence token that the tokenizer adds by itself is left out of them, so tokenizing
+`prompt + answer` never doubles it.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jinja2
+from transformers import PreTrainedTokenizerBase
+
+from calltune.calls import CallFormat, ParsedAnswer, detect_format, parse_answer
+from calltune.errors import ModelError
+from calltune.types import Message, Tool, ToolCall
+
+_PROBE_TOOL = Tool(
+    "probe_tool",
+    "A probe.",
+    {"type": "object", "properties": {"probe_key": {"type": "string"}}, "required": ["probe_key"]},
+)
+_PROBE_QUESTION = Message("user", "probe question")
+_PROBE_CALL = Message("assistant", "", (ToolCall("probe_tool", {"probe_key": "probe value"}),))
+
+
+class Chat:
+    """One model's way to write a conversation."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, name: str = "this model") -> None:
+        """Probe the template.
+
+        Raises:
+            ModelError: there is no chat template, or it leaves out tools or tool calls.
+        """
+        self.tokenizer = tokenizer
+        self._name = name
+        if not tokenizer.chat_template:
+            raise ModelError(f"model '{name}': its tokenizer has no chat template")
+        if not isinstance(tokenizer.eos_token, str):
+            raise ModelError(f"model '{name}': its tokenizer has no end-of-sequence token")
+        self._end = tokenizer.eos_token
+        bos = tokenizer.bos_token
+        adds_bos = isinstance(bos, str) and tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]
+        self._automatic_bos = str(bos) if adds_bos else ""
+        if "probe_tool" not in self.prompt([_PROBE_QUESTION], [_PROBE_TOOL]):
+            raise ModelError(f"model '{name}': its chat template leaves out the tools")
+        call = self.answer([_PROBE_QUESTION], [_PROBE_TOOL], _PROBE_CALL)
+        if "probe_tool" not in call or "probe value" not in call:
+            raise ModelError(f"model '{name}': its chat template leaves out tool calls")
+        self.call_format: CallFormat | None = detect_format(self.strip_end(call))
+
+    def prompt(self, messages: Sequence[Message], tools: Sequence[Tool]) -> str:
+        """The text up to where the assistant's answer begins, tools included, thinking off."""
+        return self._render(messages, tools, add_generation_prompt=True)
+
+    def answer(self, messages: Sequence[Message], tools: Sequence[Tool], message: Message) -> str:
+        """The text that follows `prompt(messages, tools)` when the assistant answers with `message`.
+
+        It ends with the end-of-sequence token where the template ends a turn with it.
+
+        Raises:
+            ModelError: the template writes the conversation differently once it is answered.
+        """
+        prompt = self.prompt(messages, tools)
+        full = self._render([*messages, message], tools, add_generation_prompt=False)
+        if not full.startswith(prompt):
+            raise ModelError(f"model '{self._name}': its chat template changes the prompt once it is answered")
+        text = full[len(prompt) :]
+        # What a template writes after the end of the turn belongs to the next one, and is never generated.
+        return text.rstrip() if text.rstrip().endswith(self._end) else text
+
+    def strip_end(self, text: str) -> str:
+        """An answer's text without the closing end-of-sequence token."""
+        return text.removesuffix(self._end)
+
+    def parse(self, text: str) -> ParsedAnswer:
+        """Read a generated answer: text, calls, or a malformed call, which stays malformed.
+
+        Raises:
+            ModelError: the format in which this model writes calls is not known.
+        """
+        if self.call_format is None:
+            raise ModelError(f"model '{self._name}': the way its template writes tool calls is not known to calltune")
+        return parse_answer(self.strip_end(text), self.call_format)
+
+    def _render(self, messages: Sequence[Message], tools: Sequence[Tool], *, add_generation_prompt: bool) -> str:
+        try:
+            text = self.tokenizer.apply_chat_template(
+                [_message_dict(message) for message in messages],
+                tools=[_tool_dict(tool) for tool in tools] or None,
+                tokenize=False,
+                add_generation_prompt=add_generation_prompt,
+                enable_thinking=False,
+            )
+        except (jinja2.TemplateError, TypeError, ValueError) as error:
+            raise ModelError(f"model '{self._name}': its chat template refuses a conversation: {error}") from error
+        return str(text).removeprefix(self._automatic_bos)
+
+
+def _message_dict(message: Message) -> dict[str, Any]:
+    result: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.tool_calls:
+        result["tool_calls"] = [
+            {"type": "function", "function": {"name": call.name, "arguments": dict(call.arguments)}}
+            for call in message.tool_calls
+        ]
+    return result
+
+
+def _tool_dict(tool: Tool) -> dict[str, Any]:
+    function = {"name": tool.name, "description": tool.description, "parameters": _plain(tool.parameters)}
+    return {"type": "function", "function": function}
+
+
+def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
+    return json.loads(json.dumps(value))

@@ -1,0 +1,48 @@
+"""`calltune check`: all that can be known before time or money is spent; writes nothing."""
+
+from itertools import islice
+from pathlib import Path
+
+from calltune.backends import BACKENDS
+from calltune.config import Config
+from calltune.evaluate import open_benchmarks
+from calltune.family import load_module
+from calltune.prepare import open_sources
+from calltune.terminal import say
+
+_ROWS_PROBED = 20
+
+
+def run(config: Config) -> Path:
+    """Check names and keys, the data's first rows, TRL's and PEFT's keys, and the model's template; say what holds.
+
+    Returns:
+        The run's folder, which is not touched.
+
+    Raises:
+        CalltuneError: the first thing that is wrong.
+    """
+    sources, benchmarks = open_sources(config), open_benchmarks(config)
+    load_module("backend", BACKENDS, config.evaluate.backend)
+    say(f"check: run file: {len(sources)} sources, stages {', '.join(config.stages) or 'none'}")
+    from calltune.arguments import lora_config, trl_arguments
+
+    for stage in config.stages:
+        trl_arguments(stage, config, config.run_folder / stage)
+    lora_config(config)
+    say(f"check: TRL and PEFT know every key of {', '.join(f'[{s}]' for s in (*config.stages, 'lora'))}")
+    from calltune.chat import Chat
+    from calltune.models import load_tokenizer
+
+    chat = Chat(load_tokenizer(config.model), config.model)
+    say(f"check: the template of {config.model} writes tools and tool calls ({chat.call_format or 'unknown'} format)")
+    for entry, module, settings in sources:
+        rows = list(islice(module.read(settings), _ROWS_PROBED))
+        say(f"check: source {entry.name}: its first {len(rows)} rows can be read")
+    for entry, module, settings in benchmarks:
+        # The file that this run's prepare will write is not there yet.
+        if str(config.run_folder) in str(getattr(settings, "path", "")):
+            continue
+        samples = list(islice(module.samples(settings), _ROWS_PROBED))
+        say(f"check: benchmark {entry.name}: its first {len(samples)} questions can be read")
+    return config.run_folder

@@ -1,0 +1,66 @@
+"""The command line, `calltune VERB run.toml [key=value ...]`: parses words, imports one verb, says mistakes in one line."""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+VERBS = {
+    "check": "look for mistakes in the run file, the data and the model; writes nothing",
+    "prepare": "read the sources and write data/",
+    "sft": "supervised fine-tuning of the base model",
+    "dpo": "preference optimisation of the SFT model",
+    "evaluate": "measure every checkpoint on every benchmark",
+    "report": "put the results side by side",
+    "run": "all of these in order; what is complete and unchanged is skipped",
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser; it needs the standard library alone, so that --help comes at once."""
+    from calltune import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="calltune",
+        description="Teach a small language model when and how to call tools, and prove that it learned.",
+    )
+    parser.add_argument("--version", action="version", version=f"calltune {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for verb, text in VERBS.items():
+        words = verbs.add_parser(verb, help=text, description=text)
+        words.add_argument("run_file", type=Path, metavar="run.toml", help="the run file")
+        words.add_argument(
+            "overrides", nargs="*", metavar="key=value", help="laid over the run file, e.g. sft.learning_rate=2e-5"
+        )
+        words.add_argument("--on", choices=["local"], default="local", help="where to run: local is this machine")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb.
+
+    Returns:
+        0 when it went well, 2 when the user has something to mend, 130 when interrupted from the keyboard.
+    """
+    words = build_parser().parse_args(arguments)
+    # Set before any heavy import reads it: forked tokenizer threads only warn.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from calltune.config import load_config
+    from calltune.errors import CalltuneError
+
+    try:
+        config = load_config(words.run_file, words.overrides)
+        importlib.import_module(f"calltune.{words.verb}").run(config)
+    except CalltuneError as error:
+        print(f"calltune: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"calltune: interrupted; 'calltune {words.verb} {words.run_file}' goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,221 @@
+"""The run file: TOML in, one frozen `Config` out, every mistake one line.
+
+`[sft]`, `[dpo]` and `[lora]` are kept as they stand and go word for word to TRL's `SFTConfig`, `DPOConfig` and PEFT's
+`LoraConfig`; the stage that reads them checks their keys. A source's or benchmark's own keys are checked by that
+module's `Settings`, through `parse_options`.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import pydantic
+
+from calltune.errors import ConfigError
+
+Stage = Literal["sft", "dpo"]
+
+
+class Table(pydantic.BaseModel):
+    """A table of the run file: unknown keys are errors, values do not change."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+
+class Entry(pydantic.BaseModel):
+    """One entry of a family (a source, a benchmark): its module's name, and that module's own keys."""
+
+    model_config = pydantic.ConfigDict(extra="allow", frozen=True)
+
+    name: str
+    """A module of the family, or `package.module` for one of your own."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keys beside `name`, to be checked by the module's `Settings`."""
+        return dict(self.model_extra or {})
+
+
+class DataConfig(Table):
+    """`[data]`: where rows come from and how they are split."""
+
+    sources: Annotated[tuple[Entry, ...], pydantic.Field(min_length=1)]
+    """`[[data.sources]]`, read in order."""
+
+    validation_fraction: Annotated[float, pydantic.Field(ge=0, lt=1)] = 0.02
+    """Share of questions held back from training to watch its loss; a question is never on both sides."""
+
+
+class TuningConfig(Table):
+    """`[tuning]`: which weights are trained, in both stages."""
+
+    method: Literal["full", "lora"] = "full"
+
+
+class EvaluateConfig(Table):
+    """`[evaluate]`: what is asked of which checkpoint."""
+
+    benchmarks: tuple[Entry, ...] = ()
+    """`[[evaluate.benchmarks]]`; `{run}` in a value stands for the run's folder."""
+
+    checkpoints: tuple[Literal["base", "sft", "dpo"], ...] = ("base", "sft", "dpo")
+    """Those that exist are evaluated."""
+
+    backend: str = "hf"
+    """The module that runs the model."""
+
+    tokens_per_batch: Annotated[int, pydantic.Field(ge=256)] = 16_384
+    """Upper bound of tokens, padding included, in one forward pass; lower it when memory runs out."""
+
+
+class TrackingConfig(Table):
+    """`[tracking]`: MLflow."""
+
+    mlflow: bool = True
+    uri: str | None = None
+    """Default: a sqlite file, `mlflow.db`, beside the run's folder."""
+
+    experiment: str = "calltune"
+
+
+class Config(Table):
+    """A whole run file."""
+
+    name: Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """Names the run's folder and its MLflow runs."""
+
+    model: Annotated[str, pydantic.Field(min_length=1)]
+    """A Hub id or a local folder, as `from_pretrained` takes it."""
+
+    output: str = "runs"
+    seed: int = 0
+    stages: tuple[Stage, ...] = ("sft", "dpo")
+    data: DataConfig
+    tuning: TuningConfig = TuningConfig()
+    lora: dict[str, Any] = {}
+    sft: dict[str, Any] = {}
+    dpo: dict[str, Any] = {}
+    evaluate: EvaluateConfig = EvaluateConfig()
+    tracking: TrackingConfig = TrackingConfig()
+
+    @pydantic.field_validator("stages")
+    @classmethod
+    def _in_order(cls, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+        if stages not in (("sft", "dpo"), ("sft",), ("dpo",), ()):
+            raise ValueError('must be ["sft", "dpo"], ["sft"], ["dpo"] or []')
+        return stages
+
+    @property
+    def run_folder(self) -> Path:
+        """Where everything that this run makes is written."""
+        return Path(self.output) / self.name
+
+    def checkpoint_folder(self, checkpoint: str) -> str:
+        """What `from_pretrained` takes for `base`, `sft` or `dpo`."""
+        return self.model if checkpoint == "base" else str(self.run_folder / checkpoint)
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a run file, lay `key.path=value` overrides over it, and check it.
+
+    Raises:
+        ConfigError: the file is missing, is not TOML, or a key or value is wrong; names the file and the key.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such run file") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path}: is a folder, a run file was expected") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text at byte {error.start}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    for override in overrides:
+        _apply_override(table, override)
+    return parse_options(Config, table, str(path))
+
+
+_Model = TypeVar("_Model", bound=pydantic.BaseModel)
+
+
+def parse_options(model: type[_Model], table: Mapping[str, Any], where: str) -> _Model:
+    """Check a table against its pydantic model.
+
+    Args:
+        where: what stands before the key in the message, such as the run file's name.
+
+    Raises:
+        ConfigError: one line naming `where` and the key, and the nearest known key for an unknown one.
+    """
+    try:
+        return model.model_validate(table)
+    except pydantic.ValidationError as error:
+        raise ConfigError(f"{where}: {_first_problem(model, error)}") from None
+
+
+def unknown_key(key: str, known: Iterable[str]) -> str:
+    """The message for a key that does not exist, with the nearest one that does."""
+    known = sorted(known)
+    near = difflib.get_close_matches(key.rsplit(".", 1)[-1], known, n=1, cutoff=0.5)
+    return f"unknown key '{key}'" + (
+        f", did you mean '{near[0]}'?" if near else f" (there are: {', '.join(known[:12])})"
+    )
+
+
+def _first_problem(model: type[pydantic.BaseModel], error: pydantic.ValidationError) -> str:
+    problems = error.errors()
+    # An unknown key is often the cause of a missing one, so it is told first.
+    problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        text = unknown_key(key, _fields_at(model, problem["loc"][:-1]))
+    elif problem["type"] == "missing":
+        text = f"'{key}' is missing"
+    else:
+        reason = problem["msg"].removeprefix("Value error, ")
+        text = f"'{key}': {reason[0].lower()}{reason[1:]}, not {problem['input']!r}"
+    more = len(problems) - 1
+    return text + (f" (and {more} more)" if more else "")
+
+
+def _fields_at(model: type[pydantic.BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    for part in location:
+        field = model.model_fields.get(str(part))
+        annotation = field.annotation if field else None
+        if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
+            model = annotation
+    return list(model.model_fields)
+
+
+def _apply_override(table: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        raise ConfigError(f"override '{override}': must be key.path=value")
+    *parents, last = path.strip().split(".")
+    place: Any = table
+    for part in parents:
+        if isinstance(place, dict):
+            place = place.setdefault(part, {})
+        elif isinstance(place, list) and part.isdigit() and int(part) < len(place):
+            place = place[int(part)]
+        else:
+            raise ConfigError(f"override '{override}': there is no '{part}' to go into")
+    if isinstance(place, list) and last.isdigit() and int(last) < len(place):
+        place[int(last)] = _toml_value(text)
+    elif isinstance(place, dict):
+        place[last] = _toml_value(text)
+    else:
+        raise ConfigError(f"override '{override}': there is no '{last}' to set")
+
+
+def _toml_value(text: str) -> Any:
+    # The shell takes the quotes of "a string" away, so what is not TOML is a string.
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

@@ -1,0 +1,44 @@
+"""`calltune dpo`: preference optimisation on `data/preferences.jsonl`, from the SFT model, through TRL.
+
+Direct preference optimisation (arXiv 2305.18290); `[dpo] loss_type` may be a list with `loss_weights`, such as the
+mixed MPO of arXiv 2411.10442: `["sigmoid", "bco_pair", "sft"]` with `[0.8, 0.2, 1.0]`.
+"""
+
+from pathlib import Path
+
+from trl.trainer.dpo_trainer import DPOTrainer
+
+from calltune.chat import Chat
+from calltune.config import Config
+from calltune.manifest import read_json
+from calltune.rows import read_preferences
+from calltune.training import Recipe, train_stage
+from calltune.types import Preference
+
+
+def row_text(chat: Chat, preference: Preference) -> dict[str, str]:
+    """A preference as TRL's prompt, chosen and rejected: tools in the prompt, once."""
+    prompt, tools = preference.prompt, preference.tools
+    return {
+        "prompt": chat.prompt(prompt, tools),
+        "chosen": chat.answer(prompt, tools, preference.chosen),
+        "rejected": chat.answer(prompt, tools, preference.rejected),
+    }
+
+
+RECIPE = Recipe("dpo", DPOTrainer, "preferences.jsonl", "validation_preferences.jsonl", read_preferences, row_text)
+
+
+def run(config: Config) -> Path:
+    """Train the SFT model (the base model when `stages` has no SFT) on the pairs and save it, whole, in `dpo/`.
+
+    Returns:
+        The `dpo` folder. It is left as it is when complete and unchanged, and resumed when interrupted.
+
+    Raises:
+        CalltuneError: the data, the model, the folder, `[dpo]` or `[lora]` is wrong.
+    """
+    if "sft" not in config.stages:
+        return train_stage(config, RECIPE, config.model)
+    read_json(config.run_folder / "sft" / "manifest.json")
+    return train_stage(config, RECIPE, config.checkpoint_folder("sft"))

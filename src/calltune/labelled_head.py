@@ -1,0 +1,59 @@
+"""The LM head computed only where a label is, on devices where TRL computes it everywhere.
+
+TRL 1.16's fused LM head (`trl.trainer.utils.add_fused_lm_head`) scores on a GPU the labelled positions alone, elsewhere
+all of them. In tool calling the answer is a few percent of the tokens and the head a large part of a small model's
+work, so on a CPU most of a step would be thrown away. The values and gradients are the same.
+"""
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from peft import PeftModel
+
+_PER_TOKEN = ("log_probs", "entropy", "log_sum_sq_probs", "mean_logits", "is_top1")
+
+
+def score_labels_only(model: torch.nn.Module) -> None:
+    """Lay the saving over a model to which TRL's trainer has added its fused LM head; does nothing on other devices."""
+    inner: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    fused = inner.forward
+
+    @functools.wraps(fused)
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        labels = kwargs.get("labels")
+        if not kwargs.get("fused_lm_head") or labels is None or labels.device.type != "cpu":
+            return fused(*args, **kwargs)
+        labelled = labels[:, 1:] != -100
+        if not labelled.any():
+            return fused(*args, **kwargs)
+        # Pre-shifted labels are scored as they stand, so the kept positions go in as one row.
+        kwargs["labels"] = None
+        kwargs["shift_labels"] = labels[:, 1:][labelled][None]
+        with _only(inner.base_model, labelled):
+            outputs = fused(*args, **kwargs)
+        for name in _PER_TOKEN:
+            values = getattr(outputs, name)
+            if values is not None:
+                setattr(outputs, name, values.new_zeros(labelled.shape).masked_scatter(labelled, values[0]))
+        outputs.label_mask = labelled
+        return outputs
+
+    inner.forward = forward
+
+
+@contextmanager
+def _only(backbone: torch.nn.Module, labelled: torch.Tensor) -> Iterator[None]:
+    """Let the backbone hand on, as one row, just the states from which a labelled token is predicted."""
+
+    def gather(module: torch.nn.Module, inputs: Any, outputs: Any) -> Any:
+        outputs.last_hidden_state = outputs.last_hidden_state[:, :-1][labelled][None]
+        return outputs
+
+    hook = backbone.register_forward_hook(gather)
+    try:
+        yield
+    finally:
+        hook.remove()

@@ -1,0 +1,54 @@
+"""Loading a tokenizer or a model from the Hub or a local folder, or saying in one line why it cannot be."""
+
+from pathlib import Path
+
+import torch
+import transformers
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from calltune.errors import ModelError
+
+_LOAD_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError)
+
+
+def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of a Hub id or local folder.
+
+    Raises:
+        ModelError: there is none, or the Hub does not give it.
+    """
+    _require_folder_or_hub_id(model)
+    try:
+        return AutoTokenizer.from_pretrained(model)
+    except _LOAD_ERRORS as error:
+        raise _not_loaded(model, "tokenizer", error) from error
+
+
+def load_model(model: str, dtype: torch.dtype) -> PreTrainedModel:
+    """The causal language model of a Hub id or local folder, on the CPU, in a precision.
+
+    Raises:
+        ModelError: there is none, or the Hub does not give it.
+    """
+    _require_folder_or_hub_id(model)
+    # A bar for reading weights from the disk says nothing; the Hub's own download bars stay.
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        return AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
+    except _LOAD_ERRORS as error:
+        raise _not_loaded(model, "model", error) from error
+
+
+def _require_folder_or_hub_id(model: str) -> None:
+    path = Path(model)
+    if path.is_file():
+        raise ModelError(f"model '{model}': is a file, a folder was expected")
+    if not path.is_dir() and (path.is_absolute() or model.startswith(".") or model.count("/") > 1):
+        raise ModelError(f"model '{model}': no such folder")
+
+
+def _not_loaded(model: str, what: str, error: Exception) -> ModelError:
+    if Path(model).is_dir():
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        return ModelError(f"model '{model}': the folder holds no {what} that can be loaded: {reason}")
+    return ModelError(f"model '{model}': not a local folder, and the Hugging Face Hub did not give its {what}")

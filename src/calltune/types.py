@@ -1,0 +1,120 @@
+"""The nouns that every stage speaks: tools, messages, training rows, questions, answers and verdicts.
+
+All are frozen and slotted. Training rows use TRL's words, evaluation uses Inspect's, behaviours are When2Call's.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+Behavior = Literal["direct", "tool_call", "request_for_info", "cannot_answer"]
+"""What an assistant may do with a question; the names and their order are When2Call's."""
+
+BEHAVIORS: tuple[Behavior, ...] = get_args(Behavior)
+
+Role = Literal["system", "user", "assistant", "tool"]
+
+ROLES: tuple[Role, ...] = get_args(Role)
+
+CompletionStatus = Literal["ok", "malformed", "truncated", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One call of a tool; `arguments` are JSON values by parameter name."""
+
+    name: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A tool as offered to the model; `parameters` is a JSON Schema of type object."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn; an assistant's turn holds text, calls, or both."""
+
+    role: Role
+    content: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A conversation to learn from; its last message is the assistant's answer."""
+
+    id: str
+    source: str
+    messages: tuple[Message, ...]
+    tools: tuple[Tool, ...]
+    behavior: Behavior
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """Two answers to one prompt, the better one named `chosen`; `behavior` is the chosen answer's."""
+
+    id: str
+    source: str
+    prompt: tuple[Message, ...]
+    tools: tuple[Tool, ...]
+    chosen: Message
+    rejected: Message
+    behavior: Behavior
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One question of a benchmark.
+
+    `choices` (label -> answer) not empty means: score by log-likelihood over them. `target` is what the benchmark's
+    scorer compares with: a label, or JSON such as the accepted calls.
+    """
+
+    id: str
+    benchmark: str
+    messages: tuple[Message, ...]
+    tools: tuple[Tool, ...]
+    target: Any
+    choices: Mapping[str, Message] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoringRequest:
+    """A prompt and the texts whose log-likelihood after it is asked."""
+
+    prompt: str
+    continuations: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What a model gave for a sample: an answer, or by choice label the choice's log-likelihood and its length.
+
+    `logprobs` are natural logarithms summed over the choice's tokens, `num_characters` the length of its text in
+    Unicode characters. `reason` says what is wrong when `status` is not ok.
+    """
+
+    sample_id: str
+    message: Message | None
+    text: str
+    status: CompletionStatus
+    logprobs: Mapping[str, float] = field(default_factory=dict)
+    num_characters: Mapping[str, int] = field(default_factory=dict)
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The verdict on one completion; `value` None means it could not be scored and enters no average."""
+
+    sample_id: str
+    value: float | None
+    label: str
+    reason: str = ""
