@@ -1,11 +1,13 @@
-"""The command line, `calltune VERB run.toml [key=value ...]`: parses words, imports one verb, says mistakes in one line."""
+"""The command line, `calltune VERB run.toml [key=value ...]`: parses words, imports one verb, tells mistakes in a line."""
 
 import argparse
+import difflib
 import importlib
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 VERBS = {
     "check": "look for mistakes in the run file, the data and the model; writes nothing",
@@ -18,11 +20,25 @@ VERBS = {
 }
 
 
+class _Parser(argparse.ArgumentParser):
+    """argparse, with one line for a mistake instead of the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        if "invalid choice" in message and "VERB" in message:
+            verb = message.split("'")[1]
+            near = difflib.get_close_matches(verb, VERBS, n=1)
+            message = f"unknown verb '{verb}'" + (
+                f", did you mean '{near[0]}'?" if near else f" (there are: {', '.join(VERBS)})"
+            )
+        print(f"calltune: {message}", file=sys.stderr)
+        sys.exit(2)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser; it needs the standard library alone, so that --help comes at once."""
     from calltune import __version__
 
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="calltune",
         description="Teach a small language model when and how to call tools, and prove that it learned.",
     )

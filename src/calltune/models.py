@@ -19,9 +19,13 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
     """
     _require_folder_or_hub_id(model)
     try:
-        return AutoTokenizer.from_pretrained(model)
+        tokenizer = AutoTokenizer.from_pretrained(model)
     except _LOAD_ERRORS as error:
         raise _not_loaded(model, "tokenizer", error) from error
+    # From a folder without tokenizer files, transformers 5 makes an empty tokenizer of the model's kind.
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):
+        raise ModelError(f"model '{model}': its folder holds no tokenizer")
+    return tokenizer
 
 
 def load_model(model: str, dtype: torch.dtype) -> PreTrainedModel:
@@ -50,5 +54,5 @@ def _require_folder_or_hub_id(model: str) -> None:
 def _not_loaded(model: str, what: str, error: Exception) -> ModelError:
     if Path(model).is_dir():
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        return ModelError(f"model '{model}': the folder holds no {what} that can be loaded: {reason}")
+        return ModelError(f"model '{model}': its folder holds no {what} that can be loaded: {reason}")
     return ModelError(f"model '{model}': not a local folder, and the Hugging Face Hub did not give its {what}")

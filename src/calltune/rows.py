@@ -40,7 +40,8 @@ def parse_object(line: bytes | str, where: str) -> dict[str, Any]:
         DataError: the text is not UTF-8, not JSON, or not an object; the message begins with `where`.
     """
     try:
-        row = json.loads(line)
+        # Decoded here, as json.loads would guess UTF-16 from the bytes.
+        row = json.loads(line.decode("utf-8") if isinstance(line, bytes) else line)
     except UnicodeDecodeError as error:
         raise DataError(f"{where}: not UTF-8 text at byte {error.start}") from None
     except json.JSONDecodeError as error:

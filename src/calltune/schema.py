@@ -61,11 +61,11 @@ def normalize_tool(raw: Any, where: str) -> Tool:
     parameters = raw.get("parameters") or {}
     if not isinstance(parameters, Mapping):
         raise DataError(f"{where}: 'parameters' of '{name}' must be an object, not {type(parameters).__name__}")
+    # Glaive and xLAM write the properties alone, without the object around them.
+    if parameters and "properties" not in parameters and not isinstance(parameters.get("type"), str):
+        parameters = {"properties": parameters}
     if isinstance(raw.get("required"), list):
         parameters = {**parameters, "required": raw["required"]}
-    # Glaive and xLAM write the properties alone, without the object around them.
-    if parameters and "properties" not in parameters and "type" not in parameters:
-        parameters = {"properties": parameters}
     schema = _normalize({"type": "object", "properties": {}, **parameters})
     return Tool(name, str(raw.get("description") or ""), {**schema, "type": "object"})
 

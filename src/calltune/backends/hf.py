@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from calltune.chat import Chat
+from calltune.errors import ModelError
 from calltune.models import load_model, load_tokenizer
 from calltune.types import Completion, Sample, ScoringRequest
 
@@ -13,13 +14,19 @@ def encode_pair(chat: Chat, prompt: str, continuation: str) -> tuple[list[int], 
     """Token ids of a prompt and of the continuation to be scored after it.
 
     As lm-eval 0.4.13 (`api/model.py`, `TemplateLM._encode_pair`): white space at the prompt's end is scored with the
-    continuation, and the continuation's tokens are what the whole has beyond the prompt's own count.
+    continuation, and the continuation's tokens are what the whole text has beyond the prompt's own count, even where a
+    token would have merged across the edge.
+
+    Raises:
+        ModelError: no token is left to score, which would otherwise count as certain.
     """
     stripped = prompt.rstrip()
     continuation = prompt[len(stripped) :] + continuation
     whole = chat.tokenizer(stripped + continuation).input_ids
     context = chat.tokenizer(stripped).input_ids
-    return whole[: len(context)], whole[len(context) :]
+    if len(whole) <= len(context):
+        raise ModelError(f"the tokenizer leaves no token of the choice {continuation!r} to score")
+    return context, whole[len(context) :]
 
 
 class Backend:

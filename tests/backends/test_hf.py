@@ -1,0 +1,106 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from calltune.backends.hf import Backend, encode_pair
+from calltune.benchmarks import when2call
+from calltune.chat import Chat
+from calltune.models import load_model, load_tokenizer
+from calltune.sources import synthetic
+from calltune.types import Example, Message, Sample, ScoringRequest
+
+
+def plain_loglikelihood(model, tokenizer, prompt: str, continuation: str) -> float:
+    """One sequence, no batch, no padding, the whole sequence's logits: the textbook way."""
+    stripped = prompt.rstrip()
+    context = tokenizer(stripped).input_ids
+    whole = tokenizer(prompt + continuation).input_ids
+    with torch.no_grad():
+        logprobs = torch.log_softmax(model(torch.tensor([whole])).logits[0].float(), dim=-1)
+    return float(sum(logprobs[place - 1, whole[place]] for place in range(len(context), len(whole))))
+
+
+def requests_of(chat: Chat, samples: list[Sample]) -> list[ScoringRequest]:
+    return [
+        ScoringRequest(
+            chat.prompt(s.messages, s.tools), tuple(chat.answer(s.messages, s.tools, c) for c in s.choices.values())
+        )
+        for s in samples
+    ]
+
+
+def as_sample(example: Example) -> Sample:
+    return Sample(example.id, "toy", example.messages[:-1], example.tools, example.behavior)
+
+
+@pytest.mark.parametrize("tokens_per_batch", [256, 4096])
+def test_scores_are_a_plain_forward_s(tiny_model: Path, tokens_per_batch: int) -> None:
+    backend = Backend(str(tiny_model), tokens_per_batch)
+    model, tokenizer = load_model(str(tiny_model), torch.float32), backend.chat.tokenizer
+    samples = [as_sample(example) for example in synthetic.examples(seed=1, num_examples=6)]
+    texts = ("Yes.", "I can't do that for you.\nSorry.", '<tool_call>\n{"name": "x", "arguments": {}}\n</tool_call>')
+    requests = [ScoringRequest(backend.chat.prompt(s.messages, s.tools), texts) for s in samples]
+    for request, values in zip(requests, backend.loglikelihood(requests), strict=True):
+        expected = [plain_loglikelihood(model, tokenizer, request.prompt, text) for text in texts]
+        assert values == pytest.approx(expected, rel=1e-5)
+
+
+def test_gold_scores_of_real_rows_are_a_plain_forward_s(shared_data: Path, tmp_path: Path) -> None:
+    """Twenty of NVIDIA's rows, the real Qwen3 tokenizer and template, random weights."""
+    from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
+
+    torch.manual_seed(0)
+    tokenizer = AutoTokenizer.from_pretrained(shared_data / "qwen3")
+    tokenizer.chat_template = (shared_data / "qwen3" / "chat_template.jinja").read_text(encoding="utf-8")
+    tokenizer.save_pretrained(tmp_path)
+    Qwen3ForCausalLM(
+        Qwen3Config(
+            vocab_size=151_936,
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=16,
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+        )
+    ).save_pretrained(str(tmp_path))
+    backend, model = Backend(str(tmp_path), 4096), load_model(str(tmp_path), torch.float32)
+    rows = shared_data / "when2call" / "nvidia_test_dev.jsonl"
+    samples = list(when2call.samples(when2call.Settings(path=str(rows), limit=20)))
+    requests = requests_of(backend.chat, samples)
+    for request, values in zip(requests, backend.loglikelihood(requests), strict=True):
+        expected = [plain_loglikelihood(model, tokenizer, request.prompt, text) for text in request.continuations]
+        assert values == pytest.approx(expected, rel=1e-5)
+        assert values.index(max(values)) == expected.index(max(expected))
+
+
+def test_white_space_at_the_end_of_the_prompt_is_scored(tiny_model: Path) -> None:
+    chat = Chat(load_tokenizer(str(tiny_model)))
+    context, rest = encode_pair(chat, "<|im_start|>assistant\n", "Yes.")
+    assert chat.tokenizer.decode(context) == "<|im_start|>assistant"
+    assert chat.tokenizer.decode(rest) == "\nYes."
+
+
+def test_answers_do_not_depend_on_the_batch(tiny_model: Path) -> None:
+    samples = [as_sample(example) for example in synthetic.examples(seed=2, num_examples=7)]
+    together = Backend(str(tiny_model), 8192).answer(samples, max_new_tokens=6)
+    alone = Backend(str(tiny_model), 256).answer(samples, max_new_tokens=6)
+    assert [c.sample_id for c in together] == [s.id for s in samples]
+    assert together == alone
+
+
+def test_an_answer_ends_or_is_truncated(tiny_model: Path) -> None:
+    backend = Backend(str(tiny_model), 2048)
+    end = backend.chat.tokenizer.eos_token_id
+    sample = Sample("1", "toy", (Message("user", "q"),), (), "direct")
+    words = backend.chat.tokenizer("Yes.").input_ids
+    assert backend._completion(sample, [*words, end, end]).message == Message("assistant", "Yes.")
+    cut = backend._completion(sample, words)
+    assert (cut.status, cut.message, cut.text) == ("truncated", None, "Yes.")
+    opened = backend._completion(sample, [*backend.chat.tokenizer("<tool_call>{").input_ids, end])
+    assert opened.status == "malformed"
+    assert "is not closed" in opened.reason

@@ -1,0 +1,102 @@
+"""Every mistake a user may make: one line, exit 2, nothing half-written."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from calltune.cli import main
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
+    try:
+        code = main(words)
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    return code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("verb", "overrides", "message"),
+    [
+        ("fly", [], "unknown verb 'fly'"),
+        ("chek", [], "unknown verb 'chek', did you mean 'check'?"),
+        ("check", ["sft.learnig_rate=1"], "did you mean 'learning_rate'?"),
+        ("check", ["seed=x"], "'seed'"),
+        ("check", ["evaluate.backend=hff"], "unknown backend 'hff', did you mean 'hf'?"),
+        ("prepare", ["data.sources.0.name=when3call"], "unknown source 'when3call', did you mean 'when2call'?"),
+        ("prepare", ["data.sources.0.name=my.module"], "unknown source 'my.module': there is no module of that name"),
+        ("prepare", ["data.sources.0.num_exmples=3"], "did you mean 'num_examples'?"),
+        ("check", ["evaluate.benchmarks.0.name=bfc"], "unknown benchmark 'bfc'"),
+        ("check", ["model=/nowhere"], "model '/nowhere': no such folder"),
+        ("check", ["evaluate.benchmarks.0.path=none.jsonl"], "none.jsonl: no such file of questions"),
+        ("sft", [], "manifest.json: is missing; run the stage before this one first"),
+        ("report", [], "nothing was evaluated yet"),
+        ("prepare", ["output=/dev/null"], "/dev/null"),
+        ("run", ["output=/proc/nowhere"], "/proc/nowhere"),
+    ],
+)
+def test_mistakes(
+    capsys: pytest.CaptureFixture[str], write_run_file: Callable[..., Path], verb: str, overrides: list, message: str
+) -> None:
+    code, error = run(capsys, verb, str(write_run_file()), *overrides)
+    assert code == 2
+    assert message in error
+    assert error.startswith("calltune: ")
+    assert error.count("\n") == 1
+
+
+def test_run_files(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, error = run(capsys, "run", str(tmp_path / "none.toml"))
+    assert (code, error) == (2, f"calltune: {tmp_path / 'none.toml'}: no such run file\n")
+    (tmp_path / "bad.toml").write_text("name = [")
+    code, error = run(capsys, "run", str(tmp_path / "bad.toml"))
+    assert code == 2
+    assert "bad.toml: not valid TOML" in error
+    assert run(capsys)[0] == 2
+
+
+def test_a_broken_row_leaves_no_data_folder(
+    capsys: pytest.CaptureFixture[str], write_run_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    rows = tmp_path / "train_sft.jsonl"
+    good = {"tools": [], "messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
+    rows.write_text(json.dumps(good) + '\n{"tools": []}\n')
+    file = tmp_path / "own.toml"
+    file.write_text(
+        f'name = "own"\nmodel = "m"\noutput = "{tmp_path}/runs"\n'
+        f'[[data.sources]]\nname = "when2call"\npath = "{rows}"\nsplit = "train_sft"\n'
+    )
+    code, error = run(capsys, "prepare", str(file))
+    assert code == 2
+    assert error == f"calltune: {rows}:2: 'messages' is missing\n"
+    assert not (tmp_path / "runs" / "own" / "data").exists()
+
+
+def test_models_that_cannot_be_used(
+    capsys: pytest.CaptureFixture[str], write_run_file: Callable[..., Path], tmp_path: Path, tiny_model: Path
+) -> None:
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    shutil.copy(tiny_model / "config.json", bare)
+    code, error = run(capsys, "check", str(write_run_file(model=bare)))
+    assert (code, error.count("\n")) == (2, 1)
+    assert "its folder holds no tokenizer" in error
+    toolless = tmp_path / "toolless"
+    shutil.copytree(tiny_model, toolless)
+    (toolless / "chat_template.jinja").write_text("{% for m in messages %}{{ m.content }}{% endfor %}")
+    code, error = run(capsys, "check", str(write_run_file(model=toolless)))
+    assert code == 2
+    assert error == f"calltune: model '{toolless}': its chat template leaves out the tools\n"
+
+
+def test_another_run_s_folder(
+    capsys: pytest.CaptureFixture[str], write_run_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    assert run(capsys, "prepare", str(write_run_file()))[0] == 0
+    code, error = run(capsys, "prepare", str(write_run_file()), "model=owner/other")
+    assert code == 2
+    assert "belongs to a run of model" in error
+    assert "give this run another name" in error

@@ -1,0 +1,90 @@
+"""The rules of the house: imports go down, no circle, short files, a light command line."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "calltune"
+
+FLOORS = {
+    1: ["types", "errors"],
+    2: [
+        "config rows manifest terminal tracking family schema behavior calls statistics".split(),
+        "chat models labelled_head".split(),
+    ],
+    3: ["sources", "benchmarks", "backends"],
+    4: ["arguments", "training"],
+    5: ["check", "prepare", "sft", "dpo", "evaluate", "report", "run"],
+    6: ["cli", "__main__"],
+}
+FLOOR_2 = [room for rooms in FLOORS[2] for room in rooms]
+FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in (FLOOR_2 if floor == 2 else rooms)}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(SOURCE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {module_name(path): path for path in sorted(SOURCE.rglob("*.py"))}
+
+
+def imported(path: Path) -> set[str]:
+    """Modules of ours that a file imports anywhere, also inside functions, and also by its lazy `import_module`."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+        elif isinstance(node, ast.ImportFrom):
+            raise AssertionError(f"{path}: relative import")
+    return {name for name in found if name in FILES and name != "calltune"}
+
+
+def room(module: str) -> str:
+    return module.split(".")[1]
+
+
+@pytest.mark.parametrize("module", [name for name in FILES if name != "calltune"])
+def test_imports_go_down(module: str) -> None:
+    assert room(module) in FLOOR_OF, f"say in FLOORS on which floor {module} lives"
+    for other in imported(FILES[module]):
+        assert FLOOR_OF[room(other)] <= FLOOR_OF[room(module)], f"{module} imports upward: {other}"
+
+
+def test_no_circle() -> None:
+    arrows = {name: imported(path) - {name} for name, path in FILES.items()}
+    # A package's own __init__ is imported with each of its modules; that is no arrow of theirs.
+    for name in arrows:
+        arrows[name] = {other for other in arrows[name] if not name.startswith(f"{other}.")}
+    while leaves := [name for name, others in arrows.items() if not others]:
+        for leaf in leaves:
+            del arrows[leaf]
+        arrows = {name: others - set(leaves) for name, others in arrows.items()}
+    assert not arrows, f"these import each other in a circle: {sorted(arrows)}"
+
+
+def test_no_file_over_300_lines() -> None:
+    files = [path for folder in ("src", "tests", "bench", "scripts") for path in (ROOT / folder).rglob("*.py")]
+    long = {str(path.relative_to(ROOT)): n for path in files if (n := len(path.read_text().splitlines())) > 300}
+    assert not long
+
+
+def test_help_is_light() -> None:
+    """Processor seconds, not seconds on the clock: a busy machine must not fail a test."""
+    code = (
+        "import sys, time\n"
+        "from calltune.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit as stop:\n    assert stop.code == 0\n"
+        "heavy = {'torch', 'transformers', 'trl', 'pydantic', 'rich', 'mlflow'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "assert time.process_time() < 0.3, time.process_time()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "evaluate" in done.stdout

@@ -1,0 +1,30 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from calltune.errors import ModelError
+from calltune.models import load_model, load_tokenizer
+
+
+def test_a_local_folder(tiny_model: Path) -> None:
+    assert load_tokenizer(str(tiny_model)).eos_token == "<|im_end|>"
+    assert load_model(str(tiny_model), torch.float32).dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "a/b/c"])
+def test_a_folder_that_is_not_there(name: str) -> None:
+    with pytest.raises(ModelError, match="no such folder"):
+        load_tokenizer(name)
+
+
+def test_a_folder_without_a_model_a_file_and_the_hub(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="its folder holds no tokenizer"):
+        load_tokenizer(str(tmp_path))
+    with pytest.raises(ModelError, match="holds no model that can be loaded"):
+        load_model(str(tmp_path), torch.float32)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ModelError, match="is a file"):
+        load_tokenizer(str(tmp_path / "file"))
+    with pytest.raises(ModelError, match="the Hugging Face Hub did not give its tokenizer"):
+        load_tokenizer("calltune/there-is-no-such-model")

@@ -1,0 +1,163 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from calltune import dpo, sft
+from calltune.arguments import lora_config, trl_arguments
+from calltune.chat import Chat
+from calltune.config import Config, load_config
+from calltune.errors import ConfigError, DataError
+from calltune.labelled_head import score_labels_only
+from calltune.models import load_model, load_tokenizer
+from calltune.rows import write_jsonl
+from calltune.sources import synthetic
+from calltune.training import fit_rows, newest_checkpoint
+
+
+@pytest.fixture
+def config(write_run_file: Callable[..., Path]) -> Config:
+    return load_config(write_run_file())
+
+
+@pytest.fixture
+def chat(tiny_model: Path) -> Chat:
+    return Chat(load_tokenizer(str(tiny_model)))
+
+
+def pairs_file(folder: Path, number: int = 6) -> Path:
+    write_jsonl(folder / "pairs.jsonl", synthetic.preferences(0, number))
+    return folder / "pairs.jsonl"
+
+
+def trainer_of(recipe, config: Config, chat: Chat, model: Path, file: Path):
+    from calltune.training import _to_dataset
+
+    rows = fit_rows(chat, recipe, file, None)
+    return recipe.trainer(
+        model=load_model(str(model), torch.float32),
+        args=trl_arguments(recipe.stage, config, file.parent, max_length=rows.max_length),
+        train_dataset=_to_dataset(rows.texts),
+        processing_class=chat.tokenizer,
+    )
+
+
+def test_dpo_batches_hold_the_tools_and_train_on_the_answers_alone(
+    config: Config, chat: Chat, tiny_model: Path, tmp_path: Path
+) -> None:
+    trainer = trainer_of(dpo.RECIPE, config, chat, tiny_model, pairs_file(tmp_path))
+    pairs = {chat.prompt(p.prompt, p.tools): p for p in synthetic.preferences(0, 6)}
+    batch = next(iter(trainer.get_train_dataloader()))
+    half = len(batch["input_ids"]) // 2
+    for number, (ids, mask) in enumerate(zip(batch["input_ids"], batch["completion_mask"], strict=True)):
+        attended = batch["attention_mask"][number].bool()
+        prompt = chat.tokenizer.decode(ids[attended & ~mask.bool()])
+        pair = pairs[prompt]
+        answer = pair.chosen if number < half else pair.rejected
+        assert chat.tokenizer.decode(ids[mask.bool()]) == chat.answer(pair.prompt, pair.tools, answer)
+        for tool in pair.tools:
+            assert prompt.count(f'"{tool.name}"') == 1
+
+
+def test_sft_batches_hold_the_tools_and_train_on_the_answer_alone(
+    config: Config, chat: Chat, tiny_model: Path, tmp_path: Path
+) -> None:
+    write_jsonl(tmp_path / "train.jsonl", synthetic.examples(0, 6))
+    trainer = trainer_of(sft.RECIPE, config, chat, tiny_model, tmp_path / "train.jsonl")
+    examples = {chat.prompt(e.messages[:-1], e.tools): e for e in synthetic.examples(0, 6)}
+    batch = next(iter(trainer.get_train_dataloader()))
+    for ids, labels, attended in zip(batch["input_ids"], batch["labels"], batch["attention_mask"], strict=True):
+        prompt = chat.tokenizer.decode(ids[attended.bool() & (labels == -100)])
+        example = examples[prompt]
+        expected = chat.answer(example.messages[:-1], example.tools, example.messages[-1])
+        assert chat.tokenizer.decode(labels[labels != -100]) == expected
+
+
+@pytest.mark.parametrize("recipe", [sft.RECIPE, dpo.RECIPE], ids=["sft", "dpo"])
+def test_the_labelled_head_is_exact(recipe, config: Config, chat: Chat, tiny_model: Path, tmp_path: Path) -> None:
+    file = pairs_file(tmp_path)
+    if recipe is sft.RECIPE:
+        write_jsonl(file, synthetic.examples(0, 6))
+    trainer = trainer_of(recipe, config, chat, tiny_model, file)
+    batch = next(iter(trainer.get_train_dataloader()))
+
+    def step() -> tuple[torch.Tensor, list[torch.Tensor], dict]:
+        trainer.model.zero_grad()
+        loss = trainer.compute_loss(trainer.model, dict(batch))
+        loss.backward()
+        metrics = {key: values[-1] for key, values in trainer._metrics["train"].items()}
+        return loss.detach(), [p.grad.clone() for p in trainer.model.parameters() if p.grad is not None], metrics
+
+    loss, gradients, metrics = step()
+    score_labels_only(trainer.model)
+    if getattr(trainer, "ref_model", None) is not None:
+        score_labels_only(trainer.ref_model)
+    ours, our_gradients, our_metrics = step()
+    torch.testing.assert_close(ours, loss, rtol=1e-6, atol=0)
+    for mine, theirs in zip(our_gradients, gradients, strict=True):
+        assert (mine - theirs).norm() <= 1e-5 * theirs.norm() + 1e-9
+    assert our_metrics == pytest.approx(metrics, rel=1e-4, abs=1e-6)
+
+
+def test_rows_that_do_not_fit_are_left_out_whole_and_counted(chat: Chat, tmp_path: Path) -> None:
+    file = pairs_file(tmp_path, 12)
+    everything = fit_rows(chat, dpo.RECIPE, file, None)
+    assert len(everything.texts) == 12
+    assert everything.too_long == []
+    longest = [
+        max(len(chat.tokenizer(t["prompt"] + t[key]).input_ids) for key in ("chosen", "rejected"))
+        for t in everything.texts
+    ]
+    assert everything.max_length == max(longest)
+    limit = sorted(longest)[5]
+    some = fit_rows(chat, dpo.RECIPE, file, limit)
+    assert len(some.texts) == sum(length <= limit for length in longest)
+    assert len(some.texts) + len(some.too_long) == 12
+    assert some.counts()["rows_too_long"] == len(some.too_long)
+    with pytest.raises(DataError, match="no row fits into max_length = 3; the shortest has"):
+        fit_rows(chat, dpo.RECIPE, file, 3)
+
+
+def test_only_whole_checkpoints_are_resumed_from(tmp_path: Path) -> None:
+    assert newest_checkpoint(tmp_path / "none") is None
+    for step, state in ((5, '{"global_step": 5}'), (10, '{"global_step": 10}'), (15, '{"global'), (20, None)):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        if state:
+            (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
+    found = newest_checkpoint(tmp_path)
+    assert found is not None
+    assert found.name == "checkpoint-10"
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ("sft.learnig_rate=1e-5", "unknown key 'sft.learnig_rate', did you mean 'learning_rate'?"),
+        ("sft.learning_rate=fast", "'sft.learning_rate': .*number"),
+        ("sft.output_dir=x", "'sft.output_dir' cannot be set: the run file's 'output' and 'name' say where"),
+        ("sft.max_seq_length=5", "'sft.max_seq_length' cannot be set: TRL calls it max_length"),
+        ("sft.lr_scheduler_type=wavy", r"\[sft\]: wavy is not a valid SchedulerType"),
+        ("lora.r=4", r"\[lora\] is given, but tuning.method is 'full'"),
+    ],
+)
+def test_tables_for_trl_and_peft_are_checked(write_run_file: Callable[..., Path], extra: str, message: str) -> None:
+    config = load_config(write_run_file(), [extra])
+    with pytest.raises(ConfigError, match=message):
+        trl_arguments("sft", config, Path("x"))
+        lora_config(config)
+
+
+def test_values_reach_trl_word_for_word(write_run_file: Callable[..., Path]) -> None:
+    overrides = ["dpo.loss_type=['sigmoid', 'bco_pair', 'sft']", "dpo.loss_weights=[0.8, 0.2, 1.0]", "dpo.beta=0.3"]
+    config = load_config(write_run_file(), [*overrides, "tuning.method=lora", "lora.r=4", "seed=7"])
+    arguments = trl_arguments("dpo", config, Path("x"), max_length=99)
+    assert (arguments.beta, arguments.loss_weights, arguments.seed, arguments.max_length) == (
+        0.3,
+        [0.8, 0.2, 1.0],
+        7,
+        99,
+    )
+    lora = lora_config(config)
+    assert lora is not None
+    assert lora.r == 4
