@@ -12,13 +12,15 @@ from calltune.types import Example, Message, Sample, ScoringRequest
 
 
 def plain_loglikelihood(model, tokenizer, prompt: str, continuation: str) -> float:
-    """One sequence, no batch, no padding, the whole sequence's logits: the textbook way."""
+    """One sequence, no batch, no padding, no trick: the textbook way."""
     stripped = prompt.rstrip()
-    context = tokenizer(stripped).input_ids
+    num_context = len(tokenizer(stripped).input_ids)
     whole = tokenizer(prompt + continuation).input_ids
+    scored = whole[num_context:]
     with torch.no_grad():
-        logprobs = torch.log_softmax(model(torch.tensor([whole])).logits[0].float(), dim=-1)
-    return float(sum(logprobs[place - 1, whole[place]] for place in range(len(context), len(whole))))
+        logits = model(torch.tensor([whole]), logits_to_keep=len(scored) + 1).logits[0, :-1]
+    logprobs = torch.log_softmax(logits.float(), dim=-1)
+    return float(sum(row[token] for row, token in zip(logprobs, scored, strict=True)))
 
 
 def requests_of(chat: Chat, samples: list[Sample]) -> list[ScoringRequest]:
