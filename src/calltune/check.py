@@ -44,5 +44,5 @@ def run(config: Config) -> Path:
         if str(config.run_folder) in str(getattr(settings, "path", "")):
             continue
         samples = list(islice(module.samples(settings), _ROWS_PROBED))
-        say(f"check: benchmark {entry.name}: its first {len(samples)} questions can be read")
+        say(f"check: benchmark {entry.title}: its first {len(samples)} questions can be read")
     return config.run_folder

@@ -1,4 +1,4 @@
-"""The command line, `calltune VERB run.toml [key=value ...]`: parses words, imports one verb, tells mistakes in a line."""
+"""The command line, `calltune VERB run.toml [key=value ...]`: parses words, imports one verb, tells mistakes."""
 
 import argparse
 import difflib

@@ -9,7 +9,7 @@ import difflib
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import pydantic
 
@@ -31,6 +31,14 @@ class Entry(pydantic.BaseModel):
 
     name: str
     """A module of the family, or `package.module` for one of your own."""
+
+    label: Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None
+    """What its results are called, where one module is used twice; by default its name."""
+
+    @property
+    def title(self) -> str:
+        """The label, or the name."""
+        return self.label or self.name
 
     @property
     def options(self) -> dict[str, Any]:
@@ -99,6 +107,13 @@ class Config(Table):
     dpo: dict[str, Any] = {}
     evaluate: EvaluateConfig = EvaluateConfig()
     tracking: TrackingConfig = TrackingConfig()
+
+    @pydantic.model_validator(mode="after")
+    def _titles_differ(self) -> Self:
+        titles = [entry.title for entry in self.evaluate.benchmarks]
+        if len(set(titles)) < len(titles):
+            raise ValueError("two of [[evaluate.benchmarks]] have one name; give one of them a 'label'")
+        return self
 
     @pydantic.field_validator("stages")
     @classmethod
@@ -176,6 +191,8 @@ def _first_problem(model: type[pydantic.BaseModel], error: pydantic.ValidationEr
         text = unknown_key(key, _fields_at(model, problem["loc"][:-1]))
     elif problem["type"] == "missing":
         text = f"'{key}' is missing"
+    elif not key:
+        text = problem["msg"].removeprefix("Value error, ")
     else:
         reason = problem["msg"].removeprefix("Value error, ")
         text = f"'{key}': {reason[0].lower()}{reason[1:]}, not {problem['input']!r}"

@@ -6,7 +6,7 @@ Completions are appended as they come, so a killed evaluation goes on where it s
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,9 +19,20 @@ from calltune.manifest import begin, claim_run_folder, finish, is_complete, mode
 from calltune.rows import completion_from, read_appended, to_json, write_json, write_jsonl
 from calltune.terminal import ProgressBar, say
 from calltune.tracking import track
-from calltune.types import Completion, Sample, Score, ScoringRequest
+from calltune.types import Completion, Sample, Score
 
 _SAMPLES_BETWEEN_SAVES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One benchmark with its questions, to be asked of each checkpoint."""
+
+    title: str
+    module: ModuleType
+    settings: Any
+    samples: list[Sample]
+    data_sha256: str
 
 
 def open_benchmarks(config: Config) -> list[tuple[Entry, ModuleType, Table]]:
@@ -62,65 +73,58 @@ def run(config: Config) -> Path:
     """
     benchmarks = open_benchmarks(config)
     folder = claim_run_folder(config) / "eval"
-    asked = [(entry, module, settings, list(module.samples(settings))) for entry, module, settings in benchmarks]
+    jobs = []
+    for entry, module, settings in benchmarks:
+        samples = list(module.samples(settings))
+        data = value_sha256([asdict(sample) for sample in samples])
+        jobs.append(_Job(entry.title, module, settings, samples, data))
     for checkpoint in existing_checkpoints(config):
-        model = config.checkpoint_folder(checkpoint)
-        identity = model_sha256(model)
-        backend = None
-        for entry, module, settings, samples in asked:
-            place = folder / checkpoint / entry.name
-            data = value_sha256([asdict(sample) for sample in samples])
-            inputs = {"model": identity, "data": data, "settings": settings.model_dump(mode="json", exclude={"path"})}
-            if is_complete(place, inputs):
-                say(f"evaluate: {checkpoint} on {entry.name} complete and unchanged, skipped")
-                continue
-            if moved := begin(place, inputs):
-                say(moved)
-            if backend is None:
-                backend = load_module("backend", BACKENDS, config.evaluate.backend).Backend(
-                    model, tokens_per_batch=config.evaluate.tokens_per_batch
-                )
-            start = time.monotonic()
-            completions = _complete(
-                backend, samples, settings, place / "completions.jsonl", f"{checkpoint} {entry.name}"
-            )
-            result = _conclude(module, entry.name, checkpoint, samples, completions, place, data)
-            finish(place, inputs, seconds=round(time.monotonic() - start, 1))
-            _record(config, checkpoint, entry.name, result)
+        _evaluate(config, checkpoint, jobs, folder / checkpoint)
     return folder
 
 
-def _complete(
-    backend: Any, samples: Sequence[Sample], settings: Table, file: Path, description: str
-) -> list[Completion]:
+def _evaluate(config: Config, checkpoint: str, jobs: Sequence[_Job], folder: Path) -> None:
+    model = config.checkpoint_folder(checkpoint)
+    identity, backend = model_sha256(model), None
+    for job in jobs:
+        place = folder / job.title
+        settings = job.settings.model_dump(mode="json", exclude={"path"})
+        inputs = {"model": identity, "data": job.data_sha256, "settings": settings}
+        if is_complete(place, inputs):
+            say(f"evaluate: {checkpoint} on {job.title} complete and unchanged, skipped")
+            continue
+        if moved := begin(place, inputs):
+            say(moved)
+        start = time.monotonic()
+        if backend is None:
+            module = load_module("backend", BACKENDS, config.evaluate.backend)
+            backend = module.Backend(model, tokens_per_batch=config.evaluate.tokens_per_batch)
+        completions = _complete(backend, job, place / "completions.jsonl", f"{checkpoint} {job.title}")
+        result = _conclude(job, checkpoint, job.module.prompt_name(job.settings, backend.chat), completions, place)
+        finish(place, inputs, seconds=round(time.monotonic() - start, 1))
+        _record(config, checkpoint, job.title, result)
+
+
+def _complete(backend: Any, job: _Job, file: Path, description: str) -> list[Completion]:
     """Every sample's completion, in the order of the samples; those already in the file are taken from it."""
     done = {row["sample_id"]: completion_from(row) for row in read_appended(file)}
     # Long prompts first, side by side with those of their length: least padding, and the worst memory comes at once.
-    open_samples = sorted((s for s in samples if s.id not in done), key=_num_characters, reverse=True)
-    with ProgressBar(f"evaluating {description}", len(samples), len(samples) - len(open_samples)) as bar:
-        for start in range(0, len(open_samples), _SAMPLES_BETWEEN_SAVES):
-            part = open_samples[start : start + _SAMPLES_BETWEEN_SAVES]
-            completions = _ask(backend, part, settings)
+    left = sorted((s for s in job.samples if s.id not in done), key=_num_characters, reverse=True)
+    with ProgressBar(f"evaluating {description}", len(job.samples), len(job.samples) - len(left)) as bar:
+        for start in range(0, len(left), _SAMPLES_BETWEEN_SAVES):
+            part = left[start : start + _SAMPLES_BETWEEN_SAVES]
+            completions = _ask(backend, job, part)
             with file.open("a", encoding="utf-8", errors="backslashreplace") as lines:
                 lines.writelines(to_json(completion) + "\n" for completion in completions)
             done |= {completion.sample_id: completion for completion in completions}
             bar.advance(len(part))
-    return [done[sample.id] for sample in samples]
+    return [done[sample.id] for sample in job.samples]
 
 
-def _ask(backend: Any, samples: Sequence[Sample], settings: Table) -> list[Completion]:
+def _ask(backend: Any, job: _Job, samples: Sequence[Sample]) -> list[Completion]:
     if not samples[0].choices:
-        return backend.answer(samples, max_new_tokens=getattr(settings, "max_new_tokens", 256))
-    chat = backend.chat
-    requests = [
-        ScoringRequest(
-            chat.prompt(sample.messages, sample.tools),
-            tuple(
-                chat.strip_end(chat.answer(sample.messages, sample.tools, choice)) for choice in sample.choices.values()
-            ),
-        )
-        for sample in samples
-    ]
+        return backend.answer(samples, max_new_tokens=job.settings.max_new_tokens)
+    requests = [job.module.scoring_request(sample, job.settings, backend.chat) for sample in samples]
     return [
         Completion(
             sample.id,
@@ -135,27 +139,21 @@ def _ask(backend: Any, samples: Sequence[Sample], settings: Table) -> list[Compl
 
 
 def _conclude(
-    module: ModuleType,
-    benchmark: str,
-    checkpoint: str,
-    samples: Sequence[Sample],
-    completions: Sequence[Completion],
-    place: Path,
-    data_sha256: str,
+    job: _Job, checkpoint: str, prompt: str, completions: Sequence[Completion], place: Path
 ) -> dict[str, Any]:
-    scores = [module.score(sample, completion) for sample, completion in zip(samples, completions, strict=True)]
-    summary: Summary = module.summarize(samples, completions, scores)
+    scores = [job.module.score(sample, completion) for sample, completion in zip(job.samples, completions, strict=True)]
+    summary: Summary = job.module.summarize(job.samples, completions, scores)
     result = {
-        "benchmark": benchmark,
+        "benchmark": job.title,
         "checkpoint": checkpoint,
-        "prompt": module.PROMPT,
+        "prompt": prompt,
         **count(completions, scores),
         "primary_metric": summary.primary_metric,
         "metrics": summary.metrics,
         "intervals": summary.intervals,
         "confusion": summary.confusion,
         "versions": versions(),
-        "data_sha256": data_sha256,
+        "data_sha256": job.data_sha256,
     }
     # Appended in the order of the batches; kept in the order of the samples.
     write_jsonl(place / "completions.jsonl", completions)

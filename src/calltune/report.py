@@ -23,10 +23,10 @@ def run(config: Config) -> Path:
     """
     folder = config.run_folder
     results = [
-        read_json(folder / "eval" / checkpoint / entry.name / "result.json")
+        read_json(folder / "eval" / checkpoint / entry.title / "result.json")
         for entry in config.evaluate.benchmarks
         for checkpoint in _CHECKPOINTS
-        if (folder / "eval" / checkpoint / entry.name / "manifest.json").exists()
+        if (folder / "eval" / checkpoint / entry.title / "manifest.json").exists()
     ]
     if not results:
         raise RunFolderError(f"{folder}: nothing was evaluated yet; run evaluate first")

@@ -69,12 +69,17 @@ class Preference:
     behavior: Behavior
 
 
+def chosen_example(pair: Preference) -> Example:
+    """The chosen answer of a pair as an example to imitate."""
+    return Example(pair.id, pair.source, (*pair.prompt, pair.chosen), pair.tools, pair.behavior)
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One question of a benchmark.
 
     `choices` (label -> answer) not empty means: score by log-likelihood over them. `target` is what the benchmark's
-    scorer compares with: a label, or JSON such as the accepted calls.
+    scorer compares with: a label, or JSON such as the accepted calls. `metadata` keeps what a benchmark needs besides.
     """
 
     id: str
@@ -83,6 +88,7 @@ class Sample:
     tools: tuple[Tool, ...]
     target: Any
     choices: Mapping[str, Message] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import pytest
 from calltune.benchmarks import when2call, when2call_generation
 from calltune.errors import DataError
 from calltune.evaluate import count
-from calltune.types import BEHAVIORS, Completion, Message, Sample, ToolCall
+from calltune.types import BEHAVIORS, Completion, Message, Sample, Tool, ToolCall
 
 CALL = {"name": "t", "arguments": {"a": 1}}
 ROW = {
@@ -38,7 +38,9 @@ def samples(folder: Path, rows: list, module=when2call) -> list[Sample]:
 
 
 def scored(target: str, tools: bool, logprobs: list[float], characters: list[int]) -> tuple[Sample, Completion]:
-    sample = Sample("1", "when2call", (), (object(),) if tools else (), target, {})  # type: ignore[arg-type]
+    offered = (Tool("t", "", {"type": "object"}),) if tools else ()
+    choices = {"tool_call": Message("assistant", "", (ToolCall("t", {}),))}
+    sample = Sample("1", "when2call", (), offered, target, choices)
     values, lengths = dict(zip(BEHAVIORS, logprobs, strict=True)), dict(zip(BEHAVIORS, characters, strict=True))
     return sample, Completion("1", None, "", "ok", values, lengths)
 
@@ -75,6 +77,25 @@ def test_hallucination_counts_calls_where_there_is_no_tool() -> None:
     summary = when2call.summarize([s for s, _ in asked], [c for _, c in asked], verdicts)
     assert summary.metrics["hallucination_rate"] == 0.5
     assert summary.metrics["recall_cannot_answer"] == pytest.approx(1 / 3)
+
+
+def test_the_official_prompt_and_its_choices(tmp_path: Path) -> None:
+    (sample,) = samples(tmp_path, [ROW])
+    settings = when2call.Settings(prompt="official", family="xlam")
+    request = when2call.scoring_request(sample, settings, None)
+    assert request.continuations[0] == "It is."
+    assert request.continuations[1] == '{\n\t"tool_calls": [\n\t' + json.dumps(CALL) + "\n\t]\n}"
+    assert ROW["tools"][0].split('"description"')[0] in request.prompt
+    assert when2call.prompt_name(settings, None) == "official (xlam)"
+
+
+def test_baselines_stand_beside_the_score(tmp_path: Path) -> None:
+    (sample,) = samples(tmp_path, [{**ROW, "question": "a is 1"}])
+    completion = Completion("1", None, "", "ok", dict.fromkeys(BEHAVIORS, -1.0), dict.fromkeys(BEHAVIORS, 1))
+    summary = when2call.summarize([sample], [completion], [when2call.score(sample, completion)])
+    assert summary.metrics["baseline_option_reading"] == 1
+    assert summary.metrics["baseline_majority"] == 1
+    assert summary.metrics["acc"] == 0
 
 
 def test_an_error_enters_no_average() -> None:

@@ -3,12 +3,13 @@
 Each module of this family has:
 
 - `Settings`, a pydantic model of its own keys in `[[evaluate.benchmarks]]`;
-- `PROMPT`, which prompt is used, as `result.json` names it;
+- `prompt_name(settings, chat) -> str`, which prompt is used, as `result.json` names it;
 - `samples(settings) -> Iterator[Sample]`, which parses every row into nouns or raises `DataError`;
 - `score(sample, completion) -> Score`;
 - `summarize(samples, completions, scores) -> Summary`.
 
-Samples with `choices` are scored by log-likelihood; the others are answered freely, up to `settings.max_new_tokens`.
+Samples with `choices` are scored by log-likelihood of what `scoring_request(sample, settings, chat) -> ScoringRequest`
+writes, one continuation per choice; the others are answered freely, up to `settings.max_new_tokens`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from typing import Any
 from calltune.statistics import confusion
 
 BENCHMARKS = {
+    "bfcl": "calltune.benchmarks.bfcl",
     "when2call": "calltune.benchmarks.when2call",
     "when2call_generation": "calltune.benchmarks.when2call_generation",
 }

@@ -29,8 +29,6 @@ from calltune.statistics import wilson_interval
 from calltune.terminal import say
 from calltune.types import Completion, Sample, Score, ToolCall
 
-PROMPT = "chat_template"
-
 _SIMPLE = ("simple_python", "simple_java", "simple_javascript")
 _LIVE_AST = ("live_simple", "live_multiple", "live_parallel", "live_parallel_multiple")
 _IRRELEVANCE = ("irrelevance", "live_irrelevance")
@@ -50,6 +48,11 @@ class Settings(Table):
 
     max_new_tokens: Annotated[int, pydantic.Field(gt=0)] = 512
     """An answer longer than this is truncated, and counted so."""
+
+
+def prompt_name(settings: Settings, chat: object) -> str:
+    """Always the model's own chat template."""
+    return "chat_template"
 
 
 def samples(settings: Settings) -> Iterator[Sample]:

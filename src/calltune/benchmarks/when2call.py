@@ -6,17 +6,49 @@ is given for both, the second with `_norm` in its name.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
 
 from calltune.benchmarks import Summary, confusion_table
+from calltune.benchmarks.option_reading import majority, read_options
+from calltune.benchmarks.when2call_prompts import Family, detect_family, official_prompt
 from calltune.benchmarks.when2call_rows import QuestionSettings, questions
 from calltune.statistics import macro_f1, recall_per_class, wilson_interval
-from calltune.types import BEHAVIORS, Completion, Sample, Score
-
-PROMPT = "chat_template"
+from calltune.types import BEHAVIORS, Completion, Sample, Score, ScoringRequest
 
 
 class Settings(QuestionSettings):
     """The keys of a `when2call` benchmark."""
+
+    prompt: Literal["chat_template", "official"] = "chat_template"
+    """The model's own template and call format, thinking off; or the prompt NVIDIA typed out for its family."""
+
+    family: Family | None = None
+    """Which of NVIDIA's prompts; by default the one nearest to the model's chat template."""
+
+
+def prompt_name(settings: Settings, chat: Any) -> str:
+    """`chat_template`, or `official` with the family whose prompt was used."""
+    return "chat_template" if settings.prompt == "chat_template" else f"official ({_family(settings, chat)})"
+
+
+def scoring_request(sample: Sample, settings: Settings, chat: Any) -> ScoringRequest:
+    """The prompt and the four answers as they are scored, in the order of the sample's choices.
+
+    Args:
+        chat: the model's `calltune.chat.Chat`.
+    """
+    if settings.prompt == "official":
+        row = sample.metadata
+        prompt, choices = official_prompt(
+            _family(settings, chat), row["question"], row["tools"], row["answers"], sample.id
+        )
+        return ScoringRequest(prompt, tuple(choices.values()))
+    answers = (chat.answer(sample.messages, sample.tools, choice) for choice in sample.choices.values())
+    return ScoringRequest(chat.prompt(sample.messages, sample.tools), tuple(map(chat.strip_end, answers)))
+
+
+def _family(settings: Settings, chat: Any) -> Family:
+    return settings.family or detect_family(chat.tokenizer.chat_template)
 
 
 def samples(settings: Settings) -> Iterator[Sample]:
@@ -33,6 +65,7 @@ def samples(settings: Settings) -> Iterator[Sample]:
             tools=question.tools,
             target=question.correct,
             choices={**question.answers},
+            metadata=question.published,
         )
 
 
@@ -55,10 +88,12 @@ def likeliest_per_character(completion: Completion) -> str:
 
 
 def summarize(samples: Sequence[Sample], completions: Sequence[Completion], scores: Sequence[Score]) -> Summary:
-    """Accuracy, macro-F1, hallucination rate, recall and confusion, by both argmaxes.
+    """Accuracy, macro-F1, hallucination rate, recall and confusion by both argmaxes; two baselines without a model.
 
-    Macro-F1 averages over the behaviours that occur as a target or a prediction. The hallucination rate is the share of
-    `cannot_answer` questions without any tool in which the call is the likeliest; None when there is no such question.
+    `macro_f1` averages over the behaviours that occur as a target or a prediction, as NVIDIA's does, so one needless
+    answer of a class that is never right costs a whole class; `macro_f1_asked` averages over the targets' classes. The
+    hallucination rate is the share of `cannot_answer` questions without any tool in which the call is the likeliest;
+    None when there is no such question.
     """
     metrics: dict[str, float | None] = {}
     intervals, confusion = {}, {}
@@ -71,6 +106,7 @@ def summarize(samples: Sequence[Sample], completions: Sequence[Completion], scor
         metrics[f"acc{suffix}"] = right / len(answered) if answered else None
         intervals[f"acc{suffix}"] = wilson_interval(right, len(answered))
         metrics[f"macro_f1{suffix}"] = macro_f1(targets, predictions)
+        metrics[f"macro_f1_asked{suffix}"] = macro_f1(targets, predictions, sorted(set(targets)))
         bare = [
             p for (s, _), p in zip(answered, predictions, strict=True) if s.target == "cannot_answer" and not s.tools
         ]
@@ -78,4 +114,10 @@ def summarize(samples: Sequence[Sample], completions: Sequence[Completion], scor
         for label, recall in recall_per_class(targets, predictions).items():
             metrics[f"recall_{label}{suffix}"] = recall
         confusion[f"by_likelihood{suffix}"] = confusion_table(targets, predictions, BEHAVIORS)
+    for name, predictions in (
+        ("baseline_option_reading", [read_options(sample) for sample in samples]),
+        ("baseline_majority", [majority([str(sample.target) for sample in samples])] * len(samples)),
+    ):
+        right = sum(sample.target == p for sample, p in zip(samples, predictions, strict=True))
+        metrics[name] = right / len(samples)
     return Summary("acc_norm", metrics, intervals, confusion)

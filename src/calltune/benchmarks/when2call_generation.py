@@ -15,8 +15,6 @@ from calltune.benchmarks.when2call_rows import QuestionSettings, questions
 from calltune.statistics import macro_f1, recall_per_class, wilson_interval
 from calltune.types import BEHAVIORS, Completion, Sample, Score
 
-PROMPT = "chat_template"
-
 _LABELS = (*BEHAVIORS, "malformed", "truncated")
 
 
@@ -25,6 +23,11 @@ class Settings(QuestionSettings):
 
     max_new_tokens: Annotated[int, pydantic.Field(gt=0)] = 256
     """An answer longer than this is truncated, and counted so."""
+
+
+def prompt_name(settings: Settings, chat: object) -> str:
+    """Always the model's own chat template."""
+    return "chat_template"
 
 
 def samples(settings: Settings) -> Iterator[Sample]:

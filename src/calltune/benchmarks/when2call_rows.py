@@ -5,6 +5,7 @@ class, `orig_tools`, `orig_question`, `held_out_param`; tools and the call are J
 config `test`, splits `mcq` and `llm_judge`.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -42,6 +43,8 @@ class Question:
     tools: tuple[Tool, ...]
     correct: Behavior
     answers: Mapping[Behavior, Message]
+    published: Mapping[str, Any]
+    """`question`, `tools` and `answers` as they were published, tools and call as JSON text."""
 
 
 def questions(settings: QuestionSettings) -> Iterator[Question]:
@@ -97,6 +100,11 @@ def _question(row: Mapping[str, Any], where: str) -> Question:
         tools=tuple(normalize_tool(tool, f"{where}: tools[{number}]") for number, tool in enumerate(tools)),
         correct=correct,
         answers=messages,
+        published={
+            "question": row["question"],
+            "tools": [tool if isinstance(tool, str) else json.dumps(tool) for tool in tools],
+            "answers": {behavior: answers[behavior] for behavior in BEHAVIORS},
+        },
     )
 
 

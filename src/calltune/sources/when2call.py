@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import pydantic
 
@@ -19,7 +19,7 @@ from calltune.errors import DataError
 from calltune.manifest import file_sha256
 from calltune.rows import parse_object, read_jsonl, require
 from calltune.schema import normalize_tool
-from calltune.types import ROLES, Example, Message, Preference, Tool, ToolCall
+from calltune.types import ROLES, Example, Message, Preference, Tool, ToolCall, chosen_example
 
 _CALL = re.compile(r"<TOOLCALL>(.*?)</TOOLCALL>", re.DOTALL)
 
@@ -34,6 +34,16 @@ class Settings(Table):
     limit: Annotated[int, pydantic.Field(gt=0)] | None = None
     """Rows to take from the beginning."""
 
+    as_examples: bool = False
+    """Of `train_pref`: take the chosen answers as examples to imitate, not the pairs. Its calls are the only ones in
+    When2Call's training data, as the published `train_sft` holds none."""
+
+    @pydantic.model_validator(mode="after")
+    def _of_pairs(self) -> Self:
+        if self.as_examples and self.split != "train_pref":
+            raise ValueError("as_examples goes with split = 'train_pref'")
+        return self
+
 
 def read(settings: Settings) -> Iterator[Example | Preference]:
     """The rows of one split.
@@ -42,7 +52,11 @@ def read(settings: Settings) -> Iterator[Example | Preference]:
         DataError: the file or Hub dataset is missing, or a row is broken: file, line and field.
     """
     for where, row in islice(_rows(settings), settings.limit):
-        yield _preference(row, where, settings) if settings.split == "train_pref" else _example(row, where, settings)
+        if settings.split == "train_sft":
+            yield _example(row, where, settings)
+        else:
+            pair = _preference(row, where, settings)
+            yield chosen_example(pair) if settings.as_examples else pair
 
 
 def fingerprint(settings: Settings) -> str:
