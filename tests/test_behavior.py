@@ -12,7 +12,7 @@ from calltune.types import Message, ToolCall
     ("text", "behavior"),
     [
         ("I can't do that here.", "cannot_answer"),
-        ("I can’t do that here.", "cannot_answer"),
+        ("I can\N{RIGHT SINGLE QUOTATION MARK}t do that here.", "cannot_answer"),
         ("I'm sorry, but I don't have access to flights. Shall I look at trains?", "cannot_answer"),
         ("Which city should I search?", "request_for_info"),
         ("How many tickets would you like?", "request_for_info"),

@@ -96,7 +96,8 @@ def test_a_begin_token_that_the_tokenizer_adds_is_not_written_twice(tiny_model: 
         ("", "has no chat template"),
         ("{% for m in messages %}{{ m.content }}{% endfor %}", "leaves out the tools"),
         (
-            "{% for t in tools or [] %}{{ t.function.name }}{% endfor %}{% for m in messages %}{{ m.content }}{% endfor %}",
+            "{% for t in tools or [] %}{{ t.function.name }}{% endfor %}"
+            "{% for m in messages %}{{ m.content }}{% endfor %}",
             "leaves out tool calls",
         ),
         (

@@ -13,16 +13,15 @@ SOURCE = ROOT / "src" / "calltune"
 FLOORS = {
     1: ["types", "errors"],
     2: [
-        "config rows manifest terminal tracking family schema behavior calls statistics".split(),
-        "chat models labelled_head".split(),
+        *("config", "rows", "manifest", "terminal", "tracking", "family", "statistics"),
+        *("schema", "behavior", "calls", "chat", "models", "labelled_head", "prefix", "judge"),
     ],
     3: ["sources", "benchmarks", "backends"],
     4: ["arguments", "training"],
     5: ["check", "prepare", "sft", "dpo", "evaluate", "report", "run"],
     6: ["cli", "__main__"],
 }
-FLOOR_2 = [room for rooms in FLOORS[2] for room in rooms]
-FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in (FLOOR_2 if floor == 2 else rooms)}
+FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 
 
 def module_name(path: Path) -> str:

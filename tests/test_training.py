@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -143,9 +144,9 @@ def test_only_whole_checkpoints_are_resumed_from(tmp_path: Path) -> None:
 )
 def test_tables_for_trl_and_peft_are_checked(write_run_file: Callable[..., Path], extra: str, message: str) -> None:
     config = load_config(write_run_file(), [extra])
+    check = lora_config if extra.startswith("lora") else partial(trl_arguments, "sft", folder=Path("x"))
     with pytest.raises(ConfigError, match=message):
-        trl_arguments("sft", config, Path("x"))
-        lora_config(config)
+        check(config=config)
 
 
 def test_values_reach_trl_word_for_word(write_run_file: Callable[..., Path]) -> None:
@@ -161,3 +162,8 @@ def test_values_reach_trl_word_for_word(write_run_file: Callable[..., Path]) -> 
     lora = lora_config(config)
     assert lora is not None
     assert lora.r == 4
+
+
+def test_one_loss_may_be_written_without_a_list(write_run_file: Callable[..., Path]) -> None:
+    config = load_config(write_run_file(), ["dpo.loss_type=ipo"])
+    assert trl_arguments("dpo", config, Path("x")).loss_type == ["ipo"]

@@ -82,13 +82,18 @@ def check_keys(table: str, given: Mapping[str, Any], kind: type) -> None:
         if key not in fields and key not in _OURS:
             raise ConfigError(unknown_key(f"{table}.{key}", fields))
         # Plain values are checked here, by the key's name; of the others TRL and PEFT take more than they declare.
-        if key not in fields or not set(typing.get_args(hints[key]) or (hints[key],)) <= _PLAIN:
+        if key not in fields or not _alternatives(hints[key]) <= _PLAIN:
             continue
         try:
             pydantic.TypeAdapter(hints[key]).validate_python(value)
         except pydantic.ValidationError as error:
             problem = error.errors()[0]["msg"]
             raise ConfigError(f"'{table}.{key}': {problem[0].lower()}{problem[1:]}, not {value!r}") from None
+
+
+def _alternatives(hint: Any) -> set[Any]:
+    """The types of a union, or the one type: `int | None` -> {int, NoneType}."""
+    return set(typing.get_args(hint)) if typing.get_origin(hint) in (typing.Union, types.UnionType) else {hint}
 
 
 def lora_config(config: Config) -> LoraConfig | None:
