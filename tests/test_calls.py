@@ -1,53 +1,91 @@
 import pytest
 
-from calltune.calls import detect_format, parse_answer
+from calltune.calls import CallFormat, detect_format, parse_answer
 from calltune.types import Message, ToolCall
 
 ONE = '<tool_call>\n{"name": "t", "arguments": {"a": 1}}\n</tool_call>'
+CALL = ToolCall("t", {"a": 1})
+
+
+def said(text: str, *calls: ToolCall) -> Message:
+    return Message("assistant", text, calls)
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("call_format", "text", "message"),
     [
-        (ONE, Message("assistant", "", (ToolCall("t", {"a": 1}),))),
-        (f"{ONE}\n{ONE}", Message("assistant", "", (ToolCall("t", {"a": 1}),) * 2)),
-        (f"Wait. {ONE}", Message("assistant", "Wait.", (ToolCall("t", {"a": 1}),))),
-        ('<tool_call>{"name": "t", "arguments": {}}</tool_call>', Message("assistant", "", (ToolCall("t", {}),))),
-        (" Hello. ", Message("assistant", "Hello.")),
-        ("", Message("assistant", "")),
+        ("hermes", ONE, said("", CALL)),
+        ("hermes", f"{ONE}\n{ONE}", said("", CALL, CALL)),
+        ("hermes", f"Wait. {ONE}", said("Wait.", CALL)),
+        ("hermes", '<tool_call>{"name": "t", "arguments": {}}</tool_call>', said("", ToolCall("t", {}))),
+        ("hermes", " Hello. ", said("Hello.")),
+        ("hermes", "", said("")),
+        ("json", '{"name": "t", "parameters": {"a": 1}}', said("", CALL)),
+        ("json", '<|python_tag|>{"name": "t", "parameters": {"a": 1}}', said("", CALL)),
+        ("json", '{"name": "t", "parameters": {"a": 1}}; {"name": "t", "parameters": {"a": 1}}', said("", CALL, CALL)),
+        ("json", "No.", said("No.")),
+        ("pythonic", "[t(a=1)]", said("", CALL)),
+        ("pythonic", "[t(a=1), g.u(b=[True, None], c={'x': -1.5})]", None),
+        ("pythonic", "No.", said("No.")),
+        ("list", '[{"name": "t", "arguments": {"a": 1}}]', said("", CALL)),
+        ("list", "[]", said("")),
+        ("list", "No.", said("No.")),
+        ("functionary", '<function=t>{"a": 1}</function>', said("", CALL)),
+        ("functionary", '<function=t>{"a": 1}</function><function=t>{"a": 1}</function>', said("", CALL, CALL)),
+        ("functionary", "No.", said("No.")),
     ],
 )
-def test_hermes(text: str, message: Message) -> None:
-    assert parse_answer(text, "hermes").message == message
+def test_what_is_written_is_read(call_format: CallFormat, text: str, message: Message | None) -> None:
+    if message is None:
+        message = said("", CALL, ToolCall("g.u", {"b": [True, None], "c": {"x": -1.5}}))
+    assert parse_answer(text, call_format).message == message
 
 
 @pytest.mark.parametrize(
-    ("text", "reason"),
+    ("call_format", "text", "reason"),
     [
-        ("<tool_call>{}", "opened at character 0 is not closed"),
-        ("x</tool_call>", "closed that was never opened"),
-        ("ab<tool_call>{</tool_call>", "at character 2 is not JSON"),
-        ("<tool_call>[]</tool_call>", "has no name"),
-        ('<tool_call>{"name": 3, "arguments": {}}</tool_call>', "has no name"),
-        ('<tool_call>{"name": "t"}</tool_call>', "has no object of arguments"),
-        ('<tool_call>{"name": "t", "arguments": "x"}</tool_call>', "has no object of arguments"),
-        (f"{ONE}<tool_call>", "is not closed"),
+        ("hermes", "<tool_call>{}", "opened at character 0 is not closed"),
+        ("hermes", "x</tool_call>", "closed that was never opened"),
+        ("hermes", f"</tool_call>{ONE}", "closed that was never opened"),
+        ("hermes", "ab<tool_call>{</tool_call>", "at character 2 is not JSON"),
+        ("hermes", "<tool_call>" + "[" * 100_000 + "</tool_call>", "nested too deeply"),
+        ("hermes", "<tool_call>[]</tool_call>", "has no name"),
+        ("hermes", '<tool_call>{"name": 3, "arguments": {}}</tool_call>', "has no name"),
+        ("hermes", '<tool_call>{"name": "t"}</tool_call>', "has no object of arguments"),
+        ("hermes", '<tool_call>{"name": "t", "arguments": "x"}</tool_call>', "has no object of arguments"),
+        ("hermes", f"{ONE}<tool_call>", "is not closed"),
+        ("json", '{"name": "t"', "is not JSON"),
+        ("json", '{"name": "t", "parameters": {}} and more', "text after the call"),
+        ("json", '{"name": "t"}', "has no object of arguments"),
+        ("pythonic", "[t(a=1)", "begins as a list of calls and"),
+        ("pythonic", "[t(1)]", "no call with named arguments"),
+        ("pythonic", "[t(a=open('x'))]", "begins as a list of calls and"),
+        ("pythonic", "[t(a=b'x')]", "a value that JSON does not have"),
+        ("pythonic", "[t(**a)]", "no call with named arguments"),
+        ("list", '[{"name": "t"}]', "call 0 has no object of arguments"),
+        ("list", "[{", "is not JSON"),
+        ("functionary", "<function=t>{", "is not closed"),
+        ("functionary", "<function=t>[]</function>", "has no object of arguments"),
+        ("functionary", "</function>", "opened or closed alone"),
     ],
 )
-def test_malformed_stays_malformed(text: str, reason: str) -> None:
-    parsed = parse_answer(text, "hermes")
+def test_malformed_stays_malformed(call_format: CallFormat, text: str, reason: str) -> None:
+    parsed = parse_answer(text, call_format)
     assert parsed.message is None
     assert reason in parsed.reason
 
 
-def test_bare_json() -> None:
-    call = Message("assistant", "", (ToolCall("t", {"a": 1}),))
-    assert parse_answer('{"name": "t", "parameters": {"a": 1}}', "json").message == call
-    assert parse_answer("No.", "json").message == Message("assistant", "No.")
-    assert parse_answer('{"name": "t"', "json").message is None
-
-
-def test_the_format_is_known_by_how_a_call_is_written() -> None:
-    assert detect_format(ONE) == "hermes"
-    assert detect_format('{"name": "t", "parameters": {}}') == "json"
-    assert detect_format("[t(a=1)]") is None
+@pytest.mark.parametrize(
+    ("written", "call_format"),
+    [
+        (ONE, "hermes"),
+        ('{"name": "t", "parameters": {}}', "json"),
+        ("[t(a=1)]", "pythonic"),
+        ('[{"name": "t", "arguments": {}}]', "list"),
+        ('<function=t>{"a": 1}</function>', "functionary"),
+        ("call t with a 1", None),
+        ("[]", None),
+    ],
+)
+def test_the_format_is_known_by_how_a_call_is_written(written: str, call_format: str | None) -> None:
+    assert detect_format(written) == call_format

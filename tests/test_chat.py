@@ -118,7 +118,7 @@ def test_an_unknown_call_format_is_said_when_a_call_must_be_read(tiny_model: Pat
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
     tokenizer.chat_template = (
         "{% for t in tools or [] %}{{ t.function.name }}{% endfor %}{% for m in messages %}{{ m.content }}"
-        "{% for c in m.tool_calls or [] %}[{{ c.function.name }}({{ c.function.arguments }})]{% endfor %}{% endfor %}"
+        "{% for c in m.tool_calls or [] %}call {{ c.function.name }} {{ c.function.arguments }}{% endfor %}{% endfor %}"
     )
     with pytest.raises(ModelError, match="the way its template writes tool calls is not known"):
-        Chat(tokenizer).parse("[f(a=1)]")
+        Chat(tokenizer).parse("call f")

@@ -14,7 +14,7 @@ FLOORS = {
     1: ["types", "errors"],
     2: [
         *("config", "rows", "manifest", "terminal", "tracking", "family", "statistics"),
-        *("schema", "behavior", "calls", "chat", "models", "labelled_head", "prefix", "judge"),
+        *("schema", "behavior", "calls", "chat", "models", "labelled_head", "prefix", "endpoint", "judge"),
     ],
     3: ["sources", "benchmarks", "backends"],
     4: ["arguments", "training"],

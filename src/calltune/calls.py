@@ -1,21 +1,28 @@
 """Calls in text: how a model writes them, and what it meant. One parser a format; what does not parse is malformed.
 
-| format | written as | known from |
-|---|---|---|
-| hermes | `<tool_call>{"name": ..., "arguments": {...}}</tool_call>`, repeated | Hermes 2, Qwen 2.5, Qwen 3 |
-| json   | `{"name": ..., "parameters": {...}}` as the whole answer | Llama 3.1, Llama 3.2 |
+| format      | written as                                                             | known from                  |
+|-------------|------------------------------------------------------------------------|-----------------------------|
+| hermes      | `<tool_call>{"name": ..., "arguments": {...}}</tool_call>`, repeated   | Hermes 2, Qwen 2.5, Qwen 3  |
+| json        | `{"name": ..., "parameters": {...}}` as the whole answer, `;` between  | Llama 3.1, Llama 3.2        |
+| pythonic    | `[name(key="value"), ...]` as the whole answer                         | Llama 3.2, Llama 4          |
+| list        | `[{"name": ..., "arguments": {...}}, ...]` as the whole answer         | xLAM 2, Mistral             |
+| functionary | `<function=name>{...}</function>`, repeated                            | functionary 3.1             |
+
+Which one a model uses is read off its own template, never off its name.
 """
 
+import ast
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from calltune.types import Message, ToolCall
 
-CallFormat = Literal["hermes", "json"]
+CallFormat = Literal["hermes", "json", "pythonic", "list", "functionary"]
 
-_OPEN, _CLOSE = "<tool_call>", "</tool_call>"
+_FUNCTION = re.compile(r"<function=([^>\s]+)>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +35,14 @@ class ParsedAnswer:
 
 def detect_format(written: str) -> CallFormat | None:
     """The format in which a template wrote a call, or None if it is not one of ours."""
-    if _OPEN in written and _CLOSE in written:
+    if "<tool_call>" in written and "</tool_call>" in written:
         return "hermes"
-    parsed = _json_calls(written)
-    return "json" if parsed.message and parsed.message.tool_calls else None
+    formats: tuple[CallFormat, ...] = ("functionary", "json", "list", "pythonic")
+    for name in formats:
+        parsed = _PARSERS[name](written)
+        if parsed.message and parsed.message.tool_calls:
+            return name
+    return None
 
 
 def parse_answer(text: str, call_format: CallFormat) -> ParsedAnswer:
@@ -42,50 +53,139 @@ def parse_answer(text: str, call_format: CallFormat) -> ParsedAnswer:
     return _PARSERS[call_format](text)
 
 
-def _hermes_calls(text: str) -> ParsedAnswer:
+def _hermes(text: str) -> ParsedAnswer:
+    opened, closed = "<tool_call>", "</tool_call>"
     calls: list[ToolCall] = []
     words: list[str] = []
     place = 0
-    while (start := text.find(_OPEN, place)) >= 0:
+    while (start := text.find(opened, place)) >= 0:
         words.append(text[place:start])
-        end = text.find(_CLOSE, start)
+        end = text.find(closed, start)
         if end < 0:
             return ParsedAnswer(None, f"a call opened at character {start} is not closed")
-        call = _call(text[start + len(_OPEN) : end], ("arguments",))
+        call = _json_call(text[start + len(opened) : end])
         if isinstance(call, str):
             return ParsedAnswer(None, f"the call at character {start} {call}")
         calls.append(call)
-        place = end + len(_CLOSE)
+        place = end + len(closed)
     words.append(text[place:])
-    if _CLOSE in text[place:]:
+    if closed in "".join(words):
         return ParsedAnswer(None, "a call is closed that was never opened")
     return ParsedAnswer(Message("assistant", "".join(words).strip(), tuple(calls)))
 
 
-def _json_calls(text: str) -> ParsedAnswer:
-    stripped = text.strip()
+def _functionary(text: str) -> ParsedAnswer:
+    calls: list[ToolCall] = []
+    words: list[str] = []
+    place = 0
+    while match := _FUNCTION.search(text, place):
+        words.append(text[place : match.start()])
+        end = text.find("</function>", match.end())
+        if end < 0:
+            return ParsedAnswer(None, f"a call opened at character {match.start()} is not closed")
+        arguments = _json(text[match.end() : end])
+        if not isinstance(arguments, dict):
+            return ParsedAnswer(None, f"the call at character {match.start()} has no object of arguments")
+        calls.append(ToolCall(match[1], arguments))
+        place = end + len("</function>")
+    words.append(text[place:])
+    if "<function=" in "".join(words) or "</function>" in "".join(words):
+        return ParsedAnswer(None, "a call is opened or closed alone")
+    return ParsedAnswer(Message("assistant", "".join(words).strip(), tuple(calls)))
+
+
+def _bare_json(text: str) -> ParsedAnswer:
+    stripped = text.strip().removeprefix("<|python_tag|>").strip()
     if not stripped.startswith("{"):
-        return ParsedAnswer(Message("assistant", stripped))
-    call = _call(stripped, ("parameters", "arguments"))
-    if isinstance(call, str):
-        return ParsedAnswer(None, f"the answer begins as a call and {call}")
-    return ParsedAnswer(Message("assistant", "", (call,)))
+        return ParsedAnswer(Message("assistant", text.strip()))
+    calls: list[ToolCall] = []
+    decoder, place = json.JSONDecoder(), 0
+    while place < len(stripped):
+        try:
+            value, end = decoder.raw_decode(stripped, place)
+        except (json.JSONDecodeError, RecursionError):
+            return ParsedAnswer(None, f"the call at character {place} is not JSON")
+        call = _call(value)
+        if isinstance(call, str):
+            return ParsedAnswer(None, f"the call at character {place} {call}")
+        calls.append(call)
+        rest = stripped[end:].lstrip()
+        if rest and not rest.startswith(";"):
+            return ParsedAnswer(None, f"there is text after the call, at character {end}")
+        place = len(stripped) - len(rest.removeprefix(";").lstrip())
+    return ParsedAnswer(Message("assistant", "", tuple(calls)))
 
 
-def _call(text: str, argument_keys: tuple[str, ...]) -> ToolCall | str:
-    """The call in one JSON text, or what is wrong with it."""
+def _json_list(text: str) -> ParsedAnswer:
+    stripped = text.strip().removeprefix("[TOOL_CALLS]").strip()
+    if not stripped.startswith("["):
+        return ParsedAnswer(Message("assistant", text.strip()))
+    values = _json(stripped)
+    if not isinstance(values, list):
+        return ParsedAnswer(None, "the answer begins as a list of calls and is not JSON")
+    calls = [_call(value) for value in values]
+    wrong = next((f"call {number} {call}" for number, call in enumerate(calls) if isinstance(call, str)), None)
+    if wrong:
+        return ParsedAnswer(None, wrong)
+    return ParsedAnswer(Message("assistant", "", tuple(call for call in calls if isinstance(call, ToolCall))))
+
+
+def _pythonic(text: str) -> ParsedAnswer:
+    stripped = text.strip().removeprefix("<|python_start|>").removesuffix("<|python_end|>").strip()
+    if not stripped.startswith("["):
+        return ParsedAnswer(Message("assistant", text.strip()))
     try:
-        value: Any = json.loads(text)
+        tree = ast.parse(stripped, mode="eval").body
+        if not isinstance(tree, ast.List):
+            raise ValueError("is no list")
+        calls = tuple(_python_call(node) for node in tree.elts)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        return ParsedAnswer(None, f"the answer begins as a list of calls and {str(error).splitlines()[0]}")
+    return ParsedAnswer(Message("assistant", "", calls))
+
+
+def _python_call(node: ast.expr) -> ToolCall:
+    if not isinstance(node, ast.Call) or node.args or any(keyword.arg is None for keyword in node.keywords):
+        raise ValueError("holds something that is no call with named arguments")
+    # literal_eval reads values alone: nothing that a model writes is ever run.
+    arguments = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in node.keywords}
+    try:
+        json.dumps(arguments)
+    except (TypeError, ValueError):
+        raise ValueError("holds a value that JSON does not have") from None
+    return ToolCall(ast.unparse(node.func), arguments)
+
+
+def _json_call(text: str) -> ToolCall | str:
+    try:
+        return _call(json.loads(text))
     except json.JSONDecodeError as error:
         return f"is not JSON: {error.msg} at its character {error.pos}"
     except RecursionError:
         return "is JSON nested too deeply"
+
+
+def _call(value: Any) -> ToolCall | str:
+    """The call in one JSON value, or what is wrong with it."""
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
         return "has no name"
-    arguments = next((value[key] for key in argument_keys if key in value), None)
+    arguments = next((value[key] for key in ("arguments", "parameters") if key in value), None)
     if not isinstance(arguments, dict):
-        return f"has no object of {argument_keys[0]}"
+        return "has no object of arguments"
     return ToolCall(value["name"], arguments)
 
 
-_PARSERS: dict[CallFormat, Callable[[str], ParsedAnswer]] = {"hermes": _hermes_calls, "json": _json_calls}
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (json.JSONDecodeError, RecursionError):
+        return None
+
+
+_PARSERS: dict[CallFormat, Callable[[str], ParsedAnswer]] = {
+    "hermes": _hermes,
+    "json": _bare_json,
+    "pythonic": _pythonic,
+    "list": _json_list,
+    "functionary": _functionary,
+}
