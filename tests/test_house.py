@@ -13,8 +13,8 @@ SOURCE = ROOT / "src" / "calltune"
 FLOORS = {
     1: ["types", "errors"],
     2: [
-        *("config", "rows", "manifest", "terminal", "tracking", "family", "statistics"),
-        *("schema", "behavior", "calls", "chat", "models", "labelled_head", "prefix", "endpoint", "judge"),
+        *("config", "rows", "manifest", "processes", "terminal", "tracking", "family", "statistics"),
+        *("schema", "behavior", "calls", "chat", "models", "labelled_head", "trie", "prefix", "endpoint", "judge"),
     ],
     3: ["sources", "benchmarks", "backends"],
     4: ["arguments", "training"],

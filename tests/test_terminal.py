@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from calltune.terminal import ProgressBar, say, show_table
@@ -16,7 +18,20 @@ def test_a_table(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_pipe_gets_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    with ProgressBar("sft", total=5, done=2) as bar:
-        bar.advance(2, "loss 0.5")
+    with ProgressBar("sft", total=5000, done=2000) as bar:
+        bar.advance(2000, "loss 0.5")
+        bar.advance(1000)
+        time.sleep(2.1)
+    assert capsys.readouterr().out == "sft: 5,000/5,000 after 2 s loss 0.5\n"
+
+
+def test_what_is_over_at_once_is_not_mentioned(capsys: pytest.CaptureFixture[str]) -> None:
+    with ProgressBar("reading", total=None) as bar:
         bar.advance()
-    assert capsys.readouterr().out == "sft: 5/5 after 0 s loss 0.5\n"
+    assert capsys.readouterr().out == ""
+
+
+def test_one_of_several_processes_speaks(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    say("hello")
+    assert capsys.readouterr().out == ""

@@ -272,8 +272,8 @@ def _first_choice(text: str) -> tuple[Mapping[str, Any], str]:
 
 
 def message_text(message: Mapping[str, Any]) -> str:
-    """The text of a message's `content`, which is a string, a list of parts, or nothing."""
-    content = message.get("content")
+    """The words of a message: its `content`, a string or a list of parts, or else OpenAI's `refusal`."""
+    content = message.get("content") or message.get("refusal")
     if isinstance(content, list):
         return "".join(str(part["text"]) for part in content if isinstance(part, dict) and "text" in part)
     return content if isinstance(content, str) else ""

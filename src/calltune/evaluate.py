@@ -16,6 +16,7 @@ from calltune.benchmarks import BENCHMARKS, Summary
 from calltune.config import Config, Entry, Table, parse_options
 from calltune.family import load_module
 from calltune.manifest import begin, claim_run_folder, finish, is_complete, model_sha256, value_sha256, versions
+from calltune.processes import Processes, processes
 from calltune.rows import completion_from, read_appended, to_json, write_json, write_jsonl
 from calltune.terminal import ProgressBar, say
 from calltune.tracking import track
@@ -72,7 +73,7 @@ def run(config: Config) -> Path:
         CalltuneError: a benchmark, its data, a model or the folder is wrong.
     """
     benchmarks = open_benchmarks(config)
-    folder = claim_run_folder(config) / "eval"
+    folder = (claim_run_folder(config) if processes().rank == 0 else config.run_folder) / "eval"
     jobs = []
     for entry, module, settings in benchmarks:
         samples = list(module.samples(settings))
@@ -84,41 +85,60 @@ def run(config: Config) -> Path:
 
 
 def _evaluate(config: Config, checkpoint: str, jobs: Sequence[_Job], folder: Path) -> None:
-    model = config.checkpoint_folder(checkpoint)
+    model, ours = config.checkpoint_folder(checkpoint), processes()
     identity, backend = model_sha256(model), None
     for job in jobs:
         place = folder / job.title
         settings = job.settings.model_dump(mode="json", exclude={"path"})
         inputs = {"model": identity, "data": job.data_sha256, "settings": settings}
-        if is_complete(place, inputs):
+        complete = is_complete(place, inputs)
+        # Nobody may write before all have looked.
+        ours.wait()
+        if complete:
             say(f"evaluate: {checkpoint} on {job.title} complete and unchanged, skipped")
             continue
-        if moved := begin(place, inputs):
+        if ours.rank == 0 and (moved := begin(place, inputs)):
             say(moved)
+        ours.wait()
         start = time.monotonic()
         if backend is None:
             module = load_module("backend", BACKENDS, config.evaluate.backend)
             backend = module.Backend(model, tokens_per_batch=config.evaluate.tokens_per_batch)
-        completions = _complete(backend, job, place / "completions.jsonl", f"{checkpoint} {job.title}")
-        result = _conclude(job, checkpoint, job.module.prompt_name(job.settings, backend.chat), completions, place)
-        finish(place, inputs, seconds=round(time.monotonic() - start, 1))
-        _record(config, checkpoint, job.title, result)
+        _complete(backend, job, place, f"{checkpoint} {job.title}", ours)
+        ours.wait()
+        if ours.rank == 0:
+            done = _completions_in(place)
+            completions = [done[sample.id] for sample in job.samples]
+            prompt = job.module.prompt_name(job.settings, backend.chat)
+            result = _conclude(job, checkpoint, prompt, completions, place)
+            finish(place, inputs, seconds=round(time.monotonic() - start, 1))
+            _record(config, checkpoint, job.title, result)
+        ours.wait()
 
 
-def _complete(backend: Any, job: _Job, file: Path, description: str) -> list[Completion]:
-    """Every sample's completion, in the order of the samples; those already in the file are taken from it."""
-    done = {row["sample_id"]: completion_from(row) for row in read_appended(file)}
+def _completions_in(place: Path) -> dict[str, Completion]:
+    """What was answered already, by sample, whichever process wrote it."""
+    rows = (row for file in sorted(place.glob("completions*.jsonl")) for row in read_appended(file))
+    return {row["sample_id"]: completion_from(row) for row in rows}
+
+
+def _complete(backend: Any, job: _Job, place: Path, description: str, ours: Processes) -> None:
+    """Append what is still missing to this process's file of completions, its share of the samples."""
+    done = _completions_in(place)
+    ours.wait()
+    file = place / ("completions.jsonl" if ours.count == 1 else f"completions-{ours.rank}.jsonl")
     # Long prompts first, side by side with those of their length: least padding, and the worst memory comes at once.
-    left = sorted((s for s in job.samples if s.id not in done), key=_num_characters, reverse=True)
-    with ProgressBar(f"evaluating {description}", len(job.samples), len(job.samples) - len(left)) as bar:
+    left = sorted((s for s in job.samples if s.id not in done), key=_num_characters, reverse=True)[
+        ours.rank :: ours.count
+    ]
+    share = len(job.samples) // ours.count
+    with ProgressBar(f"evaluating {description}", max(share, len(left)), max(0, share - len(left))) as bar:
         for start in range(0, len(left), _SAMPLES_BETWEEN_SAVES):
             part = left[start : start + _SAMPLES_BETWEEN_SAVES]
             completions = _ask(backend, job, part)
             with file.open("a", encoding="utf-8", errors="backslashreplace") as lines:
                 lines.writelines(to_json(completion) + "\n" for completion in completions)
-            done |= {completion.sample_id: completion for completion in completions}
             bar.advance(len(part))
-    return [done[sample.id] for sample in job.samples]
 
 
 def _ask(backend: Any, job: _Job, samples: Sequence[Sample]) -> list[Completion]:
@@ -157,6 +177,8 @@ def _conclude(
     }
     # Appended in the order of the batches; kept in the order of the samples.
     write_jsonl(place / "completions.jsonl", completions)
+    for part in place.glob("completions-*.jsonl"):
+        part.unlink()
     write_jsonl(place / "scores.jsonl", scores)
     write_json(place / "result.json", result)
     return result

@@ -1,191 +1,21 @@
 """Shared prefixes: rows with common beginnings in one pass of a causal language model, each common token once.
 
-A token's activations depend on the tokens before it alone, so rows are put into a trie of tokens, which is laid out
-depth first as one packed row: each row of the sorted rows adds what it does not share with the row before it. Position
-ids start again at each fork, and attention, registered with transformers' `AttentionInterface`, lets a token see its
-path from the root. That is exact for causal softmax attention, full or sliding, and takes nothing but SDPA.
+A token's activations depend on the tokens before it alone, so the rows go through the model as one packed row
+(`calltune.trie`), in which an attention function registered with transformers' `AttentionInterface` lets each token see
+its path. That is exact for causal softmax attention, full or sliding, and takes nothing but SDPA.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
+from calltune.trie import Block, Packed, Ranges, pack, places
+
 ATTENTION = "calltune_shared_prefixes"
-
-Ranges = tuple[tuple[int, int], ...]
-"""Places in the packed row, as (start, stop); joined together they are a path from the root."""
-
-_PIECE_TOKENS = 256  # a longer run after a shared prefix is cut: scores right of the diagonal are computed for nothing
-_BLOCK_TOKENS = 512
-_BLOCK_WASTE = 1.3  # scores of a block, relative to those of its pieces one by one
-_BLOCK_SLACK = 16_384  # scores that cost less than one more call
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Consecutive tokens of the packed row whose attention is computed in one call.
-
-    `keys` are the places they look at: `depth` tokens of the path above the first of them, then they themselves.
-    `visible` is a mask [tokens, keys], True where a token sees a key; None when all is one causal row from the root.
-    """
-
-    size: int
-    depth: int
-    keys: Ranges
-    visible: torch.Tensor | None
-
-
-@dataclass(frozen=True, slots=True)
-class Packed:
-    """Rows as one packed row.
-
-    `ids` and `positions` are integer tensors [1, tokens]; `paths[i]` says where in it row i of the packed rows is.
-    """
-
-    ids: torch.Tensor
-    positions: torch.Tensor
-    paths: list[Ranges]
-    blocks: list[Block]
-
-
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """Tokens `start` to `stop` of the packed row, one after the other in a row, `depth` tokens of `path` above them."""
-
-    start: int
-    stop: int
-    depth: int
-    path: Ranges
-
-    @property
-    def num_scores(self) -> int:
-        return (self.stop - self.start) * (self.depth + self.stop - self.start)
-
-
-def num_shared(left: Sequence[int], right: Sequence[int]) -> int:
-    """How many tokens two rows have in common at their beginning."""
-    shorter = min(len(left), len(right))
-    if left[:shorter] == right[:shorter]:
-        return shorter
-    return next(place for place in range(shorter) if left[place] != right[place])
-
-
-def batches(rows: Sequence[list[int]], tokens_per_batch: int) -> list[list[int]]:
-    """Row numbers in batches that pack into at most `tokens_per_batch` tokens; a longer row is a batch of its own.
-
-    The rows are sorted by their tokens and cut where the fewest shared tokens, in sum, are computed again.
-    """
-    order = sorted(range(len(rows)), key=rows.__getitem__)
-    shared = [0, *(num_shared(rows[left], rows[right]) for left, right in pairwise(order))]
-    # By number of rows from the left: the fewest tokens computed again, and where the last batch then begins.
-    best = [(0, 0)]
-    for stop in range(1, len(order) + 1):
-        added, choices = 0, []
-        for start in reversed(range(stop)):
-            length = len(rows[order[start]])
-            if choices and added + length > tokens_per_batch:
-                break
-            choices.append((best[start][0] + shared[start], start))
-            added += length - shared[start]
-        best.append(min(choices))
-    cuts = [len(order)]
-    while cuts[-1] > 0:
-        cuts.append(best[cuts[-1]][1])
-    return [order[start:stop] for start, stop in pairwise(reversed(cuts))]
-
-
-def pack(rows: Sequence[list[int]], device: torch.device | str = "cpu") -> Packed:
-    """Lay rows of token ids out as one packed row; every row needs a token."""
-    ids: list[int] = []
-    positions: list[int] = []
-    pieces: list[_Piece] = []
-    paths: list[Ranges] = [()] * len(rows)
-    path: Ranges = ()
-    before: list[int] = []
-    for number in sorted(range(len(rows)), key=rows.__getitem__):
-        row, depth = rows[number], num_shared(before, rows[number])
-        path = _cut(path, depth)
-        # Without a path above, the whole run is one causal row, which SDPA computes without a mask.
-        step = _PIECE_TOKENS if depth else len(row)
-        for first in range(depth, len(row), step):
-            tokens = row[first : first + step]
-            pieces.append(_Piece(len(ids), len(ids) + len(tokens), first, path))
-            path = _joined(path, (len(ids), len(ids) + len(tokens)))
-            ids += tokens
-            positions += range(first, first + len(tokens))
-        paths[number] = path
-        before = row
-    blocks = [_block(group, device) for group in _groups(pieces)]
-    return Packed(torch.tensor([ids], device=device), torch.tensor([positions], device=device), paths, blocks)
-
-
-def places(path: Ranges, start: int, stop: int) -> list[int]:
-    """Where in the packed row the tokens `start` to `stop` of a row with this path are."""
-    return [place for first, last in path for place in range(first, last)][start:stop]
-
-
-def _cut(path: Ranges, depth: int) -> Ranges:
-    kept: list[tuple[int, int]] = []
-    for start, stop in path:
-        if depth <= 0:
-            break
-        kept.append((start, min(stop, start + depth)))
-        depth -= stop - start
-    return tuple(kept)
-
-
-def _joined(path: Ranges, last: tuple[int, int]) -> Ranges:
-    if path and path[-1][1] == last[0]:
-        return (*path[:-1], (path[-1][0], last[1]))
-    return (*path, last)
-
-
-def _groups(pieces: Sequence[_Piece]) -> Iterator[list[_Piece]]:
-    """Neighbouring pieces that are computed together at little waste: above all, the answers to one question."""
-    group: list[_Piece] = []
-    num_scores = 0
-    for piece in pieces:
-        if group:
-            together = _Piece(group[0].start, piece.stop, group[0].depth, ())
-            num_scores += piece.num_scores
-            fits = together.stop - together.start <= _BLOCK_TOKENS
-            if not fits or together.num_scores > _BLOCK_WASTE * num_scores + _BLOCK_SLACK:
-                yield group
-                group = []
-        if not group:
-            num_scores = piece.num_scores
-        group.append(piece)
-    if group:
-        yield group
-
-
-def _block(group: Sequence[_Piece], device: torch.device | str) -> Block:
-    first, stop = group[0], group[-1].stop
-    size = stop - first.start
-    keys = _joined(first.path, (first.start, stop))
-    if len(group) == 1 and first.depth == 0:
-        return Block(size, 0, keys, None)
-    visible = torch.zeros(size, first.depth + size, dtype=torch.bool)
-    for piece in group:
-        own = slice(piece.start - first.start, piece.stop - first.start)
-        depth = 0
-        for above, below in piece.path:
-            # What is above the block is above its first token too, at the same depth; the rest is in the block.
-            outside = max(0, min(below, first.start) - above)
-            visible[own, depth : depth + outside] = True
-            column = first.depth + above + outside - first.start
-            visible[own, column : column + below - above - outside] = True
-            depth += below - above
-        size_of_own = piece.stop - piece.start
-        column = first.depth + own.start
-        visible[own, column : column + size_of_own] = torch.ones(size_of_own, size_of_own).tril().bool()
-    return Block(size, first.depth, keys, visible.to(device))
 
 
 def _attention(
@@ -274,7 +104,8 @@ def shared_attention(model: PreTrainedModel) -> Iterator[None]:
 
 def backbone_outputs(model: PreTrainedModel, packed: Packed, **kwargs: Any) -> Any:
     """The backbone's outputs for a packed row, within `shared_attention`; `last_hidden_state` is [1, tokens, width]."""
-    return model.base_model(
+    backbone: Any = model.base_model
+    return backbone(
         input_ids=packed.ids, position_ids=packed.positions, use_cache=False, shared_prefixes=packed, **kwargs
     )
 
@@ -304,7 +135,9 @@ def can_share(model: PreTrainedModel) -> str | None:
 
 
 def _difference(model: PreTrainedModel, windows: list[int | None], vocab_size: int) -> str | None:
-    rows = [[token % vocab_size for token in row] for row in (range(3, 15), [*range(3, 8), *range(40, 50)], range(3, 9))]
+    forks = (range(3, 15), [*range(3, 8), *range(40, 50)], range(3, 9))
+    rows = [[token % vocab_size for token in row] for row in forks]
+    backbone: Any = model.base_model
     packed = pack(rows, model.device)
     windows_seen: list[int | None] = []
     with torch.no_grad():
@@ -316,7 +149,7 @@ def _difference(model: PreTrainedModel, windows: list[int | None], vocab_size: i
         if windows_seen != windows:
             return "its layers do not say how far they see"
         for row, path in zip(rows, packed.paths, strict=True):
-            plain = model.base_model(input_ids=torch.tensor([row], device=model.device), use_cache=False)
+            plain = backbone(input_ids=torch.tensor([row], device=model.device), use_cache=False)
             plain = plain.last_hidden_state[0].float()
             error = (shared[places(path, 0, len(row))].float() - plain).abs().max() / plain.abs().max()
             if not error < torch.finfo(shared.dtype).eps ** 0.5:

@@ -93,7 +93,7 @@ def run(config: Config) -> Path:
 
 def _read_all(sources: list[tuple[Entry, ModuleType, Table]]) -> Iterator[Example | Preference]:
     for entry, module, settings in sources:
-        with ProgressBar(f"reading {entry.name}", total=getattr(settings, "limit", None) or 0) as bar:
+        with ProgressBar(f"reading {entry.name}", total=getattr(settings, "limit", None)) as bar:
             for row in module.read(settings):
                 bar.advance()
                 yield row

@@ -10,7 +10,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from calltune.processes import processes
+
 _SECONDS_BETWEEN_PLAIN_LINES = 10.0
+_SECONDS_WORTH_A_LINE = 2.0
 
 
 def _console() -> Console:
@@ -19,8 +22,9 @@ def _console() -> Console:
 
 
 def say(text: str) -> None:
-    """Print one line. Square brackets in it are text, not markup."""
-    _console().print(text, markup=False, soft_wrap=True)
+    """Print one line, on the first of several processes. Square brackets in it are text, not markup."""
+    if processes().rank == 0:
+        _console().print(text, markup=False, soft_wrap=True)
 
 
 def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -34,14 +38,14 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]
 
 
 class ProgressBar:
-    """A bar on a terminal; when piped, a plain line every ten seconds, and at the end.
+    """A bar on a terminal; when piped, a plain line every ten seconds, and at the end of what took over two.
 
-    `total` and `advance` count the same unit, whichever the caller likes: rows, steps, questions.
+    `total` (None when it is not known) and `advance` count the same unit, whichever the caller likes: rows, steps.
     """
 
-    def __init__(self, description: str, total: int, done: int = 0) -> None:
+    def __init__(self, description: str, total: int | None, done: int = 0) -> None:
         self._description, self._total, self._done = description, total, done
-        self._live = sys.stdout.isatty()
+        self._live = sys.stdout.isatty() and processes().rank == 0
         self._note = ""
 
     def __enter__(self) -> Self:
@@ -72,7 +76,8 @@ class ProgressBar:
     def _plain_line(self) -> None:
         self._last = time.monotonic()
         seconds = self._last - self._start
-        say(f"{self._description}: {self._done}/{self._total} after {seconds:.0f} s {self._note}".rstrip())
+        count = f"{self._done:,}" if self._total is None else f"{self._done:,}/{self._total:,}"
+        say(f"{self._description}: {count} after {seconds:.0f} s {self._note}".rstrip())
         sys.stdout.flush()
 
     def __exit__(
@@ -80,5 +85,5 @@ class ProgressBar:
     ) -> None:
         if self._live:
             self._bar.stop()
-        else:
+        elif time.monotonic() - self._start >= _SECONDS_WORTH_A_LINE:
             self._plain_line()

@@ -73,7 +73,8 @@ def train_stage(config: Config, recipe: Recipe, model: str) -> Path:
         say(f"{stage}: complete and unchanged, skipped")
         return folder
     # Wrong keys are told before anything is loaded.
-    peft, given = lora_config(config), trl_arguments(stage, config, folder)
+    peft = lora_config(config)
+    trl_arguments(stage, config, folder)
     chat = Chat(load_tokenizer(model), model)
     rows = fit_rows(chat, recipe, data / recipe.train_file, getattr(config, stage).get("max_length"))
     if not rows.texts:
@@ -102,9 +103,7 @@ def train_stage(config: Config, recipe: Recipe, model: str) -> Path:
         tracker.parameters({"stage": stage, "model": model, "trainable_share": share, **getattr(config, stage)})
         facts = _train(trainer, stage, folder, tracker)
         _save(trainer.model, chat, model, folder)
-    finish(
-        folder, inputs, counts=rows.counts(), too_long=rows.too_long, trainable_share=share, seed=given.seed, **facts
-    )
+    finish(folder, inputs, counts=rows.counts(), too_long=rows.too_long, trainable_share=share, **facts)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return folder
 
