@@ -30,7 +30,7 @@ class Entry(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="allow", frozen=True)
 
     name: str
-    """A module of the family, or `package.module` for one of your own."""
+    """A module of the family, or `package.module` for one of your own. `{run}` in a value is the run's folder."""
 
     label: Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None
     """What its results are called, where one module is used twice; by default its name."""
@@ -66,7 +66,7 @@ class EvaluateConfig(Table):
     """`[evaluate]`: what is asked of which checkpoint."""
 
     benchmarks: tuple[Entry, ...] = ()
-    """`[[evaluate.benchmarks]]`; `{run}` in a value stands for the run's folder."""
+    """`[[evaluate.benchmarks]]`, asked in order."""
 
     checkpoints: tuple[Literal["base", "sft", "dpo"], ...] = ("base", "sft", "dpo")
     """Those that exist are evaluated."""

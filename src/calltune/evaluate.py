@@ -13,8 +13,8 @@ from typing import Any
 
 from calltune.backends import BACKENDS
 from calltune.benchmarks import BENCHMARKS, Summary
-from calltune.config import Config, Entry, Table, parse_options
-from calltune.family import load_module
+from calltune.config import Config, Entry
+from calltune.family import load_module, open_entries
 from calltune.manifest import begin, claim_run_folder, finish, is_complete, model_sha256, value_sha256, versions
 from calltune.processes import Processes, processes
 from calltune.rows import completion_from, read_appended, to_json, write_json, write_jsonl
@@ -36,22 +36,13 @@ class _Job:
     data_sha256: str
 
 
-def open_benchmarks(config: Config) -> list[tuple[Entry, ModuleType, Table]]:
-    """Each benchmark of the run file with its module and its checked settings; `{run}` in values is the run's folder.
+def open_benchmarks(config: Config) -> list[tuple[Entry, ModuleType, Any]]:
+    """Each benchmark of the run file with its module and its checked settings.
 
     Raises:
         ConfigError: an unknown benchmark, or a wrong key of one.
     """
-    opened = []
-    for number, entry in enumerate(config.evaluate.benchmarks):
-        module = load_module("benchmark", BENCHMARKS, entry.name)
-        options = {
-            key: value.replace("{run}", str(config.run_folder)) if isinstance(value, str) else value
-            for key, value in entry.options.items()
-        }
-        where = f"evaluate.benchmarks.{number} ({entry.name})"
-        opened.append((entry, module, parse_options(module.Settings, options, where)))
-    return opened
+    return open_entries("benchmark", BENCHMARKS, config.evaluate.benchmarks, "evaluate.benchmarks", config.run_folder)
 
 
 def existing_checkpoints(config: Config) -> list[str]:

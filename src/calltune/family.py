@@ -1,10 +1,12 @@
 """Families of modules of one shape: a dict of names, and `package.module` for one that the user wrote."""
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-from calltune.config import unknown_key
+from calltune.config import Entry, parse_options, unknown_key
 from calltune.errors import ConfigError
 
 
@@ -29,3 +31,26 @@ def load_module(kind: str, known: Mapping[str, str], name: str) -> ModuleType:
         if name not in known and (path == missing or path.startswith(f"{missing}.")):
             raise ConfigError(f"unknown {kind} '{name}': there is no module of that name") from None
         raise ConfigError(f"{kind} '{name}' needs the package '{missing}', which is not installed") from None
+
+
+def open_entries(
+    kind: str, known: Mapping[str, str], entries: Sequence[Entry], table: str, run_folder: Path
+) -> list[tuple[Entry, ModuleType, Any]]:
+    """Each entry of a run file's list with its module and its settings, checked by the module's own `Settings`.
+
+    Args:
+        table: what stands before the entry's number in messages, such as `data.sources`.
+        run_folder: what `{run}` in a value stands for.
+
+    Raises:
+        ConfigError: an unknown module, or a wrong key of one.
+    """
+    opened = []
+    for number, entry in enumerate(entries):
+        module = load_module(kind, known, entry.name)
+        options = {
+            key: value.replace("{run}", str(run_folder)) if isinstance(value, str) else value
+            for key, value in entry.options.items()
+        }
+        opened.append((entry, module, parse_options(module.Settings, options, f"{table}.{number} ({entry.name})")))
+    return opened

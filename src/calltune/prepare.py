@@ -8,9 +8,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from calltune.config import Config, Entry, Table, parse_options
+from calltune.config import Config, Entry
 from calltune.errors import DataError
-from calltune.family import load_module
+from calltune.family import open_entries
 from calltune.manifest import begin, claim_run_folder, file_sha256, finish, is_complete, value_sha256
 from calltune.rows import to_json, write_jsonl
 from calltune.schema import call_problems
@@ -30,18 +30,13 @@ class _Split:
     rejected: list[dict[str, Any]] = field(default_factory=list)
 
 
-def open_sources(config: Config) -> list[tuple[Entry, ModuleType, Table]]:
+def open_sources(config: Config) -> list[tuple[Entry, ModuleType, Any]]:
     """Each source of the run file with its module and its checked settings.
 
     Raises:
         ConfigError: an unknown source, or a wrong key of one.
     """
-    opened = []
-    for number, entry in enumerate(config.data.sources):
-        module = load_module("source", SOURCES, entry.name)
-        settings = parse_options(module.Settings, entry.options, f"data.sources.{number} ({entry.name})")
-        opened.append((entry, module, settings))
-    return opened
+    return open_entries("source", SOURCES, config.data.sources, "data.sources", config.run_folder)
 
 
 def run(config: Config) -> Path:
@@ -91,7 +86,7 @@ def run(config: Config) -> Path:
     return folder
 
 
-def _read_all(sources: list[tuple[Entry, ModuleType, Table]]) -> Iterator[Example | Preference]:
+def _read_all(sources: list[tuple[Entry, ModuleType, Any]]) -> Iterator[Example | Preference]:
     for entry, module, settings in sources:
         with ProgressBar(f"reading {entry.name}", total=getattr(settings, "limit", None)) as bar:
             for row in module.read(settings):
