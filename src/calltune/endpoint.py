@@ -36,10 +36,10 @@ _Result = TypeVar("_Result")
 class EndpointSettings(Table):
     """Where a server is and how hard it may be pressed.
 
-    Fields that do not change an answer leave `model_dump`, so that work begun with other ones is continued.
+    What says where and how fast is left out of `model_dump`, so that work begun elsewhere or slower is continued.
     """
 
-    base_url: str
+    base_url: Annotated[str, pydantic.Field(exclude=True)]
     """Up to and with the version, such as `https://api.openai.com/v1` or `http://localhost:8000/v1`."""
 
     api_key_env: Annotated[str | None, pydantic.Field(exclude=True)] = None
@@ -139,15 +139,38 @@ class Endpoint:
         self,
         items: Sequence[_Item],
         work: Callable[[_Item], Awaitable[_Result]],
-        done: Callable[[_Item, _Result], None],
+        done: Callable[[_Item, _Result], bool | None],
     ) -> None:
-        """Do `work`, which may `ask`, on every item, some at once; `done` is called with each result as it comes.
+        """Do `work`, which may `ask`, on every item, some at once.
+
+        Args:
+            items: what is to be done, begun in this order.
+            work: one request or several.
+            done: called with each result as it comes; when it says True, no further item is begun.
 
         Raises:
             ModelError: the server refuses every request: key, account, model or address are wrong.
             Exception: whatever `work` or `done` raise; what is still under way is then given up.
         """
-        asyncio.run(self._each(items, work, done))
+        left = list(reversed(items))
+
+        async def take() -> None:
+            while left:
+                item = left.pop()
+                if done(item, await work(item)):
+                    left.clear()
+
+        async def take_all() -> None:
+            async with self._open():
+                try:
+                    async with asyncio.TaskGroup() as group:
+                        for _ in range(min(self._settings.concurrency, len(items))):
+                            group.create_task(take())
+                except BaseExceptionGroup as several:
+                    # The first one made the others stop.
+                    raise several.exceptions[0] from None
+
+        asyncio.run(take_all())
 
     async def ask(self, body: Mapping[str, Any]) -> Reply:
         """A chat completion, tried again as the settings say. A failure is a `Reply` without a message.
@@ -221,27 +244,6 @@ class Endpoint:
         line = " ".join(text.split())
         return line if len(line) <= 200 else f"{line[:200]}..."
 
-    async def _each(
-        self,
-        items: Sequence[_Item],
-        work: Callable[[_Item], Awaitable[_Result]],
-        done: Callable[[_Item, _Result], None],
-    ) -> None:
-        queue = iter(items)
-
-        async def take() -> None:
-            for item in queue:
-                done(item, await work(item))
-
-        async with self._open():
-            try:
-                async with asyncio.TaskGroup() as group:
-                    for _ in range(min(self._settings.concurrency, len(items))):
-                        group.create_task(take())
-            except BaseExceptionGroup as several:
-                # The first one made the others stop.
-                raise several.exceptions[0] from None
-
     @contextlib.asynccontextmanager
     async def _open(self) -> AsyncIterator[None]:
         import openai
@@ -259,15 +261,14 @@ class Endpoint:
 def _first_choice(text: str) -> tuple[Mapping[str, Any], str]:
     """Message and finish reason of a chat completion's first choice."""
     try:
-        reply = json.loads(text)
-        choice = reply["choices"][0]
+        choice = json.loads(text)["choices"][0]
         message, finish_reason = choice["message"], choice.get("finish_reason")
     except (ValueError, RecursionError):
-        raise _Failed(f"the reply is not JSON: {text[:80]!r}", again=True) from None
+        raise _Failed(f"the reply is not JSON: {text!r}", again=True) from None
     except (AttributeError, IndexError, KeyError, TypeError):
-        raise _Failed(f"the reply holds no message: {text[:160]!r}", again=True) from None
+        message, finish_reason = None, None
     if not isinstance(message, dict):
-        raise _Failed(f"the reply holds no message: {text[:160]!r}", again=True)
+        raise _Failed(f"the reply holds no message: {text!r}", again=True)
     return message, str(finish_reason or "")
 
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from calltune.backends import BACKENDS
 from calltune.benchmarks import BENCHMARKS, Summary
-from calltune.config import Config, Entry
+from calltune.config import Config, Entry, parse_options
+from calltune.errors import ConfigError, ModelError
 from calltune.family import load_module, open_entries
 from calltune.manifest import begin, claim_run_folder, finish, is_complete, model_sha256, value_sha256, versions
 from calltune.processes import Processes, processes
@@ -23,6 +24,7 @@ from calltune.tracking import track
 from calltune.types import Completion, Sample, Score
 
 _SAMPLES_BETWEEN_SAVES = 64
+_MOST_ERRORS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,21 @@ def open_benchmarks(config: Config) -> list[tuple[Entry, ModuleType, Any]]:
         ConfigError: an unknown benchmark, or a wrong key of one.
     """
     return open_entries("benchmark", BENCHMARKS, config.evaluate.benchmarks, "evaluate.benchmarks", config.run_folder)
+
+
+def open_backend(config: Config) -> tuple[ModuleType, dict[str, Any]]:
+    """The backend's module, and what its `Backend` takes beside the model.
+
+    Raises:
+        ConfigError: an unknown backend, or a wrong key of one.
+    """
+    module = load_module("backend", BACKENDS, config.evaluate.backend)
+    options, keys = {"tokens_per_batch": config.evaluate.tokens_per_batch}, config.evaluate.backend_options
+    if not hasattr(module, "Settings"):
+        if keys:
+            raise ConfigError(f"evaluate.backend_options: the backend '{config.evaluate.backend}' has no keys")
+        return module, options
+    return module, {**options, "settings": parse_options(module.Settings, keys, "evaluate.backend_options")}
 
 
 def existing_checkpoints(config: Config) -> list[str]:
@@ -78,10 +95,17 @@ def run(config: Config) -> Path:
 def _evaluate(config: Config, checkpoint: str, jobs: Sequence[_Job], folder: Path) -> None:
     model, ours = config.checkpoint_folder(checkpoint), processes()
     identity, backend = model_sha256(model), None
+    module, options = open_backend(config)
+    keys = options["settings"].model_dump(mode="json") if "settings" in options else {}
     for job in jobs:
         place = folder / job.title
         settings = job.settings.model_dump(mode="json", exclude={"path"})
-        inputs = {"model": identity, "data": job.data_sha256, "settings": settings}
+        inputs = {
+            "model": identity,
+            "data": job.data_sha256,
+            "settings": settings,
+            "backend": {"name": config.evaluate.backend, **keys},
+        }
         complete = is_complete(place, inputs)
         # Nobody may write before all have looked.
         ours.wait()
@@ -93,8 +117,7 @@ def _evaluate(config: Config, checkpoint: str, jobs: Sequence[_Job], folder: Pat
         ours.wait()
         start = time.monotonic()
         if backend is None:
-            module = load_module("backend", BACKENDS, config.evaluate.backend)
-            backend = module.Backend(model, tokens_per_batch=config.evaluate.tokens_per_batch)
+            backend = module.Backend(model, **options)
         _complete(backend, job, place, f"{checkpoint} {job.title}", ours)
         ours.wait()
         if ours.rank == 0:
@@ -110,12 +133,17 @@ def _evaluate(config: Config, checkpoint: str, jobs: Sequence[_Job], folder: Pat
 def _completions_in(place: Path) -> dict[str, Completion]:
     """What was answered already, by sample, whichever process wrote it."""
     rows = (row for file in sorted(place.glob("completions*.jsonl")) for row in read_appended(file))
-    return {row["sample_id"]: completion_from(row) for row in rows}
+    found: dict[str, Completion] = {}
+    for row in rows:
+        # What failed is asked again, and its failure may stand in another process's file, read later.
+        if row["status"] != "error" or row["sample_id"] not in found:
+            found[row["sample_id"]] = completion_from(row)
+    return found
 
 
 def _complete(backend: Any, job: _Job, place: Path, description: str, ours: Processes) -> None:
     """Append what is still missing to this process's file of completions, its share of the samples."""
-    done = _completions_in(place)
+    done = {key for key, completion in _completions_in(place).items() if completion.status != "error"}
     ours.wait()
     file = place / ("completions.jsonl" if ours.count == 1 else f"completions-{ours.rank}.jsonl")
     # Long prompts first, side by side with those of their length: least padding, and the worst memory comes at once.
@@ -135,6 +163,9 @@ def _complete(backend: Any, job: _Job, place: Path, description: str, ours: Proc
 def _ask(backend: Any, job: _Job, samples: Sequence[Sample]) -> list[Completion]:
     if not samples[0].choices:
         return backend.answer(samples, max_new_tokens=job.settings.max_new_tokens)
+    if backend.chat is None:
+        # Such a backend has no likelihoods, and says so.
+        backend.loglikelihood([])
     requests = [job.module.scoring_request(sample, job.settings, backend.chat) for sample in samples]
     return [
         Completion(
@@ -152,7 +183,17 @@ def _ask(backend: Any, job: _Job, samples: Sequence[Sample]) -> list[Completion]
 def _conclude(
     job: _Job, checkpoint: str, prompt: str, completions: Sequence[Completion], place: Path
 ) -> dict[str, Any]:
-    scores = [job.module.score(sample, completion) for sample, completion in zip(job.samples, completions, strict=True)]
+    failed = [completion for completion in completions if completion.status == "error"]
+    if len(failed) > _MOST_ERRORS * len(completions):
+        # Kept on the disk all the same: run again, and only these are asked again.
+        raise ModelError(
+            f"{len(failed)} of {len(completions)} questions of {job.title} could not be answered, the first because "
+            f"{failed[0].reason}; run again to go on"
+        )
+    if hasattr(job.module, "score_all"):
+        scores = job.module.score_all(job.samples, completions, job.settings, place)
+    else:
+        scores = [job.module.score(s, c) for s, c in zip(job.samples, completions, strict=True)]
     summary: Summary = job.module.summarize(job.samples, completions, scores)
     result = {
         "benchmark": job.title,

@@ -1,10 +1,15 @@
 """What runs a model.
 
-Each module of this family has a class `Backend(model, tokens_per_batch)` with:
+Each module of this family has a class `Backend(model, tokens_per_batch)`, which also takes `settings` if the module has
+`Settings`, a pydantic model of its keys in `[evaluate.backend_options]`. It has:
 
-- `chat`, the model's `calltune.chat.Chat`;
+- `chat`, the model's `calltune.chat.Chat`, or None where a server writes the prompts;
 - `loglikelihood(requests) -> list[list[float]]`: per request, per continuation, the summed natural log-probability;
 - `answer(samples, max_new_tokens) -> list[Completion]`: greedy answers, in the order of the samples.
 """
 
-BACKENDS = {"hf": "calltune.backends.hf"}
+BACKENDS = {
+    "hf": "calltune.backends.hf",
+    "openai": "calltune.backends.openai",
+    "vllm": "calltune.backends.vllm",
+}

@@ -5,7 +5,8 @@ Each module of this family has:
 - `Settings`, a pydantic model of its own keys in `[[evaluate.benchmarks]]`;
 - `prompt_name(settings, chat) -> str`, which prompt is used, as `result.json` names it;
 - `samples(settings) -> Iterator[Sample]`, which parses every row into nouns or raises `DataError`;
-- `score(sample, completion) -> Score`;
+- `score(sample, completion) -> Score`, or, where others must be asked for it,
+  `score_all(samples, completions, settings, folder) -> list[Score]`, which keeps what it learns in `folder`;
 - `summarize(samples, completions, scores) -> Summary`.
 
 Samples with `choices` are scored by log-likelihood of what `scoring_request(sample, settings, chat) -> ScoringRequest`
@@ -22,6 +23,7 @@ BENCHMARKS = {
     "bfcl": "calltune.benchmarks.bfcl",
     "when2call": "calltune.benchmarks.when2call",
     "when2call_generation": "calltune.benchmarks.when2call_generation",
+    "when2call_judge": "calltune.benchmarks.when2call_judge",
 }
 
 
