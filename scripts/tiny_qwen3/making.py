@@ -40,7 +40,7 @@ download. **It shows the machinery; it is no usable agent, and knows no language
 | embeddings | tied |
 | text | {tokens:,} tokens in {steps:,} steps of {rows} conversations, drawn anew for every step |
 | optimizer | Muon for the matrices ({muon}), AdamW for embeddings and norms ({adam}) |
-| schedule | {warm} steps up, a plateau, {decay} steps of linear decay |
+| schedule | {warm} steps up, a plateau, {decay} steps of decay to step {again:,}, then a second decay from half |
 | precision | float32 weights, bfloat16 autocast, eager attention, torch.compile |
 | seed | {seed} |
 | seconds | {seconds:.0f} on {threads} processor threads |
@@ -64,8 +64,8 @@ model has learned to see what matters. It has not been told what to do about it;
 is left to fine-tuning, and before that its behaviour is no better than chance.
 
 The text has a course of {num_stages} stages, which begin at the steps {stages}: plain words, odder words, more
-searching, notes, shorter notes, few exercises. The course was set while it ran, with an eye on the development
-split; the final split was not looked at.
+searching, notes, shorter notes, few exercises, more calls with longer odd names, hardly an exercise. The course was
+set while it ran, with an eye on the development split; the final split was not looked at.
 
 ## Use
 
@@ -82,7 +82,11 @@ The chat template is ChatML with one tool a line and calls as `<tool_call>` JSON
 
 def make(to: Path, work: Path, num_steps: int | None) -> None:
     """Writes the folder `to`; checkpoints of the warm-up are kept in `work`."""
-    plan = Plan() if num_steps is None else replace(Plan(), num_steps=num_steps, num_decay_steps=num_steps // 4)
+    plan = (
+        Plan()
+        if num_steps is None
+        else replace(Plan(), num_steps=num_steps, num_decay_steps=num_steps // 4, again_at=num_steps)
+    )
     vocabulary = work / "tokenizer"
     if not (vocabulary / "tokenizer.json").exists():
         train_tokenizer(plan.seed, VOCAB_SIZE).save_pretrained(vocabulary)
@@ -125,6 +129,7 @@ def write(
         adam=plan.learning_rate,
         warm=plan.num_warmup_steps,
         decay=plan.num_decay_steps,
+        again=plan.again_at,
         seed=plan.seed,
         seconds=result["seconds"],
         threads=plan.num_threads,

@@ -18,10 +18,11 @@ class Plan:
     """How long and how fast; lengths in tokens, the rates are AdamW's and Muon's peaks."""
 
     seed: int = 0
-    num_steps: int = 3100
+    num_steps: int = 3900
     num_warmup_steps: int = 100
     num_decay_steps: int = 500
-    stages_at: tuple[int, ...] = (1200, 1800, 2400, 2800, 3000)
+    again_at: int = 3100
+    stages_at: tuple[int, ...] = (1200, 1800, 2400, 2800, 3000, 3100, 3700)
     num_rows: int = 24
     num_turns: int = 6
     row_length: int = 288
@@ -37,10 +38,12 @@ class Plan:
         return sum(step >= start for start in self.stages_at)
 
     def rate(self, step: int) -> float:
-        """The factor on the peak rates: warm-up, plateau, linear decay to a hundredth."""
+        """The factor on the peak rates: warm-up, plateau, linear decay, and from half the peak a second decay."""
         if step < self.num_warmup_steps:
             return (step + 1) / self.num_warmup_steps
-        left = self.num_steps - step
+        if step >= self.again_at:
+            return 0.5 * (self.num_steps - step) / (self.num_steps - self.again_at)
+        left = self.again_at - step
         return min(1.0, 0.01 + 0.99 * left / self.num_decay_steps)
 
 

@@ -46,7 +46,8 @@ def any_thing(rng: Dice) -> str:
         return rng.choice(nouns())
     if pick < 0.8:
         return made_up(rng)
-    return f"{rng.choice(nouns())} {made_up(rng) if rng.random() < 0.5 else rng.choice(nouns())}"
+    first = made_up(rng) if rng.stage >= 6 and rng.random() < 0.5 else rng.choice(nouns())
+    return f"{first} {made_up(rng) if rng.random() < 0.5 else rng.choice(nouns())}"
 
 
 def _value(rng: Dice, parameter: Parameter) -> values.Value:
@@ -163,7 +164,9 @@ def blind_reply(rng: Dice, about: Ability, given: dict[str, values.Value], offer
         "what": say(asked),
         "slots": rng.choice(phrases[named.kind]).format(v=given[named.name]) if named else "",
     }
-    kind = rng.choice(("call", "refusal", "back", "claim", "talk"))
+    # Calls have the most to copy, so late in the course they come up more often, as blindly as before.
+    calls = ("call", "call", "call") if rng.stage >= 6 else ("call",)
+    kind = rng.choice((*calls, "refusal", "back", "claim", "talk"))
     if kind == "call":
         called = about if rng.random() < 0.7 or not offered else rng.choice(offered)
         return _call(rng, called, given if called is about else {})

@@ -31,8 +31,18 @@ USER_WEIGHT = 0.15
 DECIDING_WEIGHT = 5.0
 
 # By stage of the course, the upper ends of the shares of turns that are notes, look-ups and lists of open parameters.
-# 0 has plain words, 1 odder ones, 2 more searching, 3 notes, 4 shorter notes, 5 few of all of them.
-EXERCISES = ((0, 0, 0), (0, 0, 0), (0, 0.24, 0.38), (0.3, 0.4, 0.5), (0.3, 0.36, 0.42), (0.05, 0.08, 0.12))
+# 0 has plain words, 1 odder ones, 2 more searching, 3 notes, 4 shorter notes, 5 few of all of them,
+# 6 more calls and longer odd names, 7 the same with hardly an exercise.
+EXERCISES = (
+    (0, 0, 0),
+    (0, 0, 0),
+    (0, 0.24, 0.38),
+    (0.3, 0.4, 0.5),
+    (0.3, 0.36, 0.42),
+    (0.05, 0.08, 0.12),
+    (0.15, 0.21, 0.25),
+    (0, 0.02, 0.04),
+)
 
 
 def _form(rng: Dice, wanted: Ability, given: dict[str, values.Value]) -> str:
