@@ -25,7 +25,11 @@ check: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-bench: $(VENV)/.installed
+$(VENV)/.bench: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,dev,bench]'
+	touch $@
+
+bench: $(VENV)/.bench
 	for script in bench/*.py; do $(BIN)/python $$script --quick || exit 1; done
 
 clean:

@@ -123,6 +123,8 @@ def can_share(model: PreTrainedModel) -> str | None:
         return f"it has layers of another kind: {', '.join(sorted(others))}"
     if getattr(config, "attn_logit_softcapping", None) is not None:
         return "its attention scores are soft-capped, which SDPA cannot do"
+    if model.base_model is model:
+        return "its backbone cannot be called without its head"
     if not (model._supports_attention_backend and model._supports_sdpa and model._can_set_attn_implementation()):
         return "its attention cannot be replaced"
     ropes = getattr(config, "rope_parameters", None) or {}

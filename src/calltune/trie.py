@@ -15,8 +15,9 @@ Ranges = tuple[tuple[int, int], ...]
 
 _PIECE_TOKENS = 256  # a longer run after a shared prefix is cut: scores right of the diagonal are computed for nothing
 _BLOCK_TOKENS = 512
-_BLOCK_WASTE = 1.3  # scores of a block, relative to those of its pieces one by one
-_BLOCK_SLACK = 16_384  # scores that cost less than one more call
+_BLOCK_WASTE = 1.1  # scores of a block, relative to those of its pieces one by one
+_BLOCK_SLACK = 4_096  # scores that cost less than one more call
+_BLOCK_SLACK_ON_GPU = 2**18  # there a call costs microseconds whatever it does
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,9 @@ class _Piece:
 
     @property
     def num_scores(self) -> int:
-        return (self.stop - self.start) * (self.depth + self.stop - self.start)
+        """Scores computed when it is a block of its own; SDPA leaves out most of the upper half of a causal row."""
+        size = self.stop - self.start
+        return size * min(size, size // 2 + 128) if self.depth == 0 else size * (self.depth + size)
 
 
 def num_shared(left: Sequence[int], right: Sequence[int]) -> int:
@@ -113,7 +116,8 @@ def pack(rows: Sequence[list[int]], device: torch.device | str = "cpu") -> Packe
             positions += range(first, first + len(tokens))
         paths[number] = path
         before = row
-    blocks = [_block(group, device) for group in _groups(pieces)]
+    slack = _BLOCK_SLACK if torch.device(device).type == "cpu" else _BLOCK_SLACK_ON_GPU
+    blocks = [_block(group, device) for group in _groups(pieces, slack)]
     return Packed(torch.tensor([ids], device=device), torch.tensor([positions], device=device), paths, blocks)
 
 
@@ -138,16 +142,16 @@ def _joined(path: Ranges, last: tuple[int, int]) -> Ranges:
     return (*path, last)
 
 
-def _groups(pieces: Sequence[_Piece]) -> Iterator[list[_Piece]]:
+def _groups(pieces: Sequence[_Piece], slack: int) -> Iterator[list[_Piece]]:
     """Neighbouring pieces that are computed together at little waste: above all, the answers to one question."""
     group: list[_Piece] = []
     num_scores = 0
     for piece in pieces:
         if group:
-            together = _Piece(group[0].start, piece.stop, group[0].depth, ())
+            size = piece.stop - group[0].start
             num_scores += piece.num_scores
-            fits = together.stop - together.start <= _BLOCK_TOKENS
-            if not fits or together.num_scores > _BLOCK_WASTE * num_scores + _BLOCK_SLACK:
+            together = size * (group[0].depth + size)
+            if size > _BLOCK_TOKENS or together > _BLOCK_WASTE * num_scores + slack:
                 yield group
                 group = []
         if not group:

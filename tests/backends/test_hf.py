@@ -1,11 +1,16 @@
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import transformers
 
+from calltune.backends import hf
 from calltune.backends.hf import Backend, encode_pair
 from calltune.benchmarks import when2call
 from calltune.chat import Chat
+from calltune.errors import ModelError
 from calltune.models import load_model, load_tokenizer
 from calltune.sources import synthetic
 from calltune.types import Example, Message, Sample, ScoringRequest
@@ -78,6 +83,99 @@ def test_gold_scores_of_real_rows_are_a_plain_forward_s(shared_data: Path, tmp_p
         expected = [plain_loglikelihood(model, tokenizer, request.prompt, text) for text in request.continuations]
         assert values == pytest.approx(expected, rel=1e-5)
         assert values.index(max(values)) == expected.index(max(expected))
+
+
+FAMILIES: dict[str, dict[str, Any]] = {
+    "Qwen3": {},
+    "Llama": {},
+    "Mistral": {"sliding_window": 100},
+    "Gemma3": {
+        "sliding_window": 64,
+        "layer_types": ["sliding_attention", "full_attention"],
+        "final_logit_softcapping": 5.0,
+    },
+    "Gemma2": {},
+}
+
+
+def model_of(family: str, tiny_model: Path, folder: Path) -> str:
+    """A random model of two layers and a wide spread, with the tiny model's tokenizer."""
+    torch.manual_seed(0)
+    names = [f"{family}TextConfig", f"{family}Config"]
+    config = next(getattr(transformers, name) for name in names if hasattr(transformers, name))(
+        vocab_size=3072,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        initializer_range=0.2,
+        **FAMILIES[family],
+    )
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copy(tiny_model / name, folder / name)
+    getattr(transformers, f"{family}ForCausalLM")(config).save_pretrained(str(folder))
+    return str(folder)
+
+
+FORKED = [
+    ScoringRequest("You may call f or g.\nWhat is the weather?\n", ("Sunny.", "Sunny. Warm.", "I cannot.", "Sunny.")),
+    ScoringRequest("You may call f or g.\nWhat is the time?\n", ("Noon.", "I cannot.")),
+    ScoringRequest("You may call f or g.\nWhat is the weather?\n", ("Sunny.", "Which town?")),
+    ScoringRequest("Nothing in common with the others", (" at all",)),
+    ScoringRequest("You may call f or g. " * 20, ("Yes.", "No.")),
+]
+UNLIKE = [ScoringRequest("A first prompt", (" ends.",)), ScoringRequest("the second prompt", (" ends so.",))]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_shared_prefixes_change_no_score(
+    family: str, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = model_of(family, tiny_model, tmp_path)
+    plain = Backend(folder, tokens_per_batch=4096, share_prefixes=False)
+    # The bound of 64 tokens is smaller than a row.
+    for shared in [Backend(folder, tokens_per_batch=bound) for bound in (64, 300, 4096)]:
+        for requests in (FORKED, UNLIKE, FORKED[:1], UNLIKE[:1], []):
+            flat = [value for values in shared.loglikelihood(requests) for value in values]
+            expected = [value for values in plain.loglikelihood(requests) for value in values]
+            assert flat == pytest.approx(expected, rel=1e-5)
+        assert shared._share_prefixes is (family != "Gemma2")
+    # Said once by each of the three.
+    assert capsys.readouterr().out.count("soft-capped") == (3 if family == "Gemma2" else 0)
+    monkeypatch.setattr(hf, "_HEAD_LOGITS", 7 * 3072)
+    flat = [value for values in shared.loglikelihood(FORKED) for value in values]
+    assert flat == pytest.approx([value for values in plain.loglikelihood(FORKED) for value in values], rel=1e-5)
+
+
+def test_each_token_of_a_prefix_is_computed_once(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = Backend(str(tiny_model), tokens_per_batch=4096)
+    backend.loglikelihood(UNLIKE)
+    widths = []
+    backbone = backend._model.base_model
+    backbone.register_forward_pre_hook(
+        lambda module, args, kwargs: widths.append(kwargs["input_ids"].shape[1]), with_kwargs=True
+    )
+    pairs = [encode_pair(backend.chat, request.prompt, text) for request in FORKED for text in request.continuations]
+    rows = [context + rest[:-1] for context, rest in pairs]
+    backend.loglikelihood(FORKED)
+    assert widths[0] == len({tuple(row[: place + 1]) for row in rows for place in range(len(row))})
+    assert widths[0] < sum(map(len, rows)) / 2
+
+
+def test_answers_are_the_same_after_scoring(tiny_model: Path) -> None:
+    samples = [as_sample(example) for example in synthetic.examples(seed=2, num_examples=3)]
+    backend = Backend(str(tiny_model), 8192)
+    before = backend.answer(samples, max_new_tokens=6)
+    backend.loglikelihood(FORKED)
+    assert backend.answer(samples, max_new_tokens=6) == before
+
+
+@pytest.mark.parametrize(("prompt", "continuation"), [("Yes.", ""), ("\n", "Yes.")])
+def test_nothing_to_score_or_to_score_after_is_refused(tiny_model: Path, prompt: str, continuation: str) -> None:
+    with pytest.raises(ModelError):
+        encode_pair(Chat(load_tokenizer(str(tiny_model))), prompt, continuation)
 
 
 def test_white_space_at_the_end_of_the_prompt_is_scored(tiny_model: Path) -> None:

@@ -1,42 +1,66 @@
 """transformers as a backend: batched scoring and greedy generation, probabilities in float32."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any
 
 import torch
 
 from calltune.chat import Chat
 from calltune.errors import ModelError
 from calltune.models import load_model, load_tokenizer
+from calltune.prefix import backbone_outputs, can_share, shared_attention
+from calltune.terminal import say
+from calltune.trie import batches, pack, places
 from calltune.types import Completion, Sample, ScoringRequest
 
+_HEAD_LOGITS = 2**24  # that the LM head gives in one go: 64 MiB in float32
 
-def encode_pair(chat: Chat, prompt: str, continuation: str) -> tuple[list[int], list[int]]:
-    """Token ids of a prompt and of the continuation to be scored after it.
+
+def encode_requests(chat: Chat, requests: Sequence[ScoringRequest]) -> list[tuple[list[int], list[int]]]:
+    """Per request and continuation, token ids of the prompt and of the continuation to be scored after it.
 
     As lm-eval 0.4.13 (`api/model.py`, `TemplateLM._encode_pair`): white space at the prompt's end is scored with the
     continuation, and the continuation's tokens are what the whole text has beyond the prompt's own count, even where a
     token would have merged across the edge.
 
     Raises:
-        ModelError: no token is left to score, which would otherwise count as certain.
+        ModelError: no token is left to score, which would otherwise count as certain, or none to score it after.
     """
-    stripped = prompt.rstrip()
-    continuation = prompt[len(stripped) :] + continuation
-    whole = chat.tokenizer(stripped + continuation).input_ids
-    context = chat.tokenizer(stripped).input_ids
-    if len(whole) <= len(context):
-        raise ModelError(f"the tokenizer leaves no token of the choice {continuation!r} to score")
-    return context, whole[len(context) :]
+    # In one call, which is spread over processors; a prompt is tokenized once for all its continuations.
+    prompts = [request.prompt.rstrip() for request in requests]
+    texts = [request.prompt + continuation for request in requests for continuation in request.continuations]
+    if not texts:
+        return []
+    contexts = chat.tokenizer(prompts).input_ids
+    wholes = iter(chat.tokenizer(texts).input_ids)
+    pairs = []
+    for request, context in zip(requests, contexts, strict=True):
+        if not context:
+            raise ModelError("a prompt without tokens leaves nothing to score a choice after")
+        for continuation in request.continuations:
+            whole = next(wholes)
+            if len(whole) <= len(context):
+                raise ModelError(f"the tokenizer leaves no token of the choice {continuation!r} to score")
+            pairs.append((context, whole[len(context) :]))
+    return pairs
+
+
+def encode_pair(chat: Chat, prompt: str, continuation: str) -> tuple[list[int], list[int]]:
+    """Token ids of one prompt and one continuation, as `encode_requests`."""
+    return encode_requests(chat, [ScoringRequest(prompt, (continuation,))])[0]
 
 
 class Backend:
     """One model, loaded once; bf16 on a GPU, float32 on a CPU."""
 
-    def __init__(self, model: str, tokens_per_batch: int) -> None:
+    def __init__(self, model: str, tokens_per_batch: int, share_prefixes: bool = True) -> None:
         """Load the model and its tokenizer.
 
         Args:
             tokens_per_batch: upper bound of tokens in one forward pass, padding included.
+            share_prefixes: score what rows have in common once; where the model does not allow it, say why not.
 
         Raises:
             ModelError: it cannot be loaded, or its template cannot write tools.
@@ -44,20 +68,19 @@ class Backend:
         self.chat = Chat(load_tokenizer(model), model)
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         dtype = torch.bfloat16 if self._device.type == "cuda" else torch.float32
-        self._model = load_model(model, dtype).to(self._device).eval()
+        self._model: Any = load_model(model, dtype)
+        self._model.to(self._device).eval()
         self._tokens_per_batch = tokens_per_batch
         pad = self.chat.tokenizer.pad_token_id
         self._pad = pad if isinstance(pad, int) else self.chat.tokenizer.eos_token_id
+        self._share_prefixes = share_prefixes
+        self._asked_model = False
 
     @torch.inference_mode()
     def loglikelihood(self, requests: Sequence[ScoringRequest]) -> list[list[float]]:
         """Per request and continuation, the natural log-probability of the continuation's tokens, summed in float32."""
-        pairs = [encode_pair(self.chat, r.prompt, text) for r in requests for text in r.continuations]
-        sums = [0.0] * len(pairs)
-        for batch in self._batches([len(context) + len(rest) for context, rest in pairs], room=0):
-            for number, value in zip(batch, self._score([pairs[number] for number in batch]), strict=True):
-                sums[number] = value
-        values = iter(sums)
+        pairs = encode_requests(self.chat, requests)
+        values = iter(self._score_shared(pairs) if self._shares() else self._score_plain(pairs))
         return [[next(values) for _ in request.continuations] for request in requests]
 
     @torch.inference_mode()
@@ -90,12 +113,60 @@ class Backend:
     def _completion(self, sample: Sample, tokens: list[int]) -> Completion:
         ends = set(self._end_ids())
         length = next((place for place, token in enumerate(tokens) if token in ends), None)
-        text = self.chat.tokenizer.decode(tokens[:length], skip_special_tokens=False)
+        text = str(self.chat.tokenizer.decode(tokens[:length], skip_special_tokens=False))
         if length is None:
             return Completion(sample.id, None, text, "truncated", reason=f"no end within {len(tokens)} tokens")
         parsed = self.chat.parse(text)
         status = "ok" if parsed.message else "malformed"
         return Completion(sample.id, parsed.message, text, status, reason=parsed.reason)
+
+    def _shares(self) -> bool:
+        """Whether prefixes are shared; the model is asked once."""
+        if self._share_prefixes and not self._asked_model:
+            self._asked_model = True
+            if reason := can_share(self._model):
+                say(f"every prompt is computed once for each of its choices: {reason}")
+                self._share_prefixes = False
+        return self._share_prefixes
+
+    def _score_shared(self, pairs: Sequence[tuple[list[int], list[int]]]) -> list[float]:
+        # A row's last token is predicted, and predicts nothing.
+        rows = [context + rest[:-1] for context, rest in pairs]
+        sums = [0.0] * len(pairs)
+        with shared_attention(self._model):
+            for batch in batches(rows, self._tokens_per_batch):
+                packed = pack([rows[number] for number in batch], self._device)
+                asked = [
+                    places(path, len(rows[number]) - len(pairs[number][1]), len(rows[number]))
+                    for number, path in zip(batch, packed.paths, strict=True)
+                ]
+                targets = torch.tensor(list(chain.from_iterable(pairs[number][1] for number in batch)))
+                asked_places = torch.tensor(list(chain.from_iterable(asked)))
+                outputs = backbone_outputs(self._model, packed)
+                logprobs = self._logprobs(outputs, packed.ids, asked_places.to(self._device), targets.to(self._device))
+                for number, part in zip(batch, logprobs.cpu().split([len(part) for part in asked]), strict=True):
+                    sums[number] = float(part.sum())
+        return sums
+
+    def _logprobs(self, outputs: Any, ids: torch.Tensor, asked: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Log-probability of each target after its place in the packed row, [targets], float32."""
+        # Several choices may ask one place; its logits are computed once.
+        kept, where = asked.unique(return_inverse=True)
+        logprobs = torch.empty(len(targets), device=targets.device)
+        step = max(1, _HEAD_LOGITS // self._model.config.get_text_config(decoder=True).vocab_size)
+        with _known_outputs(self._model.base_model, outputs):
+            for start in range(0, len(kept), step):
+                logits = self._model(input_ids=ids, use_cache=False, logits_to_keep=kept[start : start + step]).logits
+                mine = (where >= start) & (where < start + step)
+                logprobs[mine] = logits[0].float().log_softmax(-1)[where[mine] - start, targets[mine]]
+        return logprobs
+
+    def _score_plain(self, pairs: Sequence[tuple[list[int], list[int]]]) -> list[float]:
+        sums = [0.0] * len(pairs)
+        for batch in self._batches([len(context) + len(rest) for context, rest in pairs], room=0):
+            for number, value in zip(batch, self._score([pairs[number] for number in batch]), strict=True):
+                sums[number] = value
+        return sums
 
     def _score(self, pairs: Sequence[tuple[list[int], list[int]]]) -> list[float]:
         ids, mask = self._pad_left([context + rest for context, rest in pairs])
@@ -127,3 +198,16 @@ class Backend:
             batch.append(number)
         if batch:
             yield batch
+
+
+@contextmanager
+def _known_outputs(backbone: torch.nn.Module, outputs: Any) -> Iterator[None]:
+    """Let a model's own forward do what comes after its backbone, whose outputs are there already."""
+    own = backbone.__dict__.get("forward")
+    backbone.forward = lambda *args, **kwargs: outputs
+    try:
+        yield
+    finally:
+        del backbone.forward
+        if own is not None:
+            backbone.forward = own
