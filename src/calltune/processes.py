@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """`rank` of `count` processes; the one of rank 0 speaks and writes what all share."""
+    """`rank` of `count` processes, `local_rank` on this machine; the one of rank 0 speaks and writes what all share."""
 
     rank: int
+    local_rank: int
     count: int
 
     def wait(self) -> None:
@@ -23,4 +24,5 @@ class Processes:
 
 def processes() -> Processes:
     """Read from the environment that a launcher sets; one process when there is none."""
-    return Processes(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
+    rank, local_rank, count = (int(os.environ.get(name, "0")) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"))
+    return Processes(rank, local_rank, max(1, count))

@@ -1,3 +1,4 @@
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -204,3 +205,13 @@ def test_an_answer_ends_or_is_truncated(tiny_model: Path) -> None:
     opened = backend._completion(sample, [*backend.chat.tokenizer("<tool_call>{").input_ids, end])
     assert opened.status == "malformed"
     assert "is not closed" in opened.reason
+
+
+def test_answers_are_greedy_whatever_the_checkpoint_says(tiny_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "sampling"
+    shutil.copytree(tiny_model, folder)
+    settings = {"do_sample": True, "temperature": 5.0, "repetition_penalty": 9.0, "eos_token_id": [0, 2]}
+    (folder / "generation_config.json").write_text(json.dumps(settings))
+    samples = [as_sample(example) for example in synthetic.examples(seed=3, num_examples=4)]
+    plain = Backend(str(tiny_model), 2048).answer(samples, max_new_tokens=8)
+    assert Backend(str(folder), 2048).answer(samples, max_new_tokens=8) == plain

@@ -6,11 +6,13 @@ from itertools import chain
 from typing import Any
 
 import torch
+from transformers import GenerationConfig
 
 from calltune.chat import Chat
 from calltune.errors import ModelError
 from calltune.models import load_model, load_tokenizer
 from calltune.prefix import backbone_outputs, can_share, shared_attention
+from calltune.processes import processes
 from calltune.terminal import say
 from calltune.trie import batches, pack, places
 from calltune.types import Completion, Sample, ScoringRequest
@@ -52,6 +54,13 @@ def encode_pair(chat: Chat, prompt: str, continuation: str) -> tuple[list[int], 
     return encode_requests(chat, [ScoringRequest(prompt, (continuation,))])[0]
 
 
+def _end_ids(model: Any, chat: Chat) -> set[int]:
+    """The tokens that end an answer: the checkpoint's, and the one that its template ends a turn with."""
+    configured = model.generation_config.eos_token_id
+    ends = configured if isinstance(configured, list) else [configured]
+    return {end for end in [*ends, chat.tokenizer.eos_token_id] if end is not None}
+
+
 class Backend:
     """One model, loaded once; bf16 on a GPU, float32 on a CPU."""
 
@@ -66,13 +75,20 @@ class Backend:
             ModelError: it cannot be loaded, or its template cannot write tools.
         """
         self.chat = Chat(load_tokenizer(model), model)
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._device = (
+            torch.device("cuda", processes().local_rank) if torch.cuda.is_available() else torch.device("cpu")
+        )
         dtype = torch.bfloat16 if self._device.type == "cuda" else torch.float32
         self._model: Any = load_model(model, dtype)
         self._model.to(self._device).eval()
         self._tokens_per_batch = tokens_per_batch
         pad = self.chat.tokenizer.pad_token_id
         self._pad = pad if isinstance(pad, int) else self.chat.tokenizer.eos_token_id
+        self._ends = _end_ids(self._model, self.chat)
+        # Of the checkpoint's own settings only the ends are kept: sampling or a repetition penalty would not be greedy.
+        self._model.generation_config = GenerationConfig(
+            do_sample=False, pad_token_id=self._pad, eos_token_id=sorted(self._ends)
+        )
         self._share_prefixes = share_prefixes
         self._asked_model = False
 
@@ -94,25 +110,13 @@ class Backend:
                 input_ids=ids,
                 attention_mask=mask,
                 max_new_tokens=max_new_tokens,
-                do_sample=False,
-                temperature=None,
-                top_p=None,
-                top_k=None,
-                pad_token_id=self._pad,
-                eos_token_id=self._end_ids(),
             )
             for number, tokens in zip(batch, generated[:, ids.shape[1] :].tolist(), strict=True):
                 completions[number] = self._completion(samples[number], tokens)
         return [completion for completion in completions if completion is not None]
 
-    def _end_ids(self) -> list[int]:
-        configured = self._model.generation_config.eos_token_id
-        ends = configured if isinstance(configured, list) else [configured]
-        return sorted({end for end in [*ends, self.chat.tokenizer.eos_token_id] if end is not None})
-
     def _completion(self, sample: Sample, tokens: list[int]) -> Completion:
-        ends = set(self._end_ids())
-        length = next((place for place, token in enumerate(tokens) if token in ends), None)
+        length = next((place for place, token in enumerate(tokens) if token in self._ends), None)
         text = str(self.chat.tokenizer.decode(tokens[:length], skip_special_tokens=False))
         if length is None:
             return Completion(sample.id, None, text, "truncated", reason=f"no end within {len(tokens)} tokens")

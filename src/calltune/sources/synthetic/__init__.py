@@ -23,12 +23,16 @@ SOURCE = "synthetic"
 EXAMPLE_SHARES = (0, 1, 2, 3, 4, 5, 6)
 PREFERENCE_SHARES = (7, 8, 9)
 
-# The wrong behaviours that are easily taken for the right one come up more often.
+# Where mistakes are likely the pairs are dense: asking against calling, and either against refusing. Each is as often
+# preferred as passed over, so that no behaviour is taught to be right always.
+PREFERRED: tuple[Behavior, ...] = (
+    "tool_call", "request_for_info", "cannot_answer", "tool_call", "request_for_info", "direct"
+)  # fmt: skip
 REJECTED: dict[Behavior, tuple[Behavior, ...]] = {
     "direct": ("cannot_answer", "request_for_info", "tool_call"),
-    "tool_call": ("request_for_info", "cannot_answer", "request_for_info", "cannot_answer", "direct"),
-    "request_for_info": ("tool_call", "cannot_answer", "tool_call", "direct"),
-    "cannot_answer": ("tool_call", "request_for_info", "tool_call", "direct"),
+    "tool_call": ("request_for_info", "request_for_info", "cannot_answer"),
+    "request_for_info": ("tool_call", "tool_call", "cannot_answer"),
+    "cannot_answer": ("tool_call", "request_for_info", "direct"),
 }
 
 
@@ -39,15 +43,17 @@ def _split(name: str) -> Split:
     raise ValueError(f"no such split: {name} (there are {', '.join(SPLITS)})")
 
 
-def _distinct(seed: int, split: str, purpose: str, shares: tuple[int, ...]) -> Iterator[Situation]:
-    """Situations without end; no question twice, the four behaviours in turn, in an order shuffled anew each time.
+def _distinct(
+    seed: int, split: str, purpose: str, shares: tuple[int, ...], cycle: tuple[Behavior, ...] = BEHAVIORS
+) -> Iterator[Situation]:
+    """Situations without end; no question twice, the behaviours of the cycle in turn, shuffled anew each time.
 
     A question belongs to the purpose whose `shares` hold its checksum's remainder, so purposes share no question.
     """
     rng = random.Random(f"{purpose} {split} {seed}")
     taken: set[str] = set()
     while True:
-        for behavior in rng.sample(BEHAVIORS, len(BEHAVIORS)):
+        for behavior in rng.sample(cycle, len(cycle)):
             drawn = situation(rng, behavior, _split(split))
             while drawn.question in taken or zlib.crc32(drawn.question.encode()) % 10 not in shares:
                 drawn = situation(rng, behavior, _split(split))
@@ -68,12 +74,13 @@ def examples(seed: int, num_examples: int, split: str = "train") -> Iterator[Exa
 
 
 def preferences(seed: int, num_pairs: int, split: str = "train") -> Iterator[Preference]:
-    """Pairs of the right answer and a wrong one; the wrong behaviours come in the order of `REJECTED`, again and again.
+    """Pairs of the right answer and a wrong one, in the shares of `PREFERRED` and `REJECTED`.
 
     No question of these is one of `examples`.
     """
     turns: dict[Behavior, int] = dict.fromkeys(BEHAVIORS, 0)
-    for number, drawn in enumerate(islice(_distinct(seed, split, "preferences", PREFERENCE_SHARES), num_pairs)):
+    situations = _distinct(seed, split, "preferences", PREFERENCE_SHARES, PREFERRED)
+    for number, drawn in enumerate(islice(situations, num_pairs)):
         wrong = REJECTED[drawn.behavior][turns[drawn.behavior] % len(REJECTED[drawn.behavior])]
         turns[drawn.behavior] += 1
         yield Preference(
