@@ -23,16 +23,10 @@ SOURCE = "synthetic"
 EXAMPLE_SHARES = (0, 1, 2, 3, 4, 5, 6)
 PREFERENCE_SHARES = (7, 8, 9)
 
-# Where mistakes are likely the pairs are dense: asking against calling, and either against refusing. Each is as often
-# preferred as passed over, so that no behaviour is taught to be right always.
-PREFERRED: tuple[Behavior, ...] = (
-    "tool_call", "request_for_info", "cannot_answer", "tool_call", "request_for_info", "direct"
-)  # fmt: skip
+# All twelve confusions come equally often: whatever is preferred here is passed over as often there, so that the pairs
+# teach when a behaviour is right and favour none.
 REJECTED: dict[Behavior, tuple[Behavior, ...]] = {
-    "direct": ("cannot_answer", "request_for_info", "tool_call"),
-    "tool_call": ("request_for_info", "request_for_info", "cannot_answer"),
-    "request_for_info": ("tool_call", "tool_call", "cannot_answer"),
-    "cannot_answer": ("tool_call", "request_for_info", "direct"),
+    behavior: tuple(other for other in BEHAVIORS if other != behavior) for behavior in BEHAVIORS
 }
 
 
@@ -43,17 +37,15 @@ def _split(name: str) -> Split:
     raise ValueError(f"no such split: {name} (there are {', '.join(SPLITS)})")
 
 
-def _distinct(
-    seed: int, split: str, purpose: str, shares: tuple[int, ...], cycle: tuple[Behavior, ...] = BEHAVIORS
-) -> Iterator[Situation]:
-    """Situations without end; no question twice, the behaviours of the cycle in turn, shuffled anew each time.
+def _distinct(seed: int, split: str, purpose: str, shares: tuple[int, ...]) -> Iterator[Situation]:
+    """Situations without end; no question twice, the four behaviours in turn, in an order shuffled anew each time.
 
     A question belongs to the purpose whose `shares` hold its checksum's remainder, so purposes share no question.
     """
     rng = random.Random(f"{purpose} {split} {seed}")
     taken: set[str] = set()
     while True:
-        for behavior in rng.sample(cycle, len(cycle)):
+        for behavior in rng.sample(BEHAVIORS, len(BEHAVIORS)):
             drawn = situation(rng, behavior, _split(split))
             while drawn.question in taken or zlib.crc32(drawn.question.encode()) % 10 not in shares:
                 drawn = situation(rng, behavior, _split(split))
@@ -74,12 +66,12 @@ def examples(seed: int, num_examples: int, split: str = "train") -> Iterator[Exa
 
 
 def preferences(seed: int, num_pairs: int, split: str = "train") -> Iterator[Preference]:
-    """Pairs of the right answer and a wrong one, in the shares of `PREFERRED` and `REJECTED`.
+    """Pairs of the right answer and a wrong one; every twelve pairs hold each of the twelve confusions once.
 
     No question of these is one of `examples`.
     """
     turns: dict[Behavior, int] = dict.fromkeys(BEHAVIORS, 0)
-    situations = _distinct(seed, split, "preferences", PREFERENCE_SHARES, PREFERRED)
+    situations = _distinct(seed, split, "preferences", PREFERENCE_SHARES)
     for number, drawn in enumerate(islice(situations, num_pairs)):
         wrong = REJECTED[drawn.behavior][turns[drawn.behavior] % len(REJECTED[drawn.behavior])]
         turns[drawn.behavior] += 1

@@ -36,12 +36,12 @@ WORDINGS = Wordings(
         "priority": ("at {v} priority", "marked {v}"),
     },
     questions_back=(
-        "Which {what} do you want me to use?",
-        "Okay, and what is the {what}?",
-        "What {what} should the {thing} have?",
-        "Before I {act}, please tell me the {what}.",
-        "Could you give me the {what}?",
-        "Let me know the {what} as well, please.",
+        "Sure, which {what} should I take?",
+        "Okay, please tell me the {what} of your {thing}.",
+        "What {what} would you like for your {thing}?",
+        "Before I can {act}, I need to know the {what}.",
+        "Could you give me the {what} of the {thing}?",
+        "To {act}, what {what} do you want?",
     ),
     refusals=(
         "Sorry, I am not able to {act}.",

@@ -36,12 +36,12 @@ WORDINGS = Wordings(
         "priority": ("having {v} priority", "rated {v}"),
     },
     questions_back=(
-        "What {what} do you have in mind?",
-        "Sure, but which {what} is it for the {thing}?",
-        "Please tell me which {what} to use.",
-        "May I ask for the {what}?",
+        "Which {what} would you like for your {thing}?",
+        "Sure, which {what} is it for the {thing}?",
+        "Please tell me the {what} of your {thing}.",
+        "Okay, may I have the {what} of the {thing}?",
         "I need to know the {what} to {act}.",
-        "And the {what} should be what?",
+        "What should the {what} of the {thing} be?",
     ),
     refusals=(
         "I'm sorry, I can't {act}.",

@@ -3,9 +3,15 @@
 from itertools import product
 
 from calltune.sources.synthetic.wordings import Wordings
+from calltune.sources.synthetic.wordings_development import WORDINGS as DEVELOPMENT
+from calltune.sources.synthetic.wordings_final import WORDINGS as FINAL
 
-# Composed by chance, but kept for another split.
-HELD_OUT = {"Sorry, I am not able to {act}.", "Sorry, my tools cannot {act}.", "I'm sorry, I can't {act}."}
+# Composed by chance, but owned by another split.
+HELD_OUT = frozenset(
+    text.replace(",", "")
+    for words in (DEVELOPMENT, FINAL)
+    for text in (*words.requests, *words.questions_back, *words.refusals, *words.bare_refusals, *words.claims)
+)
 
 
 def _composed(openings: tuple[str, ...], cores: tuple[str, ...], endings: tuple[str, ...]) -> tuple[str, ...]:
@@ -16,7 +22,7 @@ def _composed(openings: tuple[str, ...], cores: tuple[str, ...], endings: tuple[
             continue
         text = opening + (core if core.endswith(("?", ".")) else core + ending)
         texts.append(text[:2].upper() + text[2:] if text.startswith("{") else text[0].upper() + text[1:])
-    return tuple(text for text in texts if text not in HELD_OUT)
+    return tuple(text for text in texts if text.replace(",", "") not in HELD_OUT)
 
 
 PLAIN_REQUESTS = (
@@ -142,6 +148,13 @@ QUESTIONS_BACK = _composed(
         "could you tell me the {what}?",
         "could you tell me the {what} of the {thing}?",
         "please tell me the {what}.",
+        "please tell me the {what} for your {thing}.",
+        "could you give me the {what}?",
+        "what should the {what} be?",
+        "before I can {act}, what is the {what}?",
+        "I need to know the {what} of the {thing}.",
+        "may I have the {what}?",
+        "which {what} should I take for the {thing}?",
         "please give me the {what} of the {thing}.",
     ),
     ("",),
@@ -160,8 +173,22 @@ REFUSALS = _composed(
         "there is no tool to {act}",
         "my tools cannot {act}",
         "I have no tool for the {thing}",
+        "I have no tool that can {act}",
     ),
-    (".", " today.", " right now.", " yet.", " myself.", " at all.", " from here."),
+    (
+        ".",
+        ".",
+        " today.",
+        " right now.",
+        " yet.",
+        " myself.",
+        " at all.",
+        " from here.",
+        " here.",
+        " for you.",
+        " with my tools.",
+        ", sorry.",
+    ),
 )
 
 BARE_REFUSALS = _composed(
@@ -173,7 +200,7 @@ BARE_REFUSALS = _composed(
         "I have no tool for it",
         "I am unable to do it",
     ),
-    (".", " today.", " right now.", " at all.", " from here."),
+    (".", " today.", " right now.", " at all.", " from here.", " for you.", " with my tools.", ", sorry."),
 )
 
 CLAIMS = _composed(
@@ -188,7 +215,7 @@ CLAIMS = _composed(
         "the {thing} is {done} {slots}",
         "I have {done} your {thing} {slots}",
     ),
-    (".", " already.", " just now.", " as you asked.", " today."),
+    (".", " already.", " just now.", " as you asked.", " today.", " now.", " for you."),
 )
 
 WORDINGS = Wordings(
