@@ -1,5 +1,7 @@
 """MLflow as itself: its sqlite store, read back with its own client."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,6 +46,20 @@ def test_a_stage_is_a_run(write_run_file: Callable[..., Path], tmp_path: Path) -
     assert found["toy-sft"].data.metrics == {"loss": 0.5}
     assert found["toy-sft"].data.params == {"model": "m", "learning_rate": "1e-05"}
     assert (found["toy-sft"].info.status, found["toy-dpo"].info.status) == ("FINISHED", "FAILED")
+
+
+def test_runs_that_begin_together_share_a_store(write_run_file: Callable[..., Path], tmp_path: Path) -> None:
+    file = write_run_file()
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from calltune.config import load_config; from calltune.tracking import track\n"
+        "config = load_config(Path(sys.argv[1]), ['tracking.mlflow=true', f'name={sys.argv[2]}'])\n"
+        "config.run_folder.mkdir(parents=True)\n"
+        "with track(config, 'sft') as tracker: tracker.metrics({'loss': 1.0})\n"
+    )
+    started = [subprocess.Popen([sys.executable, "-c", code, str(file), f"toy-{n}"]) for n in range(3)]
+    assert [process.wait(120) for process in started] == [0, 0, 0]
+    assert {run.info.run_name for run in runs(tmp_path / "runs")} == {f"toy-{n}-sft" for n in range(3)}
 
 
 def test_off_means_off(write_run_file: Callable[..., Path], tmp_path: Path) -> None:

@@ -42,16 +42,19 @@ def track(config: Config, stage: str) -> Iterator[Tracker]:
     with warnings.catch_warnings():
         # MLflow's own imports warn of their dependencies; none of it is the user's to mend.
         warnings.simplefilter("ignore")
+        from filelock import FileLock
         from mlflow.tracking import MlflowClient
 
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         logging.getLogger("alembic").setLevel(logging.WARNING)
         folder = Path(config.output).resolve()
-        client = MlflowClient(tracking_uri=tracking.uri or f"sqlite:///{folder / 'mlflow.db'}")
-        found = client.get_experiment_by_name(tracking.experiment)
-        artifacts = None if tracking.uri else (folder / "mlflow").as_uri()
-        identity = found.experiment_id if found else client.create_experiment(tracking.experiment, artifacts)
-        run_id = client.create_run(identity, run_name=f"{config.name}-{stage}").info.run_id
+        # Runs that begin together may not make one database, or one experiment, twice.
+        with FileLock(folder / ".mlflow.lock"):
+            client = MlflowClient(tracking_uri=tracking.uri or f"sqlite:///{folder / 'mlflow.db'}")
+            found = client.get_experiment_by_name(tracking.experiment)
+            artifacts = None if tracking.uri else (folder / "mlflow").as_uri()
+            identity = found.experiment_id if found else client.create_experiment(tracking.experiment, artifacts)
+            run_id = client.create_run(identity, run_name=f"{config.name}-{stage}").info.run_id
     status = "FAILED"
     try:
         yield Tracker(client, run_id)
