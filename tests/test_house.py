@@ -13,7 +13,7 @@ SOURCE = ROOT / "src" / "calltune"
 FLOORS = {
     1: ["types", "errors"],
     2: [
-        *("config", "rows", "manifest", "processes", "terminal", "tracking", "family", "statistics"),
+        *("options", "config", "rows", "manifest", "processes", "terminal", "tracking", "family", "statistics"),
         *("schema", "behavior", "calls", "chat", "models", "labelled_head", "trie", "prefix", "endpoint", "judge"),
     ],
     3: ["sources", "benchmarks", "backends"],

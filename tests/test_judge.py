@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from calltune.config import parse_options
 from calltune.endpoint import Endpoint
 from calltune.errors import ConfigError, ModelError
 from calltune.judge import JudgeSettings, Verdict, ask_label, read_label
+from calltune.options import parse_options
 from chat_server import Answer, ChatServer, in_turn, label, says, serving
 
 LABELS = ("direct_answer", "tool_call")

@@ -79,7 +79,7 @@ def test_a_source_of_the_user_s_own(
 ) -> None:
     (tmp_path / "package").mkdir()
     (tmp_path / "package" / "my_rows.py").write_text(
-        "from calltune.config import Table\n"
+        "from calltune.options import Table\n"
         "from calltune.types import Example, Message\n"
         "class Settings(Table):\n    word: str\n"
         "def fingerprint(settings):\n    return settings.word\n"

@@ -13,8 +13,9 @@ from peft import LoraConfig
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.sft_config import SFTConfig
 
-from calltune.config import Config, unknown_key
+from calltune.config import Config
 from calltune.errors import ConfigError
+from calltune.options import unknown_key
 
 _ARGUMENTS = {"sft": SFTConfig, "dpo": DPOConfig}
 

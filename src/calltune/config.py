@@ -5,23 +5,17 @@
 module's `Settings`, through `parse_options`.
 """
 
-import difflib
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
 import pydantic
 
 from calltune.errors import ConfigError
+from calltune.options import Table, parse_options
 
 Stage = Literal["sft", "dpo"]
-
-
-class Table(pydantic.BaseModel):
-    """A table of the run file: unknown keys are errors, values do not change."""
-
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
 
 class Entry(pydantic.BaseModel):
@@ -74,7 +68,7 @@ class EvaluateConfig(Table):
     backend: str = "hf"
     """The module that runs the model."""
 
-    backend_options: dict[str, Any] = {}
+    backend_options: dict[str, Any] = pydantic.Field(default_factory=dict)
     """`[evaluate.backend_options]`: the backend's own keys, checked by its module's `Settings`."""
 
     tokens_per_batch: Annotated[int, pydantic.Field(ge=256)] = 16_384
@@ -105,9 +99,9 @@ class Config(Table):
     stages: tuple[Stage, ...] = ("sft", "dpo")
     data: DataConfig
     tuning: TuningConfig = TuningConfig()
-    lora: dict[str, Any] = {}
-    sft: dict[str, Any] = {}
-    dpo: dict[str, Any] = {}
+    lora: dict[str, Any] = pydantic.Field(default_factory=dict)
+    sft: dict[str, Any] = pydantic.Field(default_factory=dict)
+    dpo: dict[str, Any] = pydantic.Field(default_factory=dict)
     evaluate: EvaluateConfig = EvaluateConfig()
     tracking: TrackingConfig = TrackingConfig()
 
@@ -156,60 +150,6 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     for override in overrides:
         _apply_override(table, override)
     return parse_options(Config, table, str(path))
-
-
-_Model = TypeVar("_Model", bound=pydantic.BaseModel)
-
-
-def parse_options(model: type[_Model], table: Mapping[str, Any], where: str) -> _Model:
-    """Check a table against its pydantic model.
-
-    Args:
-        where: what stands before the key in the message, such as the run file's name.
-
-    Raises:
-        ConfigError: one line naming `where` and the key, and the nearest known key for an unknown one.
-    """
-    try:
-        return model.model_validate(table)
-    except pydantic.ValidationError as error:
-        raise ConfigError(f"{where}: {_first_problem(model, error)}") from None
-
-
-def unknown_key(key: str, known: Iterable[str]) -> str:
-    """The message for a key that does not exist, with the nearest one that does."""
-    known = sorted(known)
-    near = difflib.get_close_matches(key.rsplit(".", 1)[-1], known, n=1, cutoff=0.5)
-    return f"unknown key '{key}'" + (
-        f", did you mean '{near[0]}'?" if near else f" (there are: {', '.join(known[:12])})"
-    )
-
-
-def _first_problem(model: type[pydantic.BaseModel], error: pydantic.ValidationError) -> str:
-    problems = error.errors()
-    # An unknown key is often the cause of a missing one, so it is told first.
-    problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
-    key = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        text = unknown_key(key, _fields_at(model, problem["loc"][:-1]))
-    elif problem["type"] == "missing":
-        text = f"'{key}' is missing"
-    elif not key:
-        text = problem["msg"].removeprefix("Value error, ")
-    else:
-        reason = problem["msg"].removeprefix("Value error, ")
-        text = f"'{key}': {reason[0].lower()}{reason[1:]}, not {problem['input']!r}"
-    more = len(problems) - 1
-    return text + (f" (and {more} more)" if more else "")
-
-
-def _fields_at(model: type[pydantic.BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    for part in location:
-        field = model.model_fields.get(str(part))
-        annotation = field.annotation if field else None
-        if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
-            model = annotation
-    return list(model.model_fields)
 
 
 def _apply_override(table: dict[str, Any], override: str) -> None:

@@ -19,8 +19,8 @@ from typing import Annotated, Any, TypeVar
 
 import pydantic
 
-from calltune.config import Table
 from calltune.errors import ConfigError, ModelError
+from calltune.options import Table
 
 _LONGEST_BACKOFF_SECONDS = 60.0
 _LONGEST_RETRY_AFTER_SECONDS = 120.0

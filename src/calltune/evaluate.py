@@ -13,10 +13,11 @@ from typing import Any
 
 from calltune.backends import BACKENDS
 from calltune.benchmarks import BENCHMARKS, Summary
-from calltune.config import Config, Entry, parse_options
+from calltune.config import Config, Entry
 from calltune.errors import ConfigError, ModelError
 from calltune.family import load_module, open_entries
 from calltune.manifest import begin, claim_run_folder, finish, is_complete, model_sha256, value_sha256, versions
+from calltune.options import parse_options
 from calltune.processes import Processes, processes
 from calltune.rows import completion_from, read_appended, to_json, write_json, write_jsonl
 from calltune.terminal import ProgressBar, say

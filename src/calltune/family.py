@@ -6,8 +6,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from calltune.config import Entry, parse_options, unknown_key
+from calltune.config import Entry
 from calltune.errors import ConfigError
+from calltune.options import parse_options, unknown_key
 
 
 def load_module(kind: str, known: Mapping[str, str], name: str) -> ModuleType:

@@ -132,7 +132,13 @@ def read_examples(path: Path) -> list[Example]:
     """The rows of `data/train.jsonl` as `prepare` wrote them."""
     return [
         Example(
-            row["id"], row["source"], messages_from(row["messages"]), tools_from(row["tools"]), behavior=row["behavior"]
+            row["id"],
+            row["source"],
+            messages_from(row["messages"]),
+            tools_from(row["tools"]),
+            behavior=row["behavior"],
+            parent=row["parent"],
+            rule=row["rule"],
         )
         for _, row in read_jsonl(path)
     ]
@@ -149,6 +155,8 @@ def read_preferences(path: Path) -> list[Preference]:
             chosen=message_from(row["chosen"]),
             rejected=message_from(row["rejected"]),
             behavior=row["behavior"],
+            parent=row["parent"],
+            rule=row["rule"],
         )
         for _, row in read_jsonl(path)
     ]

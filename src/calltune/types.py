@@ -47,18 +47,26 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A conversation to learn from; its last message is the assistant's answer."""
+    """A conversation to learn from; its last message is the assistant's answer.
+
+    A row that was made from another one names it as `parent`, and the `rule` by which it was made.
+    """
 
     id: str
     source: str
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...]
     behavior: Behavior
+    parent: str = ""
+    rule: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """Two answers to one prompt, the better one named `chosen`; `behavior` is the chosen answer's."""
+    """Two answers to one prompt, the better one named `chosen`; `behavior` is the chosen answer's.
+
+    `parent` and `rule` are those of an `Example`.
+    """
 
     id: str
     source: str
@@ -67,6 +75,8 @@ class Preference:
     chosen: Message
     rejected: Message
     behavior: Behavior
+    parent: str = ""
+    rule: str = ""
 
 
 def chosen_example(pair: Preference) -> Example:

@@ -16,10 +16,10 @@ import pytest
 import torch
 
 from calltune.backends import hf
-from calltune.config import parse_options
 from calltune.errors import ConfigError, ModelError
 from calltune.family import load_module
 from calltune.models import load_model
+from calltune.options import parse_options
 from calltune.sources import synthetic
 from calltune.types import Message, Sample, ScoringRequest
 

@@ -9,8 +9,8 @@ import jsonschema
 import pytest
 
 from calltune.benchmarks import bfcl
-from calltune.config import parse_options
 from calltune.errors import ConfigError, DataError
+from calltune.options import parse_options
 from calltune.types import Message, Sample
 
 TOY = Path(__file__).parents[1] / "gold" / "bfcl_toy"

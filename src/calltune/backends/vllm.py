@@ -16,9 +16,9 @@ from transformers import AutoConfig, GenerationConfig
 
 from calltune.backends.hf import encode_pair
 from calltune.chat import Chat
-from calltune.config import Table
 from calltune.errors import ModelError
 from calltune.models import load_tokenizer
+from calltune.options import Table
 from calltune.types import Completion, Sample, ScoringRequest
 
 

@@ -23,8 +23,8 @@ from calltune.benchmarks.bfcl_rows import (
     expected_calls,
     read_category,
 )
-from calltune.config import Table
 from calltune.errors import DataError
+from calltune.options import Table
 from calltune.statistics import wilson_interval
 from calltune.terminal import say
 from calltune.types import Completion, Sample, Score, ToolCall

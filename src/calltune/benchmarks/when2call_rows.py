@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 
-from calltune.config import Table
 from calltune.errors import DataError
+from calltune.options import Table
 from calltune.rows import parse_object, read_jsonl, require
 from calltune.schema import normalize_tool
 from calltune.types import BEHAVIORS, Behavior, Message, Tool, ToolCall

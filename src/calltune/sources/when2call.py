@@ -14,9 +14,9 @@ from typing import Annotated, Any, Literal, Self
 import pydantic
 
 from calltune.behavior import message_behavior
-from calltune.config import Table
 from calltune.errors import DataError
 from calltune.manifest import file_sha256
+from calltune.options import Table
 from calltune.rows import parse_object, read_jsonl, require
 from calltune.schema import normalize_tool
 from calltune.types import ROLES, Example, Message, Preference, Tool, ToolCall, chosen_example

@@ -1,0 +1,69 @@
+"""Tables of a run file: checked against a pydantic model, every mistake one line that names the nearest key."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+import pydantic
+
+from calltune.errors import ConfigError
+
+
+class Table(pydantic.BaseModel):
+    """A table of the run file: unknown keys are errors, values do not change."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+
+_Model = TypeVar("_Model", bound=pydantic.BaseModel)
+
+
+def parse_options(model: type[_Model], table: Mapping[str, Any], where: str) -> _Model:
+    """Check a table against its pydantic model.
+
+    Args:
+        where: what stands before the key in the message, such as the run file's name.
+
+    Raises:
+        ConfigError: one line naming `where` and the key, and the nearest known key for an unknown one.
+    """
+    try:
+        return model.model_validate(table)
+    except pydantic.ValidationError as error:
+        raise ConfigError(f"{where}: {_first_problem(model, error)}") from None
+
+
+def unknown_key(key: str, known: Iterable[str]) -> str:
+    """The message for a key that does not exist, with the nearest one that does."""
+    known = sorted(known)
+    near = difflib.get_close_matches(key.rsplit(".", 1)[-1], known, n=1, cutoff=0.5)
+    return f"unknown key '{key}'" + (
+        f", did you mean '{near[0]}'?" if near else f" (there are: {', '.join(known[:12])})"
+    )
+
+
+def _first_problem(model: type[pydantic.BaseModel], error: pydantic.ValidationError) -> str:
+    problems = error.errors()
+    # An unknown key is often the cause of a missing one, so it is told first.
+    problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        text = unknown_key(key, _fields_at(model, problem["loc"][:-1]))
+    elif problem["type"] == "missing":
+        text = f"'{key}' is missing"
+    elif not key:
+        text = problem["msg"].removeprefix("Value error, ")
+    else:
+        reason = problem["msg"].removeprefix("Value error, ")
+        text = f"'{key}': {reason[0].lower()}{reason[1:]}, not {problem['input']!r}"
+    more = len(problems) - 1
+    return text + (f" (and {more} more)" if more else "")
+
+
+def _fields_at(model: type[pydantic.BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    for part in location:
+        field = model.model_fields.get(str(part))
+        annotation = field.annotation if field else None
+        if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
+            model = annotation
+    return list(model.model_fields)
