@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,7 +9,7 @@ import pytest
 
 from calltune import evaluate, prepare
 from calltune.config import load_config
-from calltune.errors import ConfigError, DataError
+from calltune.errors import ConfigError, DataError, ModelError
 
 
 def results(folder: Path) -> dict[str, dict]:
@@ -65,3 +66,23 @@ def test_one_benchmark_twice_needs_labels(write_run_file: Callable[..., Path]) -
 def test_no_questions_is_an_error(write_run_file: Callable[..., Path]) -> None:
     with pytest.raises(DataError, match="no such file of questions"):
         evaluate.run(load_config(write_run_file()))
+
+
+def test_a_model_without_a_template_takes_the_run_file_s(
+    write_run_file: Callable[..., Path], tiny_model: Path, tmp_path: Path
+) -> None:
+    bare = tmp_path / "bare"
+    shutil.copytree(tiny_model, bare, ignore=shutil.ignore_patterns("chat_template.jinja"))
+    file = write_run_file(model=bare)
+    prepare.run(load_config(file))
+    with pytest.raises(ModelError, match="no chat template; name one as 'chat_template'"):
+        evaluate.run(load_config(file))
+    assert not (tmp_path / "runs" / "toy" / "eval" / "base").exists()
+    named = load_config(file, [f"chat_template={tiny_model / 'chat_template.jinja'}"])
+    usual = load_config(write_run_file(), ["name=usual"])
+    prepare.run(usual)
+    assert scores(evaluate.run(named)) == scores(evaluate.run(usual))
+
+
+def scores(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("scores.jsonl")}

@@ -28,3 +28,14 @@ def test_a_folder_without_a_model_a_file_and_the_hub(tmp_path: Path) -> None:
         load_tokenizer(str(tmp_path / "file"))
     with pytest.raises(ModelError, match="the Hugging Face Hub did not give its tokenizer"):
         load_tokenizer("calltune/there-is-no-such-model")
+
+
+def test_a_chat_template_of_the_run_file(tiny_model: Path, tmp_path: Path) -> None:
+    file = tmp_path / "own.jinja"
+    file.write_text("{{ messages[0].content }}")
+    assert load_tokenizer(str(tiny_model), str(file)).chat_template == "{{ messages[0].content }}"
+    with pytest.raises(ModelError, match=r"chat_template '.*none\.jinja': No such file"):
+        load_tokenizer(str(tiny_model), str(tmp_path / "none.jinja"))
+    file.write_bytes(b"\xff")
+    with pytest.raises(ModelError, match="not UTF-8 text"):
+        load_tokenizer(str(tiny_model), str(file))

@@ -37,7 +37,7 @@ class Chat:
         self.tokenizer = tokenizer
         self._name = name
         if not tokenizer.chat_template:
-            raise ModelError(f"model '{name}': its tokenizer has no chat template")
+            raise ModelError(f"model '{name}': its tokenizer has no chat template; name one as 'chat_template'")
         if not isinstance(tokenizer.eos_token, str):
             raise ModelError(f"model '{name}': its tokenizer has no end-of-sequence token")
         self._end = tokenizer.eos_token

@@ -34,7 +34,7 @@ def run(config: Config) -> Path:
     from calltune.chat import Chat
     from calltune.models import load_tokenizer
 
-    chat = Chat(load_tokenizer(config.model), config.model)
+    chat = Chat(load_tokenizer(config.model, config.chat_template), config.model)
     say(f"check: the template of {config.model} writes tools and tool calls ({chat.call_format or 'unknown'} format)")
     for entry, module, settings in sources:
         rows = list(islice(module.read(settings), _ROWS_PROBED))

@@ -94,6 +94,9 @@ class Config(Table):
     model: Annotated[str, pydantic.Field(min_length=1)]
     """A Hub id or a local folder, as `from_pretrained` takes it."""
 
+    chat_template: str | None = None
+    """A Jinja file to write conversations with, for a model that has no chat template, or instead of its own."""
+
     output: str = "runs"
     seed: int = 0
     stages: tuple[Stage, ...] = ("sft", "dpo")

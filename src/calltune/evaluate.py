@@ -16,7 +16,16 @@ from calltune.benchmarks import BENCHMARKS, Summary
 from calltune.config import Config, Entry
 from calltune.errors import ConfigError, ModelError
 from calltune.family import load_module, open_entries
-from calltune.manifest import begin, claim_run_folder, finish, is_complete, model_sha256, value_sha256, versions
+from calltune.manifest import (
+    begin,
+    claim_run_folder,
+    finish,
+    is_complete,
+    model_sha256,
+    template_sha256,
+    value_sha256,
+    versions,
+)
 from calltune.options import parse_options
 from calltune.processes import Processes, processes
 from calltune.rows import completion_from, read_appended, to_json, write_json, write_jsonl
@@ -55,7 +64,8 @@ def open_backend(config: Config) -> tuple[ModuleType, dict[str, Any]]:
         ConfigError: an unknown backend, or a wrong key of one.
     """
     module = load_module("backend", BACKENDS, config.evaluate.backend)
-    options, keys = {"tokens_per_batch": config.evaluate.tokens_per_batch}, config.evaluate.backend_options
+    keys = config.evaluate.backend_options
+    options = {"tokens_per_batch": config.evaluate.tokens_per_batch, "chat_template": config.chat_template}
     if not hasattr(module, "Settings"):
         if keys:
             raise ConfigError(f"evaluate.backend_options: the backend '{config.evaluate.backend}' has no keys")
@@ -105,6 +115,7 @@ def _evaluate(config: Config, checkpoint: str, jobs: Sequence[_Job], folder: Pat
             "model": identity,
             "data": job.data_sha256,
             "settings": settings,
+            "chat template": template_sha256(config),
             "backend": {"name": config.evaluate.backend, **keys},
         }
         complete = is_complete(place, inputs)
@@ -113,12 +124,13 @@ def _evaluate(config: Config, checkpoint: str, jobs: Sequence[_Job], folder: Pat
         if complete:
             say(f"evaluate: {checkpoint} on {job.title} complete and unchanged, skipped")
             continue
+        start = time.monotonic()
+        if backend is None:
+            # Before the folder is touched: a model that cannot be asked leaves nothing behind.
+            backend = module.Backend(model, **options)
         if ours.rank == 0 and (moved := begin(place, inputs)):
             say(moved)
         ours.wait()
-        start = time.monotonic()
-        if backend is None:
-            backend = module.Backend(model, **options)
         _complete(backend, job, place, f"{checkpoint} {job.title}", ours)
         ours.wait()
         if ours.rank == 0:

@@ -116,6 +116,12 @@ def model_sha256(model: str) -> str:
     return value_sha256({path.name: file_sha256(path) for path in files})
 
 
+def template_sha256(config: Config) -> str | None:
+    """What identifies the chat template that the run file names; None when the model's own is used."""
+    path = config.chat_template and Path(config.chat_template)
+    return file_sha256(path) if path and path.is_file() else None
+
+
 def versions() -> dict[str, str]:
     """Versions of calltune, Python and the libraries that decide results."""
     found = {"calltune": __version__, "python": platform.python_version()}

@@ -11,11 +11,14 @@ from calltune.errors import ModelError
 _LOAD_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError)
 
 
-def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
+def load_tokenizer(model: str, chat_template: str | None = None) -> PreTrainedTokenizerBase:
     """The tokenizer of a Hub id or local folder.
 
+    Args:
+        chat_template: a Jinja file that takes the place of the model's own template.
+
     Raises:
-        ModelError: there is none, or the Hub does not give it.
+        ModelError: there is none, or the Hub does not give it, or the template cannot be read.
     """
     _require_folder_or_hub_id(model)
     try:
@@ -25,6 +28,12 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
     # From a folder without tokenizer files, transformers 5 makes an empty tokenizer of the model's kind.
     if len(tokenizer) <= len(tokenizer.all_special_tokens):
         raise ModelError(f"model '{model}': its folder holds no tokenizer")
+    if chat_template is not None:
+        try:
+            tokenizer.chat_template = Path(chat_template).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+            raise ModelError(f"chat_template '{chat_template}': {reason}") from None
     return tokenizer
 
 

@@ -27,6 +27,7 @@ from calltune.manifest import (
     is_complete,
     model_sha256,
     read_json,
+    template_sha256,
     value_sha256,
 )
 from calltune.models import load_model, load_tokenizer
@@ -67,6 +68,7 @@ def train_stage(config: Config, recipe: Recipe, model: str) -> Path:
         "model": model_sha256(model),
         "train rows": file_sha256(data / recipe.train_file),
         "validation rows": file_sha256(data / recipe.validation_file),
+        "chat template": template_sha256(config),
         "settings": value_sha256([config.seed, config.tuning.model_dump(), config.lora, getattr(config, stage)]),
     }
     if is_complete(folder, inputs):
@@ -75,7 +77,7 @@ def train_stage(config: Config, recipe: Recipe, model: str) -> Path:
     # Wrong keys are told before anything is loaded.
     peft = lora_config(config)
     trl_arguments(stage, config, folder)
-    chat = Chat(load_tokenizer(model), model)
+    chat = Chat(load_tokenizer(model, config.chat_template), model)
     rows = fit_rows(chat, recipe, data / recipe.train_file, getattr(config, stage).get("max_length"))
     if not rows.texts:
         raise ConfigError(f"{stage}: {data / recipe.train_file} holds no rows; leave '{stage}' out of 'stages'")

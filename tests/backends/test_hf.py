@@ -215,3 +215,17 @@ def test_answers_are_greedy_whatever_the_checkpoint_says(tiny_model: Path, tmp_p
     samples = [as_sample(example) for example in synthetic.examples(seed=3, num_examples=4)]
     plain = Backend(str(tiny_model), 2048).answer(samples, max_new_tokens=8)
     assert Backend(str(folder), 2048).answer(samples, max_new_tokens=8) == plain
+
+
+def test_more_tokens_than_the_model_was_made_for_is_told_once(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "short"
+    shutil.copytree(tiny_model, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 64}))
+    backend = Backend(str(folder), 2048)
+    samples = [as_sample(example) for example in synthetic.examples(seed=1, num_examples=2)]
+    for _ in range(2):
+        assert len(backend.answer(samples, max_new_tokens=4)) == 2
+    assert capsys.readouterr().out.count("more than the 64 that this model was made for") == 1

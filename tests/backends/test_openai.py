@@ -196,3 +196,8 @@ def test_names_of_real_tools(shared_data: Any) -> None:
             names = [json.loads(tool)["name"] for tool in json.loads(row)["tools"]]
             sent = sent_names(names)
             assert len(set(sent.values())) == len(set(names))
+
+
+def test_a_template_plays_no_part() -> None:
+    with pytest.raises(ConfigError, match="'chat_template' plays no part with the openai backend"):
+        Backend("m", 4096, Settings(base_url="http://localhost/v1"), chat_template="own.jinja")

@@ -1,7 +1,8 @@
 """What runs a model.
 
-Each module of this family has a class `Backend(model, tokens_per_batch)`, which also takes `settings` if the module has
-`Settings`, a pydantic model of its keys in `[evaluate.backend_options]`. It has:
+Each module of this family has a class `Backend(model, tokens_per_batch, chat_template)`, which also takes `settings` if
+the module has `Settings`, a pydantic model of its keys in `[evaluate.backend_options]`; `chat_template` is a Jinja file
+that takes the place of the model's own template, or None. It has:
 
 - `chat`, the model's `calltune.chat.Chat`, or None where a server writes the prompts;
 - `loglikelihood(requests) -> list[list[float]]`: per request, per continuation, the summed natural log-probability;

@@ -1,6 +1,6 @@
 """transformers as a backend: batched scoring and greedy generation, probabilities in float32."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from typing import Any
@@ -64,17 +64,20 @@ def _end_ids(model: Any, chat: Chat) -> set[int]:
 class Backend:
     """One model, loaded once; bf16 on a GPU, float32 on a CPU."""
 
-    def __init__(self, model: str, tokens_per_batch: int, share_prefixes: bool = True) -> None:
+    def __init__(
+        self, model: str, tokens_per_batch: int, chat_template: str | None = None, share_prefixes: bool = True
+    ) -> None:
         """Load the model and its tokenizer.
 
         Args:
             tokens_per_batch: upper bound of tokens in one forward pass, padding included.
+            chat_template: a Jinja file that takes the place of the model's own template.
             share_prefixes: score what rows have in common once; where the model does not allow it, say why not.
 
         Raises:
             ModelError: it cannot be loaded, or its template cannot write tools.
         """
-        self.chat = Chat(load_tokenizer(model), model)
+        self.chat = Chat(load_tokenizer(model, chat_template), model)
         self._device = (
             torch.device("cuda", processes().local_rank) if torch.cuda.is_available() else torch.device("cpu")
         )
@@ -91,11 +94,13 @@ class Backend:
         )
         self._share_prefixes = share_prefixes
         self._asked_model = False
+        self._num_positions: int | None = getattr(self._model.config, "max_position_embeddings", None)
 
     @torch.inference_mode()
     def loglikelihood(self, requests: Sequence[ScoringRequest]) -> list[list[float]]:
         """Per request and continuation, the natural log-probability of the continuation's tokens, summed in float32."""
         pairs = encode_requests(self.chat, requests)
+        self._tell_too_long(len(context) + len(rest) for context, rest in pairs)
         values = iter(self._score_shared(pairs) if self._shares() else self._score_plain(pairs))
         return [[next(values) for _ in request.continuations] for request in requests]
 
@@ -103,6 +108,7 @@ class Backend:
     def answer(self, samples: Sequence[Sample], max_new_tokens: int) -> list[Completion]:
         """Greedy answers; one that reaches `max_new_tokens` without ending is `truncated`."""
         prompts = [self.chat.tokenizer(self.chat.prompt(s.messages, s.tools)).input_ids for s in samples]
+        self._tell_too_long(len(prompt) + max_new_tokens for prompt in prompts)
         completions: list[Completion | None] = [None] * len(samples)
         for batch in self._batches([len(prompt) for prompt in prompts], room=max_new_tokens):
             ids, mask = self._pad_left([prompts[number] for number in batch])
@@ -114,6 +120,16 @@ class Backend:
             for number, tokens in zip(batch, generated[:, ids.shape[1] :].tolist(), strict=True):
                 completions[number] = self._completion(samples[number], tokens)
         return [completion for completion in completions if completion is not None]
+
+    def _tell_too_long(self, lengths: Iterable[int]) -> None:
+        """Say once that the model was never meant to see as many tokens; it is asked all the same, nothing is cut."""
+        longest = max(lengths, default=0)
+        if self._num_positions and longest > self._num_positions:
+            say(
+                f"warning: {longest:,} tokens are more than the {self._num_positions:,} that this model was made for; "
+                "its answers to questions so long mean little"
+            )
+            self._num_positions = None
 
     def _completion(self, sample: Sample, tokens: list[int]) -> Completion:
         length = next((place for place, token in enumerate(tokens) if token in self._ends), None)

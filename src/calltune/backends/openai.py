@@ -39,17 +39,20 @@ class Backend:
 
     chat = None
 
-    def __init__(self, model: str, tokens_per_batch: int, settings: Settings) -> None:
+    def __init__(self, model: str, tokens_per_batch: int, settings: Settings, chat_template: str | None = None) -> None:
         """Prepare; nothing is sent yet.
 
         Args:
             model: the checkpoint's Hub id or folder.
             tokens_per_batch: plays no part; the server makes its own batches.
             settings: where the server is.
+            chat_template: cannot be had here; the server writes its own prompts.
 
         Raises:
-            ConfigError: the key's variable is not set, or the package `openai` is not installed.
+            ConfigError: the key's variable is not set, the package `openai` is not installed, or a template is given.
         """
+        if chat_template is not None:
+            raise ConfigError("'chat_template' plays no part with the openai backend: the server writes the prompts")
         self._model = settings.served_as.get(model, model)
         self._settings = settings
         self._endpoint = Endpoint(settings)

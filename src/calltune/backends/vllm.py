@@ -32,18 +32,19 @@ class Settings(Table):
 class Backend:
     """One model in one engine."""
 
-    def __init__(self, model: str, tokens_per_batch: int, settings: Settings) -> None:
+    def __init__(self, model: str, tokens_per_batch: int, settings: Settings, chat_template: str | None = None) -> None:
         """Start the engine.
 
         Args:
             model: a Hub id or a local folder.
             tokens_per_batch: upper bound of tokens in one step of the engine.
             settings: further arguments of the engine, which win over those set here.
+            chat_template: a Jinja file that takes the place of the model's own template.
 
         Raises:
             ModelError: the model cannot be loaded, its template cannot write tools, or the engine does not start.
         """
-        self.chat = Chat(load_tokenizer(model), model)
+        self.chat = Chat(load_tokenizer(model, chat_template), model)
         self._model = model
         end: Any = self.chat.tokenizer.eos_token_id
         self._ends = _end_ids(model) | {int(end)}
