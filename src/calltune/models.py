@@ -28,6 +28,8 @@ def load_tokenizer(model: str, chat_template: str | None = None) -> PreTrainedTo
     # From a folder without tokenizer files, transformers 5 makes an empty tokenizer of the model's kind.
     if len(tokenizer) <= len(tokenizer.all_special_tokens):
         raise ModelError(f"model '{model}': its folder holds no tokenizer")
+    # Nothing is cut here, and the backend says in calltune's words when a model's length is exceeded.
+    tokenizer.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = True
     if chat_template is not None:
         try:
             tokenizer.chat_template = Path(chat_template).read_text(encoding="utf-8")
