@@ -61,8 +61,8 @@ def run(config: Config) -> Path:
     folder = Path(settings.folder) if settings.folder else config.run_folder / "export"
     if processes().rank > 0:
         return folder
-    claim_run_folder(config)
     checkpoint = _checkpoint(config, settings)
+    claim_run_folder(config)
     stage = str(config.run_folder / checkpoint)
     stored: Any = AutoConfig.from_pretrained(stage).dtype or torch.float32
     dtype = getattr(torch, settings.dtype) if settings.dtype else stored
