@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from calltune.chat import Chat
 from calltune.cli import main
 from calltune.config import load_config
+from calltune.export import base_card
 from calltune.models import load_model, load_tokenizer
 from calltune.rows import read_examples
 
@@ -224,3 +225,27 @@ def test_run_exports_when_the_table_is_there(
     card = (run / "export" / "README.md").read_text(encoding="utf-8")
     assert "**when2call**: 8 questions" in card
     assert load_tokenizer(str(run / "export")).chat_template
+
+
+@pytest.mark.parametrize(
+    ("card", "known"),
+    [
+        (None, {}),
+        ("# Nothing about it\n", {}),
+        ("---\nlicense: [\n---\n", {}),
+        ("---\n- license\n---\n", {}),
+        ("---\nlicense: 7\n---\n", {}),
+        (
+            "---\nlicense: other\nlicense_name: qwen\ntags: [x]\nbase_model: Qwen/Qwen3-0.6B\n---\n# A\n",
+            {"license": "other", "license_name": "qwen", "base_model": "Qwen/Qwen3-0.6B"},
+        ),
+    ],
+)
+def test_what_the_base_s_card_says(card: str | None, known: dict[str, str], tmp_path: Path) -> None:
+    if card is not None:
+        (tmp_path / "README.md").write_text(card, encoding="utf-8")
+    assert base_card(str(tmp_path)) == known
+
+
+def test_a_base_of_the_hub_is_named_even_when_the_hub_is_out_of_reach() -> None:
+    assert base_card("owner/no-such-model") == {"base_model": "owner/no-such-model"}

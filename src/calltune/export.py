@@ -234,7 +234,7 @@ def _facts(config: Config, checkpoint: str, dtype: str) -> CardFacts:
         checkpoint=checkpoint,
         dtype=dtype,
         method=config.tuning.method,
-        datasets=sorted({origin for name, origin in sources if name == "when2call" and not Path(origin).exists()}),
+        datasets=sorted({origin for _, origin in sources if origin.count("/") == 1 and _public(origin) == origin}),
         sources=[(name, _public(origin)) for name, origin in sources],
         files=_data_files(run / "data"),
         recipe={
@@ -275,7 +275,8 @@ def _data_files(data: Path) -> list[DataFile]:
 
 def _public(name: str) -> str:
     """A Hub id as it is; of a path the last part, as the rest speaks of this machine."""
-    return Path(name).name if Path(name).exists() else name
+    path = Path(name)
+    return path.name if path.exists() or path.is_absolute() or name.startswith(".") else name
 
 
 def base_card(model: str) -> dict[str, Any]:
