@@ -51,6 +51,7 @@ def test_overrides(tmp_path: Path, override: str, read) -> None:
         ("name = ", [], "not valid TOML"),
         (GOOD + "[tunning]\nmethod='full'", [], "unknown key 'tunning', did you mean 'tuning'?"),
         (GOOD + "[tuning]\nmetod='full'", [], "unknown key 'tuning.metod', did you mean 'method'?"),
+        (GOOD + "[export]\ndtyp='float32'", [], "unknown key 'export.dtyp', did you mean 'dtype'?"),
         (GOOD + "[tuning]\nmethod='half'", [], "'tuning.method'"),
         (GOOD, ["seed=many"], "'seed'"),
         (GOOD, ["stages=['dpo','sft']"], "'stages': must be"),

@@ -15,10 +15,11 @@ FLOORS = {
     2: [
         *("options", "config", "rows", "manifest", "processes", "terminal", "tracking", "family", "statistics"),
         *("schema", "behavior", "calls", "chat", "models", "labelled_head", "trie", "prefix", "endpoint", "judge"),
+        *("parity", "serving", "card"),
     ],
     3: ["sources", "benchmarks", "backends"],
     4: ["arguments", "training"],
-    5: ["check", "prepare", "sft", "dpo", "evaluate", "report", "run"],
+    5: ["check", "prepare", "sft", "dpo", "evaluate", "report", "export", "run"],
     6: ["cli", "__main__"],
 }
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}

@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,3 +42,29 @@ def test_a_chat_template_of_the_run_file(tiny_model: Path, tmp_path: Path) -> No
     file.write_bytes(b"\xff")
     with pytest.raises(ModelError, match="not UTF-8 text"):
         load_tokenizer(str(tiny_model), str(file))
+
+
+# Only the waiting between the Hub's tries is left out.
+ASK_THE_HUB = """
+import sys, time
+time.sleep = lambda seconds: None
+from calltune.errors import ModelError
+from calltune.models import load_tokenizer
+try:
+    load_tokenizer("calltune/there-is-no-such-model")
+except ModelError as error:
+    print(error, file=sys.stderr)
+"""
+
+
+def test_a_hub_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "HF_HUB_OFFLINE"}
+    environment |= {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", ASK_THE_HUB], capture_output=True, text=True, check=True, env=environment
+    )
+    assert done.stderr == (
+        "model 'calltune/there-is-no-such-model': not a local folder, and the Hugging Face Hub did not give its "
+        "tokenizer\n"
+    )
+    assert done.stdout == "the Hugging Face Hub does not answer; it is asked again for up to a minute\n"

@@ -16,6 +16,7 @@ VERBS = {
     "dpo": "preference optimisation of the SFT model",
     "evaluate": "measure every checkpoint on every benchmark",
     "report": "put the results side by side",
+    "export": "the last checkpoint as a model to hand on, checked against what was trained",
     "run": "all of these in order; what is complete and unchanged is skipped",
 }
 

@@ -85,6 +85,22 @@ class TrackingConfig(Table):
     experiment: str = "calltune"
 
 
+class ExportConfig(Table):
+    """`[export]`: the model that is handed on. `calltune run` exports when the table stands in the run file."""
+
+    checkpoint: Stage | None = None
+    """By default the last stage that is complete."""
+
+    dtype: Literal["bfloat16", "float16", "float32"] | None = None
+    """By default the precision in which the checkpoint is stored, which is the base model's."""
+
+    folder: str | None = None
+    """By default `export` in the run's folder."""
+
+    max_shard_size: Annotated[str, pydantic.Field(pattern=r"^[1-9]\d*[KMG]B$")] = "5GB"
+    """Upper bound of one file of weights."""
+
+
 class Config(Table):
     """A whole run file."""
 
@@ -107,6 +123,7 @@ class Config(Table):
     dpo: dict[str, Any] = pydantic.Field(default_factory=dict)
     evaluate: EvaluateConfig = EvaluateConfig()
     tracking: TrackingConfig = TrackingConfig()
+    export: ExportConfig | None = None
 
     @pydantic.model_validator(mode="after")
     def _titles_differ(self) -> Self:

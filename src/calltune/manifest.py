@@ -76,15 +76,18 @@ def begin(folder: Path, inputs: Mapping[str, Any]) -> str | None:
     if folder.exists():
         old = read_json(begun) if begun.exists() else {}
         if old != inputs:
-            aside = _free_name(folder)
-            folder.rename(aside)
-            changed = sorted(key for key in {*old, *inputs} if old.get(key) != inputs.get(key))
-            moved = (
-                f"{folder.name}: {', '.join(changed)} changed since it was made; the old one is kept as {aside.name}"
-            )
+            moved = set_aside(folder, old, inputs)
     (folder / MANIFEST).unlink(missing_ok=True)
     write_json(begun, inputs)
     return moved
+
+
+def set_aside(folder: Path, old: Mapping[str, Any], inputs: Mapping[str, Any]) -> str:
+    """Rename a folder that was made from other inputs; a sentence for the user."""
+    aside = _free_name(folder)
+    folder.rename(aside)
+    changed = sorted(key for key in {*old, *inputs} if old.get(key) != inputs.get(key))
+    return f"{folder.name}: {', '.join(changed)} changed since it was made; the old one is kept as {aside.name}"
 
 
 def finish(folder: Path, inputs: Mapping[str, Any], **facts: Any) -> None:

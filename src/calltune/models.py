@@ -1,5 +1,6 @@
 """Loading a tokenizer or a model from the Hub or a local folder, or saying in one line why it cannot be."""
 
+import logging
 from pathlib import Path
 
 import torch
@@ -7,8 +8,28 @@ import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from calltune.errors import ModelError
+from calltune.terminal import say
 
 _LOAD_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError)
+
+
+class _HubSilence(logging.Filter):
+    """One line for the user instead of huggingface_hub's two for each of its tries."""
+
+    told = False
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a record is shown: those of a Hub that does not answer are not."""
+        text = record.getMessage()
+        if not any(words in text for words in ("thrown while requesting", "before retry", "Retrying in")):
+            return True
+        if not self.told:
+            self.told = True
+            say("the Hugging Face Hub does not answer; it is asked again for up to a minute")
+        return False
+
+
+logging.getLogger("huggingface_hub.utils._http").addFilter(_HubSilence())
 
 
 def load_tokenizer(model: str, chat_template: str | None = None) -> PreTrainedTokenizerBase:

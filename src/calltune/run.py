@@ -8,7 +8,7 @@ from calltune.terminal import say
 
 
 def run(config: Config) -> Path:
-    """From sources to report.
+    """From sources to report, and to the export when `[export]` stands in the run file.
 
     Returns:
         The path of `report.json`, or the run's folder when the run file names no benchmark.
@@ -28,6 +28,12 @@ def run(config: Config) -> Path:
         dpo.run(config)
     if not config.evaluate.benchmarks:
         say("run: no [[evaluate.benchmarks]] in the run file, so nothing was measured")
-        return config.run_folder
-    evaluate.run(config)
-    return report.run(config)
+        result = config.run_folder
+    else:
+        evaluate.run(config)
+        result = report.run(config)
+    if config.export:
+        from calltune import export
+
+        export.run(config)
+    return result

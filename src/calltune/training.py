@@ -162,8 +162,9 @@ def fit_rows(chat: Chat, recipe: Recipe, file: Path, max_length: int | None) -> 
 
 def _lengths(chat: Chat, text: Mapping[str, str]) -> tuple[int, list[int]]:
     """Tokens of the prompt, and of the prompt with each answer."""
-    prompt = text["prompt"]
-    wholes = [prompt + answer for key, answer in text.items() if key != "prompt"]
+    prompt, end = text["prompt"], str(chat.tokenizer.eos_token)
+    # TRL adds the end where an answer has none.
+    wholes = [prompt + answer.removesuffix(end) + end for key, answer in text.items() if key != "prompt"]
     sizes = [len(ids) for ids in chat.tokenizer([prompt, *wholes]).input_ids]
     return sizes[0], sizes[1:]
 

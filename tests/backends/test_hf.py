@@ -1,5 +1,7 @@
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from calltune.chat import Chat
 from calltune.errors import ModelError
 from calltune.models import load_model, load_tokenizer
 from calltune.sources import synthetic
-from calltune.types import Example, Message, Sample, ScoringRequest
+from calltune.types import Example, Sample, ScoringRequest
 
 
 def plain_loglikelihood(model, tokenizer, prompt: str, continuation: str) -> float:
@@ -194,19 +196,6 @@ def test_answers_do_not_depend_on_the_batch(tiny_model: Path) -> None:
     assert together == alone
 
 
-def test_an_answer_ends_or_is_truncated(tiny_model: Path) -> None:
-    backend = Backend(str(tiny_model), 2048)
-    end = backend.chat.tokenizer.eos_token_id
-    sample = Sample("1", "toy", (Message("user", "q"),), (), "direct")
-    words = backend.chat.tokenizer("Yes.").input_ids
-    assert backend._completion(sample, [*words, end, end]).message == Message("assistant", "Yes.")
-    cut = backend._completion(sample, words)
-    assert (cut.status, cut.message, cut.text) == ("truncated", None, "Yes.")
-    opened = backend._completion(sample, [*backend.chat.tokenizer("<tool_call>{").input_ids, end])
-    assert opened.status == "malformed"
-    assert "is not closed" in opened.reason
-
-
 def test_answers_are_greedy_whatever_the_checkpoint_says(tiny_model: Path, tmp_path: Path) -> None:
     folder = tmp_path / "sampling"
     shutil.copytree(tiny_model, folder)
@@ -229,3 +218,28 @@ def test_more_tokens_than_the_model_was_made_for_is_told_once(
     for _ in range(2):
         assert len(backend.answer(samples, max_new_tokens=4)) == 2
     assert capsys.readouterr().out.count("more than the 64 that this model was made for") == 1
+
+
+# A vocabulary of Qwen's size, of which only what a choice needs may be computed: all at once would be over 1 GB.
+PEAK = """
+import resource, sys
+from calltune.backends.hf import Backend
+from calltune.types import ScoringRequest
+backend = Backend(sys.argv[1], 16_384, share_prefixes=False)
+words = " yes" * 60
+backend.loglikelihood([ScoringRequest("A question", (" yes",))])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+backend.loglikelihood([ScoringRequest("A question", tuple(words + " no" * n for n in range(16)))])
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+
+
+def test_memory_does_not_grow_with_the_batch_times_the_vocabulary(tiny_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "wide"
+    shutil.copytree(tiny_model, folder)
+    model = load_model(str(tiny_model), torch.float32)
+    model.resize_token_embeddings(151_936, mean_resizing=False)
+    model.save_pretrained(str(folder))
+    done = subprocess.run([sys.executable, "-c", PEAK, str(folder)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.splitlines()[-1]) < 350, "MiB"

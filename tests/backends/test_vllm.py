@@ -120,17 +120,6 @@ def test_scores_and_answers_are_the_hf_backend_s(vllm: Any, tiny_model: Path) ->
     assert backend.answer([], max_new_tokens=5) == []
 
 
-def test_an_answer_ends_is_malformed_or_truncated(vllm: Any, tiny_model: Path) -> None:
-    backend = vllm.Backend(str(tiny_model), 2048, vllm.Settings())
-    end, encode = backend.chat.tokenizer.eos_token_id, backend.chat.tokenizer
-    (sample,) = questions(1)
-    words = encode("Yes.").input_ids
-    assert backend._completion(sample, [*words, end]).message == Message("assistant", "Yes.")
-    assert backend._completion(sample, words).status == "truncated"
-    assert backend._completion(sample, [*encode("<tool_call>{").input_ids, end]).status == "malformed"
-    assert end in backend._ends
-
-
 def test_engine_arguments(vllm: Any, tiny_model: Path) -> None:
     settings = parse_options(vllm.Settings, {"engine": {"max_model_len": 2048, "dtype": "float32"}}, "x")
     vllm.Backend(str(tiny_model), 300, settings)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
+from calltune.backends.tokens import completion, end_ids
 from calltune.chat import Chat
 from calltune.errors import ModelError
 from calltune.models import load_model, load_tokenizer
@@ -54,13 +55,6 @@ def encode_pair(chat: Chat, prompt: str, continuation: str) -> tuple[list[int], 
     return encode_requests(chat, [ScoringRequest(prompt, (continuation,))])[0]
 
 
-def _end_ids(model: Any, chat: Chat) -> set[int]:
-    """The tokens that end an answer: the checkpoint's, and the one that its template ends a turn with."""
-    configured = model.generation_config.eos_token_id
-    ends = configured if isinstance(configured, list) else [configured]
-    return {end for end in [*ends, chat.tokenizer.eos_token_id] if end is not None}
-
-
 class Backend:
     """One model, loaded once; bf16 on a GPU, float32 on a CPU."""
 
@@ -87,7 +81,7 @@ class Backend:
         self._tokens_per_batch = tokens_per_batch
         pad = self.chat.tokenizer.pad_token_id
         self._pad = pad if isinstance(pad, int) else self.chat.tokenizer.eos_token_id
-        self._ends = _end_ids(self._model, self.chat)
+        self._ends = end_ids(self._model.generation_config, self.chat)
         # Of the checkpoint's own settings only the ends are kept: sampling or a repetition penalty would not be greedy.
         self._model.generation_config = GenerationConfig(
             do_sample=False, pad_token_id=self._pad, eos_token_id=sorted(self._ends)
@@ -118,7 +112,7 @@ class Backend:
                 max_new_tokens=max_new_tokens,
             )
             for number, tokens in zip(batch, generated[:, ids.shape[1] :].tolist(), strict=True):
-                completions[number] = self._completion(samples[number], tokens)
+                completions[number] = completion(self.chat, self._ends, samples[number], tokens)
         return [completion for completion in completions if completion is not None]
 
     def _tell_too_long(self, lengths: Iterable[int]) -> None:
@@ -130,15 +124,6 @@ class Backend:
                 "its answers to questions so long mean little"
             )
             self._num_positions = None
-
-    def _completion(self, sample: Sample, tokens: list[int]) -> Completion:
-        length = next((place for place, token in enumerate(tokens) if token in self._ends), None)
-        text = str(self.chat.tokenizer.decode(tokens[:length], skip_special_tokens=False))
-        if length is None:
-            return Completion(sample.id, None, text, "truncated", reason=f"no end within {len(tokens)} tokens")
-        parsed = self.chat.parse(text)
-        status = "ok" if parsed.message else "malformed"
-        return Completion(sample.id, parsed.message, text, status, reason=parsed.reason)
 
     def _shares(self) -> bool:
         """Whether prefixes are shared; the model is asked once."""
@@ -189,17 +174,27 @@ class Backend:
         return sums
 
     def _score(self, pairs: Sequence[tuple[list[int], list[int]]]) -> list[float]:
-        ids, mask = self._pad_left([context + rest for context, rest in pairs])
-        longest = max(len(rest) for _, rest in pairs)
+        # A row's last token is predicted, and predicts nothing.
+        ids, mask = self._pad_left([context + rest[:-1] for context, rest in pairs])
         # Positions are counted from each row's first real token, so padding on the left changes nothing.
         positions = (mask.cumsum(1) - 1).clamp(min=0)
-        # Rows end together, so the last positions hold all that is scored; the head is computed only there.
-        logits = self._model(
-            input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False, logits_to_keep=longest + 1
-        ).logits
-        logprobs = torch.log_softmax(logits[:, :-1].float(), dim=-1)
-        logprobs = logprobs.gather(2, ids[:, -longest:, None]).squeeze(2)
-        return [float(row[longest - len(rest) :].sum()) for row, (_, rest) in zip(logprobs, pairs, strict=True)]
+        backbone = self._model.base_model
+        outputs = backbone(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False)
+        # Joined to one row, of which only the places before a scored token go through the head.
+        states = outputs.last_hidden_state
+        outputs.last_hidden_state = states.reshape(1, -1, states.shape[-1])
+        width = ids.shape[1]
+        asked = [
+            width * (row + 1) - len(rest) + place for row, (_, rest) in enumerate(pairs) for place in range(len(rest))
+        ]
+        targets = list(chain.from_iterable(rest for _, rest in pairs))
+        logprobs = self._logprobs(
+            outputs,
+            ids.reshape(1, -1),
+            torch.tensor(asked, device=self._device),
+            torch.tensor(targets, device=self._device),
+        )
+        return [float(part.sum()) for part in logprobs.cpu().split([len(rest) for _, rest in pairs])]
 
     def _pad_left(self, rows: Sequence[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         width = max(map(len, rows))

@@ -14,7 +14,8 @@ import pydantic
 import vllm  # pyright: ignore[reportMissingImports]  # an extra of its own, with its own torch
 from transformers import AutoConfig, GenerationConfig
 
-from calltune.backends.hf import encode_pair
+from calltune.backends.hf import encode_requests
+from calltune.backends.tokens import completion, end_ids
 from calltune.chat import Chat
 from calltune.errors import ModelError
 from calltune.models import load_tokenizer
@@ -46,8 +47,7 @@ class Backend:
         """
         self.chat = Chat(load_tokenizer(model, chat_template), model)
         self._model = model
-        end: Any = self.chat.tokenizer.eos_token_id
-        self._ends = _end_ids(model) | {int(end)}
+        self._ends = end_ids(_generation_config(model), self.chat)
         options: dict[str, Any] = {
             "dtype": "bfloat16",
             "seed": 0,
@@ -70,7 +70,7 @@ class Backend:
         Raises:
             ModelError: a request does not fit the model's length.
         """
-        pairs = [encode_pair(self.chat, r.prompt, text) for r in requests for text in r.continuations]
+        pairs = encode_requests(self.chat, requests)
         longest = max((len(context) + len(rest) for context, rest in pairs), default=0)
         # vLLM always generates, here one token that nobody reads, which needs a place, too.
         if longest + 1 > self._num_positions:
@@ -103,21 +103,11 @@ class Backend:
         ]
         outputs = dict(zip(fitting, self._generate([prompts[number] for number in fitting], asked), strict=True))
         return [
-            self._completion(sample, list(outputs[number].outputs[0].token_ids))
+            completion(self.chat, self._ends, sample, outputs[number].outputs[0].token_ids)
             if number in outputs
             else _too_long(sample, len(prompts[number]), self._num_positions)
             for number, sample in enumerate(samples)
         ]
-
-    def _completion(self, sample: Sample, tokens: list[int]) -> Completion:
-        length = next((place for place, token in enumerate(tokens) if token in self._ends), None)
-        text = str(self.chat.tokenizer.decode(tokens[:length], skip_special_tokens=False))
-        if length is None:
-            return Completion(sample.id, None, text, "truncated", reason=f"no end within {len(tokens)} tokens")
-        parsed = self.chat.parse(text)
-        return Completion(
-            sample.id, parsed.message, text, "ok" if parsed.message else "malformed", reason=parsed.reason
-        )
 
     def _generate(self, prompts: Sequence[list[int]], params: Sequence[Any]) -> list[Any]:
         if not prompts:
@@ -126,13 +116,12 @@ class Backend:
         return self._engine.generate(tokens, list(params), use_tqdm=False)
 
 
-def _end_ids(model: str) -> set[int]:
-    """The tokens at which the model's own settings end an answer."""
+def _generation_config(model: str) -> GenerationConfig:
+    """The model's own settings, or what its configuration says of generation."""
     try:
-        configured = GenerationConfig.from_pretrained(model).eos_token_id
+        return GenerationConfig.from_pretrained(model)
     except OSError:
-        configured = AutoConfig.from_pretrained(model).eos_token_id
-    return {end for end in (configured if isinstance(configured, list) else [configured]) if end is not None}
+        return GenerationConfig.from_model_config(AutoConfig.from_pretrained(model))
 
 
 def _too_long(sample: Sample, length: int, num_positions: int) -> Completion:

@@ -1,0 +1,293 @@
+"""`calltune export`: the run's last checkpoint as a folder to hand on, after proof that it still is that checkpoint.
+
+The folder is built beside its place and renamed last: under its final name there is a checked model or none.
+"""
+
+import shutil
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import torch
+import yaml
+from peft import PeftModel
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+
+from calltune.backends.tokens import end_ids
+from calltune.card import CardFacts, DataFile, model_card
+from calltune.chat import Chat
+from calltune.config import Config, ExportConfig
+from calltune.errors import ConfigError, ModelError, RunFolderError
+from calltune.manifest import (
+    MANIFEST,
+    claim_run_folder,
+    file_sha256,
+    finish,
+    is_complete,
+    model_sha256,
+    read_json,
+    set_aside,
+    value_sha256,
+    versions,
+)
+from calltune.models import load_model, load_tokenizer
+from calltune.parity import Parity, Probe, Reading, compare, read_model
+from calltune.prepare import open_sources
+from calltune.processes import processes
+from calltune.rows import read_examples, read_preferences
+from calltune.serving import serving
+from calltune.terminal import say
+from calltune.types import Message, Tool
+
+_NUM_PROBES = 8
+_NEW_TOKENS = 32
+_LICENSE_KEYS = ("license", "license_name", "license_link")
+
+
+def run(config: Config) -> Path:
+    """Write the checkpoint's weights, tokenizer, template, generation settings and model card, and check them.
+
+    Returns:
+        The export's folder. It is left as it is when complete and unchanged.
+
+    Raises:
+        CalltuneError: nothing is trained yet, the folder is not an export, or the export is another model than the
+            checkpoint; then nothing is left under the folder's name.
+    """
+    settings = config.export or ExportConfig()
+    folder = Path(settings.folder) if settings.folder else config.run_folder / "export"
+    if processes().rank > 0:
+        return folder
+    checkpoint = _checkpoint(config, settings)
+    claim_run_folder(config)
+    stage = str(config.run_folder / checkpoint)
+    stored: Any = AutoConfig.from_pretrained(stage).dtype or torch.float32
+    dtype = getattr(torch, settings.dtype) if settings.dtype else stored
+    facts = _facts(config, checkpoint, str(dtype).removeprefix("torch."))
+    inputs = {
+        "model": model_sha256(stage),
+        "settings": value_sha256([settings.max_shard_size, str(dtype)]),
+        "card": value_sha256({**asdict(facts), "dtype": ""}),
+    }
+    if (folder / MANIFEST).exists() and is_complete(folder, inputs):
+        say("export: complete and unchanged, skipped")
+        return folder
+    if folder.exists():
+        if not folder.is_dir() or not (folder / MANIFEST).exists() or "parity" not in read_json(folder / MANIFEST):
+            raise RunFolderError(
+                f"{folder}: is there already and no export of calltune's; name another [export] folder"
+            )
+        say(set_aside(folder, read_json(folder / MANIFEST)["inputs"], inputs))
+    # Named as the folder will be; the dot says that it is not whole.
+    work = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(work, ignore_errors=True)
+    built = work / folder.name
+    try:
+        parity = _build(config, checkpoint, dtype, stored, settings.max_shard_size, built)
+        _describe(facts, parity, Chat(load_tokenizer(stage), stage), built, inputs)
+        built.rename(folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    say(f"written: {folder}")
+    line = serving(Chat(load_tokenizer(str(folder)), str(folder)), str(folder))
+    say(f"export: serve it with: {line.command}")
+    if line.note:
+        say(f"export: {line.note}")
+    return folder
+
+
+def _checkpoint(config: Config, settings: ExportConfig) -> str:
+    """The stage that the run file names, or the last complete one."""
+    asked = [settings.checkpoint] if settings.checkpoint else config.stages[::-1]
+    if settings.checkpoint and settings.checkpoint not in config.stages:
+        raise ConfigError(f"'export.checkpoint' is '{settings.checkpoint}', which is not among the run's stages")
+    found = [name for name in asked if (config.run_folder / name / MANIFEST).exists()]
+    if not found:
+        raise RunFolderError(f"{config.run_folder}: holds no complete {' or '.join(asked) or 'stage'} to export yet")
+    return found[0]
+
+
+def _build(
+    config: Config, checkpoint: str, dtype: torch.dtype, stored: torch.dtype, max_shard_size: str, built: Path
+) -> Parity:
+    """Save the model and its tokenizer in `built`, load them as a user would, and hold them against the checkpoint."""
+    stage = str(config.run_folder / checkpoint)
+    chat = Chat(load_tokenizer(stage), stage)
+    probes = _probes(chat, config.run_folder / "data")
+    before = as_trained(config, checkpoint)
+    reading = read_model(before, probes, _NEW_TOKENS)
+    if isinstance(before, PeftModel) and dtype != stored:
+        # Rounded once: the checkpoint's own weights are rounded to another precision already.
+        model = before.merge_and_unload().to(dtype)
+    else:
+        del before
+        model = load_model(stage, dtype)
+    model.generation_config = _generation_config(model, chat)
+    model.save_pretrained(str(built), max_shard_size=max_shard_size)
+    del model
+    chat.tokenizer.save_pretrained(str(built))
+    return check_export(reading, probes, built, checkpoint)
+
+
+def as_trained(config: Config, checkpoint: str) -> Any:
+    """A checkpoint as training left it, in float32: its base with the adapter unmerged, or the whole saved model.
+
+    Raises:
+        RunFolderError: the adapter's base is not the one it was trained on.
+    """
+    stage = config.run_folder / checkpoint
+    adapter = stage / "adapter"
+    # A quantized base is not this base; what its adapter was merged into is in the saved model alone.
+    if config.tuning.method != "lora" or not (adapter / "adapter_config.json").exists():
+        return _placed(load_model(str(stage), torch.float32))
+    base = config.checkpoint_folder("sft" if checkpoint == "dpo" and "sft" in config.stages else "base")
+    if model_sha256(base) != read_json(stage / MANIFEST)["inputs"]["model"]:
+        raise RunFolderError(f"{stage}: was trained from another model than {base} is now; train it again")
+    with warnings.catch_warnings():
+        # PEFT 0.21 asks transformers 5.23 by an old name.
+        warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
+        return _placed(PeftModel.from_pretrained(load_model(base, torch.float32), str(adapter)))
+
+
+def check_export(before: Reading, probes: Sequence[Probe], folder: Path, checkpoint: str) -> Parity:
+    """Hold a folder, loaded as a user would load it, against what the checkpoint said.
+
+    Raises:
+        ModelError: they are not one model.
+    """
+    after: Any = AutoModelForCausalLM.from_pretrained(str(folder), dtype="auto")
+    parity = compare(before, _placed(after), probes, _NEW_TOKENS)
+    if parity.problem:
+        raise ModelError(f"export: the saved model is not the checkpoint '{checkpoint}': {parity.problem}")
+    say(f"export: the saved model is the checkpoint '{checkpoint}': {parity.sentence()}")
+    return parity
+
+
+def _placed(model: Any) -> Any:
+    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+
+def _probes(chat: Chat, data: Path) -> list[Probe]:
+    """Questions with tools and their right answers: of the run's own rows those with the smallest hashes."""
+    rows: list[tuple[str, Sequence[Message], Sequence[Tool], Message]] = []
+    for name in ("validation", "train"):
+        examples = read_examples(data / f"{name}.jsonl")
+        rows += [(row.id, row.messages[:-1], row.tools, row.messages[-1]) for row in examples]
+        pairs = read_preferences(data / f"{'' if name == 'train' else 'validation_'}preferences.jsonl")
+        rows += [(row.id, row.prompt, row.tools, row.chosen) for row in pairs]
+        if len(rows) >= _NUM_PROBES:
+            break
+    rows.sort(key=lambda row: (not row[2], value_sha256(row[0])))
+    return [
+        Probe(chat.tokenizer(chat.prompt(messages, tools)).input_ids, _answer_ids(chat, messages, tools, answer))
+        for _, messages, tools, answer in rows[:_NUM_PROBES]
+    ]
+
+
+def _answer_ids(chat: Chat, messages: Sequence[Message], tools: Sequence[Tool], answer: Message) -> list[int]:
+    return chat.tokenizer(chat.answer(messages, tools, answer), add_special_tokens=False).input_ids
+
+
+def _generation_config(model: Any, chat: Chat) -> GenerationConfig:
+    """Greedy, as it was measured; an answer ends where the checkpoint or its template ends one."""
+    pad = chat.tokenizer.pad_token_id
+    return GenerationConfig(
+        do_sample=False,
+        bos_token_id=chat.tokenizer.bos_token_id,
+        eos_token_id=sorted(end_ids(model.generation_config, chat)),
+        pad_token_id=chat.tokenizer.eos_token_id if pad is None else pad,
+    )
+
+
+def _describe(facts: CardFacts, parity: Parity, chat: Chat, built: Path, inputs: Mapping[str, Any]) -> None:
+    line = serving(chat, built.name)
+    card = model_card(facts, line.command, line.note, parity.sentence(), versions())
+    (built / "README.md").write_text(card, encoding="utf-8")
+    for path in built.iterdir():
+        # safetensors makes its files readable for their owner alone; a server may be another user.
+        path.chmod((built / "README.md").stat().st_mode)
+    files = {path.name: file_sha256(path) for path in sorted(built.iterdir())}
+    finish(
+        built,
+        inputs,
+        checkpoint=facts.checkpoint,
+        dtype=facts.dtype,
+        parity={key: value for key, value in asdict(parity).items() if key != "problem"},
+        serve=line.command,
+        sha256=files,
+    )
+
+
+def _facts(config: Config, checkpoint: str, dtype: str) -> CardFacts:
+    run, trained = config.run_folder, [name for name in config.stages if (name, checkpoint) != ("dpo", "sft")]
+    sources = [
+        (entry.name, str(getattr(settings, "path", "")) or "made by calltune")
+        for entry, _, settings in open_sources(config)
+    ]
+    return CardFacts(
+        name=config.name,
+        base=_public(config.model),
+        base_card=base_card(config.model),
+        checkpoint=checkpoint,
+        dtype=dtype,
+        method=config.tuning.method,
+        datasets=sorted({origin for _, origin in sources if origin.count("/") == 1 and _public(origin) == origin}),
+        sources=[(name, _public(origin)) for name, origin in sources],
+        files=_data_files(run / "data"),
+        recipe={
+            "seed": config.seed,
+            "tuning": config.tuning.model_dump(mode="json"),
+            **{name: table for name in ("lora", *trained) if (table := getattr(config, name))},
+        },
+        stages={name: _trained(read_json(run / name / MANIFEST)) for name in trained},
+        results=[result for name in ("base", *trained) for result in _results(config, name)],
+    )
+
+
+def _results(config: Config, checkpoint: str) -> list[dict[str, Any]]:
+    """Every result of a checkpoint as it is now, none of one that it was before it was trained anew."""
+    folders = [config.run_folder / "eval" / checkpoint / entry.title for entry in config.evaluate.benchmarks]
+    measured = [folder for folder in folders if (folder / MANIFEST).exists()]
+    now = model_sha256(config.checkpoint_folder(checkpoint)) if measured else ""
+    return [
+        read_json(folder / "result.json")
+        for folder in measured
+        if read_json(folder / MANIFEST)["inputs"]["model"] == now
+    ]
+
+
+def _trained(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: manifest[key] for key in ("counts", "steps", "trainable_share")}
+
+
+def _data_files(data: Path) -> list[DataFile]:
+    found = []
+    for path in sorted(data.glob("*.jsonl")):
+        with path.open("rb") as lines:
+            count = sum(1 for _ in lines)
+        if count:
+            found.append(DataFile(path.name, count, file_sha256(path)))
+    return found
+
+
+def _public(name: str) -> str:
+    """A Hub id as it is; of a path the last part, as the rest speaks of this machine."""
+    path = Path(name)
+    return path.name if path.exists() or path.is_absolute() or name.startswith(".") else name
+
+
+def base_card(model: str) -> dict[str, Any]:
+    """What the base's own card says of its licence, and its Hub id; nothing where nothing is known."""
+    local = Path(model).is_dir()
+    found: dict[str, Any] = {} if local else {"base_model": model}
+    try:
+        card = Path(model) / "README.md" if local else Path(huggingface_hub.hf_hub_download(model, "README.md"))
+        front = huggingface_hub.metadata_load(card) if card.exists() else None
+    except (OSError, ValueError, yaml.YAMLError):
+        front = None
+    front = front or {}
+    keys = (*_LICENSE_KEYS, "base_model") if local else _LICENSE_KEYS
+    return {**found, **{key: front[key] for key in keys if isinstance(front.get(key), str)}}
