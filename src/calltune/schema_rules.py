@@ -1,6 +1,5 @@
 """The rules by which a published tool becomes one in JSON Schema; every edit is logged and can be undone."""
 
-import ast
 import copy
 import json
 from collections.abc import Mapping
@@ -8,7 +7,7 @@ from typing import Any
 
 from calltune.edits import ChangeKind, Edits
 from calltune.errors import DataError
-from calltune.strict_json import parse_value
+from calltune.strict_json import parse_literal
 from calltune.type_names import JSON_TYPES, read_type
 
 _ONE_SCHEMA = ("items", "additionalProperties", "contains", "propertyNames", "not", "if", "then", "else")
@@ -237,10 +236,6 @@ def _cast(value: Any, kind: str) -> Any:
 def _literal(text: str) -> Any:
     """The value that a text spells in JSON or Python, or the text."""
     try:
-        return parse_value(text, "")
+        return parse_literal(text, "")
     except DataError:
-        pass
-    try:
-        return parse_value(json.dumps(ast.literal_eval(text)), "")
-    except (DataError, ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return text

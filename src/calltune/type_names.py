@@ -3,11 +3,13 @@
 The names are those of Python's annotations, of Java, and of docstrings; a schema's `type` may hold any of them.
 """
 
-import ast
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from calltune.errors import DataError
+from calltune.strict_json import parse_literal
 
 JSON_TYPES = ("string", "integer", "number", "boolean", "object", "array", "null")
 
@@ -91,8 +93,8 @@ def _union(names: list[str]) -> NamedType:
 
 def _literal(text: str) -> NamedType:
     try:
-        values = list(ast.literal_eval(f"({text},)"))
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        values = parse_literal(f"[{text}]", "")
+    except DataError:
         return NamedType({})
     kinds = {type(value) for value in values}
     if not values or not kinds <= {str, int, float, bool}:
