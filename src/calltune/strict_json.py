@@ -129,7 +129,7 @@ def read_array(text: str, where: str) -> Iterator[tuple[str, Any, str]]:
         try:
             _, end = _LENIENT.raw_decode(text, place)
         except json.JSONDecodeError as error:
-            raise DataError(f"{where}: not a JSON array: {error.msg} in row {number}") from None
+            raise DataError(f"{where}: not a JSON array: {error.msg.removesuffix(' at')} in row {number}") from None
         except RecursionError:
             raise DataError(f"{where}: not a JSON array: row {number} is nested too deeply") from None
         element, here = text[place:end], f"{where}:{number}"

@@ -31,7 +31,7 @@ def read(settings: Settings) -> Iterator[Noun]:
         if "chosen" in row or "rejected" in row:
             yield _preference(row, where)
             return
-        key = "messages" if "messages" in row else "completion"
+        key = "completion" if "prompt" in row or "completion" in row else "messages"
         prompt = _messages(row, "prompt", where) if key == "completion" else []
         learned = require(row, key, list, where)
         yield from answers_of(
