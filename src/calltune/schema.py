@@ -128,16 +128,16 @@ def call_problems(call: ToolCall, tools: Iterable[Tool]) -> list[Problem]:
         unknown = [key for key in call.arguments if not isinstance(named, Mapping) or key not in named]
         problems = [Problem("unknown_argument", key, f"{name} has no argument {shortened(key)}") for key in unknown]
     try:
-        for error in jsonschema.Draft202012Validator(schema, registry=_NO_SCHEMAS).iter_errors(dict(call.arguments)):
-            place = ".".join(str(part) for part in error.absolute_path)
-            kind = _KIND_OF_KEYWORD.get(error.validator, "broken_rule")
-            if kind != "unknown_argument" or place:
-                # A message repeats the value, which may be a whole document.
-                text = f"{name} {shortened(place)[1:-1] + ': ' if place else ''}{_one_line(error.message)}"
-                problems.append(Problem(kind, place, text))
+        errors = list(jsonschema.Draft202012Validator(schema, registry=_NO_SCHEMAS).iter_errors(dict(call.arguments)))
     except _SCHEMA_FAILURES as error:
         text = f"the schema of {name} is not valid: {type(error).__name__} {_one_line(str(error))}"
-        problems.append(Problem("invalid_schema", "", text))
+        return [*problems, Problem("invalid_schema", "", text)]
+    for error in errors:
+        place = ".".join(str(part) for part in error.absolute_path)
+        kind = _KIND_OF_KEYWORD.get(error.validator, "broken_rule")
+        if kind != "unknown_argument" or place:
+            text = f"{name} {shortened(place)[1:-1] + ': ' if place else ''}{_one_line(error.message)}"
+            problems.append(Problem(kind, place, text))
     return problems
 
 

@@ -53,11 +53,13 @@ def edit_tool(tool: dict[str, Any], edits: Edits) -> None:
             edits.drop("required_moved", tool, (), "required")
         else:
             edits.drop("null_dropped" if tool["required"] is None else "required_dropped", tool, (), "required")
-    if "properties" not in schema:
+    if schema.get("properties") is None:
         edits.put("filled_in", schema, path, "properties", {})
-    edit_schema(schema, path, edits)
     if schema.get("type") != "object":
         edits.put("type_name" if "type" in schema else "filled_in", schema, path, "type", "object")
+    if "enum" in schema:
+        edits.drop("key_dropped", schema, path, "enum")
+    edit_schema(schema, path, edits)
 
 
 def edit_schema(schema: dict[str, Any], path: tuple[Any, ...], edits: Edits) -> bool | None:
