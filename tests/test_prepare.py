@@ -85,6 +85,11 @@ def test_a_question_is_never_on_both_sides(tmp_path: Path) -> None:
     assert 15 <= len(questions("validation")) <= 45
 
 
+def test_no_row_that_can_be_used(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none of 2 rows can be used; the first: .*:1: 'messages' is missing"):
+        prepare.run(own_config(tmp_path, [{}, {}]))
+
+
 def test_no_rows(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no rows"):
         prepare.run(own_config(tmp_path, []))

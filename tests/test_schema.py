@@ -47,6 +47,8 @@ def test_json_text_openai_and_bare_properties_are_one_tool() -> None:
     assert normalize_tool({"type": "function", "function": raw}, "w") == expected
     assert normalize_tool({**raw, "parameters": {"a": {"type": "str"}}}, "w") == expected
     assert normalize_tool({"name": "t"}, "w") == Tool("t", "", {"type": "object", "properties": {}, "required": []})
+    named = normalize_tool({**raw, "parameters": {"a": {"type": "str"}, "properties": {"type": "int"}}}, "w").parameters
+    assert named["properties"] == {"a": {"type": "string"}, "properties": {"type": "integer"}}
     bare = {"a": {"type": "str"}, "required": ["a"]}
     assert normalize_tool({**raw, "parameters": bare}, "w").parameters["required"] == ["a"]
 

@@ -67,6 +67,8 @@ def run(config: Config) -> Path:
         rows = list(_read_all(sources))
     if not rows:
         raise DataError("the sources hold no rows")
+    if len(reasons := [row.reason for row in rows if isinstance(row, Rejected)]) == len(rows):
+        raise DataError(f"none of {len(rows)} rows can be used; the first: {reasons[0]}")
     split = _split(rows, config)
     if moved := begin(folder, inputs):
         say(moved)

@@ -39,8 +39,7 @@ def edit_tool(tool: dict[str, Any], edits: Edits) -> None:
     parameters = tool["parameters"]
     if not isinstance(parameters, dict):
         raise DataError(f"'parameters' must be an object, not {type(parameters).__name__}")
-    if parameters and "properties" not in parameters and not isinstance(parameters.get("type"), str):
-        # Glaive and xLAM write the properties alone, without the object around them.
+    if parameters and _is_bare(parameters):
         listed = {"required": parameters["required"]} if isinstance(parameters.get("required"), list) else {}
         alone = {key: value for key, value in parameters.items() if key not in listed}
         edits.put("wrapped", tool, (), "parameters", {"properties": alone, **listed})
@@ -60,6 +59,13 @@ def edit_tool(tool: dict[str, Any], edits: Edits) -> None:
     if "enum" in schema:
         edits.drop("key_dropped", schema, path, "enum")
     edit_schema(schema, path, edits)
+
+
+def _is_bare(parameters: dict[str, Any]) -> bool:
+    """Whether these are properties alone, as Glaive and xLAM write them; one of them may be called "properties"."""
+    inside = parameters.get("properties")
+    is_parameter = isinstance(inside, dict) and isinstance(inside.get("type"), str)
+    return not isinstance(parameters.get("type"), str) and ("properties" not in parameters or is_parameter)
 
 
 def edit_schema(schema: dict[str, Any], path: tuple[Any, ...], edits: Edits) -> bool | None:

@@ -1,4 +1,4 @@
-"""Real files: every row comes in or is rejected, the counts add up, and the noise that is known to be there is found."""
+"""Real files: every row comes in or is rejected, the counts add up, and the noise known to be there is found."""
 
 from collections import Counter
 from collections.abc import Iterable

@@ -96,8 +96,16 @@ def data_files(path: str) -> list[Path]:
 
 
 def files_fingerprint(*paths: str) -> str:
-    """Changes when the bytes or the names of the files change."""
-    return value_sha256([[file.name, file_sha256(file)] for path in paths for file in data_files(path)])
+    """Changes when the bytes or the names of the files change.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    files = [file for path in paths for file in data_files(path)]
+    try:
+        return value_sha256([[file.name, file_sha256(file)] for file in files])
+    except OSError as error:
+        raise DataError(f"{error.filename}: {error.strerror}") from None
 
 
 def read_whole(path: str) -> Any:
