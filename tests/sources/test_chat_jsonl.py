@@ -38,6 +38,15 @@ def test_of_prompt_and_completion_only_the_completion_is_learned(tmp_path: Path)
     assert (first.id[-2:], second.id[-2:]) == ("#2", "#3")
 
 
+def test_a_broken_completion_says_how_many_answers_go_with_it(tmp_path: Path) -> None:
+    completion = [CALLED, result("r", "c9"), assistant("one"), assistant("two")]
+    row = {"prompt": [user(), assistant("Hi."), user()], "completion": completion}
+    first, rejected = read(chat_jsonl, tmp_path / "rows.jsonl", [row])
+    assert (first.id[-2:], rejected.id[-2:]) == ("#2", "#3")
+    assert isinstance(rejected, Rejected)
+    assert rejected.reason.endswith("'c9' answers no call of the message before it (later answers that go with it: 1)")
+
+
 @pytest.mark.parametrize(
     "row",
     [

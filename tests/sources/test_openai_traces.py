@@ -104,7 +104,7 @@ def test_a_trace_keeps_the_answers_before_the_broken_one(tmp_path: Path) -> None
     assert rejected.id == f"{file}:1#3"
     place = f"{file}:1: messages[6]: tool_calls[0].function: arguments: not valid JSON: "
     assert rejected.reason.startswith(place)
-    assert rejected.reason.endswith("(1 later answers go with it)")
+    assert rejected.reason.endswith("(later answers that go with it: 1)")
     assert rejected.row["messages"] == broken
 
 

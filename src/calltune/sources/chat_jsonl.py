@@ -38,7 +38,7 @@ def read(settings: Settings) -> Iterator[Noun]:
             _after([(message, False) for message in prompt], read_messages(learned, f"{where}: {key}")),
             read_tools(row.get("tools"), f"{where}: tools"),
             settings.turns,
-            count_answers(learned),
+            count_answers(row.get("prompt")) + count_answers(learned),
             ("chat_jsonl", where, row),
         )
 

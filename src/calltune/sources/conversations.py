@@ -68,7 +68,7 @@ def answers_of(
             before.append(message)
     except DataError as error:
         later = num_answers - turn - 1
-        more = f" ({later} later answers go with it)" if later > 0 else ""
+        more = f" (later answers that go with it: {later})" if later > 0 else ""
         found.append(Rejected(f"{where}#{turn + 1}", source, f"{error}{more}", row))
     if not found:
         raise DataError(f"{where}: no message is an answer of the assistant to learn")

@@ -15,7 +15,7 @@ from calltune.rows import require
 from calltune.sources.conversations import read_tools
 from calltune.types import Tool
 
-_MARK = re.compile(r"(?:^|\n)\s*(USER|ASSISTANT|FUNCTION RESPONSE):")
+_MARK = re.compile(r"(?:^|\n)[ \t]*(USER|ASSISTANT|FUNCTION RESPONSE):")
 _KINDS = {"USER": "human", "ASSISTANT": "gpt", "FUNCTION RESPONSE": "observation"}
 _CALL = re.compile(r"""\{\s*"name":\s*(".*?"),\s*"arguments":\s*(?:'(.*)'|(\{.*\}))\s*\}""", re.DOTALL)
 
