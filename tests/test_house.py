@@ -14,6 +14,7 @@ FLOORS = {
     1: ["types", "errors"],
     2: [
         *("options", "config", "rows", "manifest", "processes", "terminal", "tracking", "family", "statistics"),
+        *("strict_json", "edits", "type_names", "schema_rules"),
         *("schema", "behavior", "calls", "chat", "models", "labelled_head", "trie", "prefix", "endpoint", "judge"),
         *("parity", "serving", "card"),
     ],

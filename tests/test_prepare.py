@@ -53,9 +53,25 @@ def test_a_duplicate_is_rejected_with_its_reason(tmp_path: Path, capsys: pytest.
     config = own_config(tmp_path, [row("q", "a"), row("q", "a"), row("q", "b")], "data.validation_fraction=0")
     folder = prepare.run(config)
     (rejected,) = lines(folder / "rejected.jsonl")
-    assert (rejected["id"], rejected["reason"]) == ("train_sft:2", "the same as train_sft:1")
-    assert [e.id for e in read_examples(folder / "train.jsonl")] == ["train_sft:1", "train_sft:3"]
+    file = tmp_path / "train_sft.jsonl"
+    assert (rejected["id"], rejected["reason"]) == (f"{file}:2", f"the same as {file}:1")
+    assert [e.id for e in read_examples(folder / "train.jsonl")] == [f"{file}:1", f"{file}:3"]
     assert "warning: no training example calls a tool" in capsys.readouterr().out
+
+
+def test_a_broken_row_is_rejected_with_its_reason_and_counted(tmp_path: Path) -> None:
+    config = own_config(tmp_path, [row("q", "a"), {"tools": 3}], "data.validation_fraction=0")
+    folder = prepare.run(config)
+    (rejected,) = lines(folder / "rejected.jsonl")
+    file = tmp_path / "train_sft.jsonl"
+    assert rejected == {
+        "id": f"{file}:2",
+        "source": "when2call",
+        "reason": f"{file}:2: 'messages' is missing",
+        "row": {"tools": 3},
+    }
+    counts = json.loads((folder / "manifest.json").read_text())["counts"]
+    assert (counts["rows_read"], counts["train"], counts["rejected"]) == (2, 1, 1)
 
 
 def test_a_question_is_never_on_both_sides(tmp_path: Path) -> None:
@@ -69,8 +85,13 @@ def test_a_question_is_never_on_both_sides(tmp_path: Path) -> None:
     assert 15 <= len(questions("validation")) <= 45
 
 
+def test_no_row_that_can_be_used(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none of 2 rows can be used; the first: .*:1: 'messages' is missing"):
+        prepare.run(own_config(tmp_path, [{}, {}]))
+
+
 def test_no_rows(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="the sources hold no rows"):
+    with pytest.raises(DataError, match="holds no rows"):
         prepare.run(own_config(tmp_path, []))
 
 

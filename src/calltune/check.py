@@ -9,6 +9,7 @@ from calltune.evaluate import open_benchmarks
 from calltune.family import load_module
 from calltune.prepare import open_sources
 from calltune.terminal import say
+from calltune.types import Rejected
 
 _ROWS_PROBED = 20
 
@@ -38,7 +39,10 @@ def run(config: Config) -> Path:
     say(f"check: the template of {config.model} writes tools and tool calls ({chat.call_format or 'unknown'} format)")
     for entry, module, settings in sources:
         rows = list(islice(module.read(settings), _ROWS_PROBED))
-        say(f"check: source {entry.name}: its first {len(rows)} rows can be read")
+        wrong = [row for row in rows if isinstance(row, Rejected)]
+        say(f"check: source {entry.name}: of its first {len(rows)} rows {len(rows) - len(wrong)} can be used")
+        if wrong:
+            say(f"check: the first that cannot: {wrong[0].reason}")
     for entry, module, settings in benchmarks:
         if str(config.run_folder) in str(getattr(settings, "path", "")):
             say(f"check: benchmark {entry.title}: asks what prepare will write")

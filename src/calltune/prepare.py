@@ -9,14 +9,15 @@ from types import ModuleType
 from typing import Any
 
 from calltune.config import Config, Entry
+from calltune.edits import changes_told_to
 from calltune.errors import DataError
 from calltune.family import open_entries
 from calltune.manifest import begin, claim_run_folder, file_sha256, finish, is_complete, value_sha256
 from calltune.rows import to_json, write_jsonl
-from calltune.schema import call_problems
+from calltune.schema import Problem, call_problems
 from calltune.sources import SOURCES
 from calltune.terminal import ProgressBar, say, show_table
-from calltune.types import BEHAVIORS, Example, Message, Preference, Tool
+from calltune.types import BEHAVIORS, Example, Message, Preference, Rejected, Tool
 
 
 @dataclass(slots=True)
@@ -61,9 +62,13 @@ def run(config: Config) -> Path:
     questions = [
         row for _, module, settings in sources if hasattr(module, "questions") for row in module.questions(settings)
     ]
-    rows = list(_read_all(sources))
+    changes = Counter[str]()
+    with changes_told_to(lambda where, what, found: changes.update(change.kind for change in found)):
+        rows = list(_read_all(sources))
     if not rows:
         raise DataError("the sources hold no rows")
+    if len(reasons := [row.reason for row in rows if isinstance(row, Rejected)]) == len(rows):
+        raise DataError(f"none of {len(rows)} rows can be used; the first: {reasons[0]}")
     split = _split(rows, config)
     if moved := begin(folder, inputs):
         say(moved)
@@ -81,12 +86,14 @@ def run(config: Config) -> Path:
         raise AssertionError(f"{len(rows)} rows were read, but {counts} were written")
     counts["test"] = write_jsonl(folder / "test.jsonl", questions)
     _show(split, counts)
+    if changes:
+        say("normalised: " + ", ".join(f"{kind} {number:,}" for kind, number in changes.most_common()))
     hashes = {path.name: file_sha256(path) for path in sorted(folder.glob("*.jsonl"))}
-    finish(folder, inputs, counts=counts, behaviors=_behavior_counts(split), sha256=hashes)
+    finish(folder, inputs, counts=counts, changes=changes, behaviors=_behavior_counts(split), sha256=hashes)
     return folder
 
 
-def _read_all(sources: list[tuple[Entry, ModuleType, Any]]) -> Iterator[Example | Preference]:
+def _read_all(sources: list[tuple[Entry, ModuleType, Any]]) -> Iterator[Example | Preference | Rejected]:
     for entry, module, settings in sources:
         with ProgressBar(f"reading {entry.name}", total=getattr(settings, "limit", None)) as bar:
             for row in module.read(settings):
@@ -94,9 +101,12 @@ def _read_all(sources: list[tuple[Entry, ModuleType, Any]]) -> Iterator[Example 
                 yield row
 
 
-def _split(rows: list[Example | Preference], config: Config) -> _Split:
+def _split(rows: list[Example | Preference | Rejected], config: Config) -> _Split:
     split, seen = _Split(), dict[str, str]()
     for row in rows:
+        if isinstance(row, Rejected):
+            split.rejected.append({"id": row.id, "source": row.source, "reason": row.reason, "row": row.row})
+            continue
         content = value_sha256({k: v for k, v in _content(row).items() if k not in ("id", "source")})
         if content in seen:
             split.rejected.append({"id": row.id, "reason": f"the same as {seen[content]}", "row": _content(row)})
@@ -150,7 +160,7 @@ def _show(split: _Split, counts: Mapping[str, int]) -> None:
         say(f"warning: the gold call of {broken:,} rows does not fit its own tool's schema; they are kept")
 
 
-def _gold_problems(row: Example | Preference) -> list[str]:
+def _gold_problems(row: Example | Preference) -> list[Problem]:
     answer: Message = row.messages[-1] if isinstance(row, Example) else row.chosen
     tools: tuple[Tool, ...] = row.tools
     return [problem for call in answer.tool_calls for problem in call_problems(call, tools)]

@@ -46,6 +46,8 @@ def parse_object(line: bytes | str, where: str) -> dict[str, Any]:
         raise DataError(f"{where}: not UTF-8 text at byte {error.start}") from None
     except json.JSONDecodeError as error:
         raise DataError(f"{where}: not valid JSON: {error.msg.removesuffix(' at')} at column {error.colno}") from None
+    except ValueError:
+        raise DataError(f"{where}: not valid JSON: a number of thousands of digits") from None
     except RecursionError:
         raise DataError(f"{where}: JSON nested too deeply") from None
     if not isinstance(row, dict):

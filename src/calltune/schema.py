@@ -1,149 +1,195 @@
 """Tool schemas: whatever was published as parameters becomes JSON Schema; a call is checked against its own tool."""
 
+import functools
 import json
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import jsonschema
+import referencing
 from jsonschema.exceptions import UnknownType
+from referencing.exceptions import Unresolvable
 
+from calltune.edits import Change, Edits, tell, undo
 from calltune.errors import DataError
+from calltune.schema_rules import edit_tool
+from calltune.strict_json import parse_value, shortened
 from calltune.types import Tool, ToolCall
 
-_TYPE_NAMES = {
-    "str": "string",
-    "string": "string",
-    "text": "string",
-    "char": "string",
-    "int": "integer",
-    "integer": "integer",
-    "long": "integer",
-    "float": "number",
-    "double": "number",
-    "number": "number",
-    "bool": "boolean",
-    "boolean": "boolean",
-    "dict": "object",
-    "object": "object",
-    "hashmap": "object",
-    "list": "array",
-    "array": "array",
-    "tuple": "array",
-    "set": "array",
-    "null": "null",
-    "none": "null",
+ProblemKind = Literal[
+    "unknown_tool",
+    "unknown_argument",
+    "missing_argument",
+    "wrong_type",
+    "not_in_enum",
+    "broken_rule",
+    "invalid_schema",
+]
+_KIND_OF_KEYWORD: Mapping[Any, ProblemKind] = {
+    "required": "missing_argument",
+    "type": "wrong_type",
+    "anyOf": "wrong_type",
+    "oneOf": "wrong_type",
+    "enum": "not_in_enum",
+    "const": "not_in_enum",
+    "additionalProperties": "unknown_argument",
+    "unevaluatedProperties": "unknown_argument",
 }
-_GENERIC = re.compile(r"^(\w+)\s*[\[(<](.*)[\])>]$", re.DOTALL)
+_NO_SCHEMAS = referencing.Registry()
+# What jsonschema raises on schemas that are none: wrong types of keywords, patterns that are none, circles.
+_SCHEMA_FAILURES = (
+    *(jsonschema.SchemaError, UnknownType, Unresolvable, RecursionError, re.error),
+    *(TypeError, ValueError, AttributeError, LookupError, ArithmeticError),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with a call: a kind to count, the argument's dotted place ("" for the call), and a sentence."""
+
+    kind: ProblemKind
+    argument: str
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
 
 
 def normalize_tool(raw: Any, where: str) -> Tool:
-    """A tool from any published layout: a dict or its JSON text, bare or inside OpenAI's `function`.
-
-    Types are mapped as `normalize_type` says; `required` beside `parameters` goes inside; a parameter called
-    "optional" leaves `required`; a default written as text takes its parameter's type.
+    """A tool from any published layout, as `read_tool` gives it; its changes go to the listener of `changes_told_to`.
 
     Raises:
-        DataError: it is not an object, or has no name; the message begins with `where`.
+        DataError: it is not an object, has no name, or its parameters are none; the message begins with `where`.
     """
-    if isinstance(raw, str):
-        try:
-            raw = json.loads(raw)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{where}: not valid JSON: {error.msg}") from None
-    if isinstance(raw, Mapping) and isinstance(raw.get("function"), Mapping):
-        raw = raw["function"]
-    if not isinstance(raw, Mapping):
-        raise DataError(f"{where}: a tool must be an object, not {type(raw).__name__}")
+    tool, changes = read_tool(raw, where)
+    tell(where, tool.name, changes)
+    return tool
+
+
+def read_tool(raw: Any, where: str) -> tuple[Tool, tuple[Change, ...]]:
+    """A tool from any published layout (an object or its JSON text, bare or inside OpenAI's `function`), and the edits.
+
+    `schema_rules` says what is edited. `published_tool` undoes it.
+
+    Raises:
+        DataError: it is not an object, has no name, or its parameters are none; the message begins with `where`.
+    """
+    try:
+        return _read_tool(raw if isinstance(raw, str) else json.dumps(raw))
+    except DataError as error:
+        raise DataError(f"{where}: {str(error).removeprefix(': ')}") from None
+    except RecursionError:
+        raise DataError(f"{where}: a tool nested too deeply") from None
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{where}: a tool must be JSON: {error}") from None
+
+
+def published_tool(tool: Tool, changes: Iterable[Change]) -> dict[str, Any]:
+    """The tool as it was published: the object with the name, every edit undone."""
+    now = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
+    return undo(json.loads(json.dumps(now)), changes)
+
+
+@functools.lru_cache(maxsize=4096)
+def _read_tool(text: str) -> tuple[Tool, tuple[Change, ...]]:
+    """Rows of one agent hold the same tools over and over; equal ones become one object."""
+    raw = parse_value(text, "")
+    if isinstance(raw, dict) and isinstance(raw.get("function"), dict):
+        beside = {key: value for key, value in raw.items() if key != "function" and raw.get("type", "") != value}
+        raw = {**beside, **raw["function"]}
+    if not isinstance(raw, dict):
+        raise DataError(f"a tool must be an object, not {type(raw).__name__}")
     name = raw.get("name")
     if not isinstance(name, str) or not name:
-        raise DataError(f"{where}: 'name' is missing")
-    parameters = raw.get("parameters") or {}
-    if not isinstance(parameters, Mapping):
-        raise DataError(f"{where}: 'parameters' of '{name}' must be an object, not {type(parameters).__name__}")
-    # Glaive and xLAM write the properties alone, without the object around them.
-    if parameters and "properties" not in parameters and not isinstance(parameters.get("type"), str):
-        parameters = {"properties": parameters}
-    if isinstance(raw.get("required"), list):
-        parameters = {**parameters, "required": raw["required"]}
-    schema = _normalize({"type": "object", "properties": {}, **parameters})
-    return Tool(name, str(raw.get("description") or ""), {**schema, "type": "object"})
-
-
-def normalize_type(name: str) -> tuple[dict[str, Any], bool]:
-    """JSON Schema for a type's name, and whether the name said "optional".
-
-    `int` -> integer, `List[int]` -> array of integer, `Optional[str]` and `str, optional` -> string and True, `dict` ->
-    object; a name that says nothing (`any`, `callable`, `union[...]`) -> a schema that accepts everything.
-    """
-    text, comma, rest = name.strip().partition(",")
-    optional = bool(comma) and "optional" in rest.lower()
-    if not optional:
-        text = name.strip()
-    generic = _GENERIC.match(text)
-    if not generic:
-        known = _TYPE_NAMES.get(text.lower())
-        return ({"type": known} if known else {}), optional
-    outer, inner = generic[1].lower(), generic[2]
-    if outer == "optional":
-        return normalize_type(inner)[0], True
-    known = _TYPE_NAMES.get(outer)
-    if known == "array" and "," not in inner:
-        items = normalize_type(inner)[0]
-        return {"type": "array", **({"items": items} if items else {})}, optional
-    return ({"type": known} if known else {}), optional
-
-
-def _normalize(schema: Mapping[str, Any]) -> dict[str, Any]:
-    result = {key: value for key, value in schema.items() if key not in ("type", "required", "properties", "items")}
-    if isinstance(schema.get("type"), str):
-        result = {**normalize_type(schema["type"])[0], **result}
-    elif "type" in schema:
-        result["type"] = schema["type"]
-    if isinstance(schema.get("items"), Mapping):
-        result["items"] = _normalize(schema["items"])
-    if isinstance(schema.get("properties"), Mapping):
-        properties = {key: value for key, value in schema["properties"].items() if isinstance(value, Mapping)}
-        result["properties"] = {key: _normalize(value) for key, value in properties.items()}
-        required = schema.get("required")
-        optional = {key for key, value in properties.items() if _says_optional(value)}
-        kept = [key for key in required if key not in optional] if isinstance(required, list) else []
-        result["required"] = [key for key in kept if key in properties]
-    if isinstance(result.get("default"), str) and result.get("type") in ("integer", "number", "boolean"):
-        result["default"] = _typed_default(result["default"], result["type"])
-    return result
-
-
-def _says_optional(schema: Mapping[str, Any]) -> bool:
-    return isinstance(schema.get("type"), str) and normalize_type(schema["type"])[1]
-
-
-def _typed_default(text: str, kind: str) -> Any:
+        raise DataError("'name' is missing")
+    edits = Edits()
     try:
-        if kind == "boolean":
-            return {"true": True, "false": False}[text.strip().lower()]
-        return int(text) if kind == "integer" else float(text)
-    except (KeyError, ValueError):
-        return text
+        edit_tool(raw, edits)
+    except DataError as error:
+        raise DataError(f"tool {shortened(name)}: {error}") from None
+    return Tool(name, raw["description"], raw["parameters"]), tuple(edits.changes)
 
 
-def call_problems(call: ToolCall, tools: Iterable[Tool]) -> list[str]:
-    """What is wrong with a call by the schema of its own tool, as sentences; an empty list if nothing is.
+def call_problems(call: ToolCall, tools: Iterable[Tool]) -> list[Problem]:
+    """What is wrong with a call by the schema of its own tool; an empty list if nothing is.
 
-    An argument that the schema does not name is a problem, though JSON Schema by itself would let it pass.
+    An argument that the schema does not name is a problem, though JSON Schema by itself would let it pass, unless
+    `additionalProperties` lets it in. A schema that is no JSON Schema, or refers to one elsewhere, is itself a problem;
+    nothing is ever fetched.
     """
     tool = next((tool for tool in tools if tool.name == call.name), None)
     if tool is None:
-        return [f"there is no tool '{call.name}'"]
-    properties = tool.parameters.get("properties", {})
-    problems = [f"'{call.name}' has no argument '{key}'" for key in call.arguments if key not in properties]
+        return [Problem("unknown_tool", "", f"there is no tool {shortened(call.name)}")]
+    name, schema, problems = shortened(call.name), tool.parameters, list[Problem]()
+    if schema.get("additionalProperties") in (None, False) and "patternProperties" not in schema:
+        named = schema.get("properties")
+        unknown = [key for key in call.arguments if not isinstance(named, Mapping) or key not in named]
+        problems = [Problem("unknown_argument", key, f"{name} has no argument {shortened(key)}") for key in unknown]
     try:
-        errors = list(jsonschema.Draft202012Validator(tool.parameters).iter_errors(dict(call.arguments)))
-    except jsonschema.SchemaError as error:
-        return [*problems, f"the schema of '{call.name}' is not valid: {error.message}"]
-    except UnknownType as error:
-        return [*problems, f"the schema of '{call.name}' has an unknown type {error.type!r}"]
+        errors = list(jsonschema.Draft202012Validator(schema, registry=_NO_SCHEMAS).iter_errors(dict(call.arguments)))
+    except _SCHEMA_FAILURES as error:
+        text = f"the schema of {name} is not valid: {type(error).__name__} {_one_line(str(error))}"
+        return [*problems, Problem("invalid_schema", "", text)]
     for error in errors:
         place = ".".join(str(part) for part in error.absolute_path)
-        problems.append(f"'{call.name}' {place + ': ' if place else ''}{error.message}")
+        kind = _KIND_OF_KEYWORD.get(error.validator, "broken_rule")
+        if kind != "unknown_argument" or place:
+            text = f"{name} {shortened(place)[1:-1] + ': ' if place else ''}{_one_line(error.message)}"
+            problems.append(Problem(kind, place, text))
     return problems
+
+
+def drop_null_padding(call: ToolCall, tools: Iterable[Tool]) -> tuple[ToolCall, tuple[Change, ...]]:
+    """The call without the nulls that Arrow writes where other rows have arguments, and what was dropped.
+
+    A null goes when the tool's schema does not name its argument, or names it, does not require it, and does not allow
+    null. Objects and lists inside are treated alike where the schema describes them.
+    """
+    tool = next((tool for tool in tools if tool.name == call.name), None)
+    if tool is None or not _holds_null(call.arguments):
+        return call, ()
+    edits = Edits()
+    arguments = json.loads(json.dumps(dict(call.arguments)))
+    _drop_nulls(arguments, tool.parameters, ("arguments",), edits)
+    return (ToolCall(call.name, arguments), tuple(edits.changes)) if edits.changes else (call, ())
+
+
+def _holds_null(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_holds_null, value.values()))
+    return any(map(_holds_null, value)) if isinstance(value, list) else value is None
+
+
+def _drop_nulls(value: Any, schema: Any, path: tuple[Any, ...], edits: Edits) -> None:
+    if not isinstance(schema, Mapping):
+        return
+    if isinstance(value, list):
+        for place, element in enumerate(value):
+            _drop_nulls(element, schema.get("items"), (*path, place), edits)
+        return
+    properties = schema.get("properties")
+    if not isinstance(value, dict) or not isinstance(properties, Mapping):
+        return
+    required = schema.get("required")
+    for key in [key for key, element in value.items() if element is None]:
+        named = properties.get(key)
+        is_required = isinstance(required, list) and key in required
+        if named is None or (not is_required and not _allows_null(named)):
+            edits.drop("null_argument", value, path, key)
+    for key, element in value.items():
+        _drop_nulls(element, properties.get(key), (*path, key), edits)
+
+
+def _allows_null(schema: Any) -> bool:
+    try:
+        return next(jsonschema.Draft202012Validator(schema, registry=_NO_SCHEMAS).iter_errors(None), None) is None
+    except _SCHEMA_FAILURES:
+        return True
+
+
+def _one_line(text: str) -> str:
+    """A library's sentence, on one line and of bounded length; its end, which says what was expected, is kept."""
+    text = " ".join(text.split())
+    return text if len(text) <= 240 else f"{text[:120]} ... {text[-116:]}"

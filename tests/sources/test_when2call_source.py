@@ -1,11 +1,14 @@
 import json
+import re
 from pathlib import Path
 
+import datasets
 import pytest
 
-from calltune.errors import DataError
+from calltune.errors import ConfigError, DataError
+from calltune.options import parse_options
 from calltune.sources import when2call
-from calltune.types import Example, Message, Preference, ToolCall
+from calltune.types import Example, Message, Preference, Rejected, ToolCall
 
 TOOL = {
     "name": "t",
@@ -30,6 +33,10 @@ def read(folder: Path, rows: list, split: str = "train_sft", **settings) -> list
     return list(when2call.read(when2call.Settings(path=str(file), split=split, **settings)))
 
 
+def places(folder: Path, *lines: int) -> list[str]:
+    return [f"{folder / 'train_sft.jsonl'}:{line}" for line in lines]
+
+
 def test_examples(tmp_path: Path) -> None:
     rows = [
         {"tools": [TOOL], "messages": [user("q"), assistant(CALL)]},
@@ -41,7 +48,7 @@ def test_examples(tmp_path: Path) -> None:
     assert first.behavior == "tool_call"
     assert first.tools == second.tools
     assert first.tools[0].parameters["required"] == ["a"]
-    assert (first.id, second.id, second.behavior) == ("train_sft:1", "train_sft:2", "cannot_answer")
+    assert (first.id, second.id, second.behavior) == (*places(tmp_path, 1, 2), "cannot_answer")
 
 
 def test_preferences_and_limit(tmp_path: Path) -> None:
@@ -61,7 +68,7 @@ def test_preferences_and_limit(tmp_path: Path) -> None:
     ("row", "message"),
     [
         ({"tools": []}, "'messages' is missing"),
-        ({"messages": [user("q")]}, "'messages' must end with the assistant's answer"),
+        ({"tools": [], "messages": [user("q")]}, "'messages' must end with the assistant's answer"),
         ({"messages": [user("q"), assistant("a")]}, "'tools' is missing"),
         ({"tools": [], "messages": []}, "'messages' is empty"),
         ({"tools": [], "messages": ["q"]}, r"messages\[0\]: a message must be an object"),
@@ -80,9 +87,11 @@ def test_preferences_and_limit(tmp_path: Path) -> None:
 )
 def test_a_broken_row_names_file_line_and_field(tmp_path: Path, row: object, message: str) -> None:
     good = {"tools": [], "messages": [user("q"), assistant("a")]}
-    with pytest.raises(DataError, match=message) as error:
-        read(tmp_path, [good, row])
-    assert str(error.value).startswith(f"{tmp_path / 'train_sft.jsonl'}:2: ")
+    first, broken, last = read(tmp_path, [good, row, good])
+    assert (first.id, broken.id, last.id) == tuple(places(tmp_path, 1, 2, 3))
+    assert isinstance(broken, Rejected)
+    assert (broken.source, broken.row) == ("when2call", row)
+    assert re.match(f"{re.escape(broken.id)}: .*{message}", broken.reason)
 
 
 def test_where_the_rows_are(tmp_path: Path) -> None:
@@ -102,6 +111,39 @@ def test_where_the_rows_are(tmp_path: Path) -> None:
 
 def read_path(path: str) -> list:
     return list(when2call.read(when2call.Settings(path=path, split="train_sft")))
+
+
+def test_the_test_is_never_trained_on(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"'split': .*benchmark's questions"):
+        parse_options(when2call.Settings, {"split": "test"}, "run.toml")
+    with pytest.raises(DataError, match=r"train_sft\.jsonl:1: these are the benchmark's questions"):
+        read(tmp_path, [{"uuid": "1", "question": "q", "correct_answer": "direct", "answers": {}, "tools": []}])
+
+
+def test_the_hub_s_rows_come_through_arrow_unpadded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arrow gives every tool of a file the properties of all; a mirror of the Hub's files is streamed as the Hub is."""
+    tools = [
+        {"name": "t", "description": "d", "parameters": {"type": "dict", "properties": {"a": {"type": "int"}}}},
+        {
+            **{"name": "u", "description": "d", "required": ["b"]},
+            "parameters": {"type": "dict", "properties": {"b": {"type": "str", "enum": ["x"], "default": "x"}}},
+        },
+    ]
+    rows = [{"tools": [tool], "messages": [user("q"), assistant("Which?")]} for tool in tools]
+    train = tmp_path / "train"
+    train.mkdir()
+    (train / "when2call_train_sft.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "README.md").write_text(
+        "---\nconfigs:\n- config_name: train_sft\n  data_files:\n  - split: train\n"
+        "    path: train/when2call_train_sft.jsonl\n---\n"
+    )
+    load = datasets.load_dataset
+    monkeypatch.setattr(datasets, "load_dataset", lambda path, *names, **keys: load(str(tmp_path), *names, **keys))
+    examples = list(when2call.read(when2call.Settings(split="train_sft")))
+    assert [e.id for e in examples] == ["nvidia/When2Call/train_sft:1", "nvidia/When2Call/train_sft:2"]
+    local = list(when2call.read(when2call.Settings(path=str(tmp_path), split="train_sft")))
+    assert [e.tools for e in examples] == [e.tools for e in local]
+    assert list(examples[0].tools[0].parameters["properties"]) == ["a"]
 
 
 def test_real_rows(shared_data: Path) -> None:

@@ -3,12 +3,17 @@
 Each module of this family has:
 
 - `Settings`, a pydantic model of its own keys in `[[data.sources]]`;
-- `read(settings) -> Iterator[Example | Preference]`, which parses every row into nouns or raises `DataError`;
+- `read(settings) -> Iterator[Example | Preference | Rejected]`: every row becomes nouns, or a `Rejected` that says
+  why not; a file that is broken as a whole raises `DataError`;
 - `fingerprint(settings) -> str`, which changes when what `read` gives may change;
 - if it holds questions back for measuring, `questions(settings) -> Iterator[dict]` in When2Call's test layout.
 """
 
 SOURCES = {
+    "chat_jsonl": "calltune.sources.chat_jsonl",
+    "openai_traces": "calltune.sources.openai_traces",
+    "sharegpt": "calltune.sources.sharegpt",
     "synthetic": "calltune.sources.synthetic.source",
     "when2call": "calltune.sources.when2call",
+    "xlam": "calltune.sources.xlam",
 }

@@ -1,5 +1,7 @@
 """NVIDIA's When2Call training files: from the Hub, or local files in the published layout.
 
+The test's rows are refused: a model that was trained on the questions of a benchmark proves nothing by answering them.
+
 `train_sft` rows hold `tools` and `messages`, `train_pref` rows also `chosen_response` and `rejected_response`. A call
 is the text `<TOOLCALL>[{"name": ..., "arguments": {...}}]</TOOLCALL>`; it becomes a real tool call here, so that each
 model learns its own way to write one. Layout: Hub dataset nvidia/When2Call as of 2025-04.
@@ -13,14 +15,17 @@ from typing import Annotated, Any, Literal, Self
 
 import pydantic
 
-from calltune.behavior import message_behavior
 from calltune.errors import DataError
 from calltune.manifest import file_sha256
 from calltune.options import Table
-from calltune.rows import parse_object, read_jsonl, require
-from calltune.schema import normalize_tool
+from calltune.rows import require
+from calltune.sources.chat_messages import read_call
+from calltune.sources.conversations import example_of, preference_of, read_tools
+from calltune.sources.files import Noun, SourceRow, nouns_of, read_rows
+from calltune.strict_json import check_value, parse_value, shortened
 from calltune.types import ROLES, Example, Message, Preference, Tool, ToolCall, chosen_example
 
+_NO_TEST_ROWS = "these are the benchmark's questions; training on them would make its scores worthless"
 _CALL = re.compile(r"<TOOLCALL>(.*?)</TOOLCALL>", re.DOTALL)
 
 
@@ -38,6 +43,13 @@ class Settings(Table):
     """Of `train_pref`: take the chosen answers as examples to imitate, not the pairs. Its calls are the only ones in
     When2Call's training data, as the published `train_sft` holds none."""
 
+    @pydantic.field_validator("split", mode="before")
+    @classmethod
+    def _not_the_test(cls, split: Any) -> Any:
+        if split in ("test", "mcq", "llm_judge"):
+            raise ValueError(_NO_TEST_ROWS)
+        return split
+
     @pydantic.model_validator(mode="after")
     def _of_pairs(self) -> Self:
         if self.as_examples and self.split != "train_pref":
@@ -45,18 +57,20 @@ class Settings(Table):
         return self
 
 
-def read(settings: Settings) -> Iterator[Example | Preference]:
-    """The rows of one split.
+def read(settings: Settings) -> Iterator[Noun]:
+    """The rows of one split, and those of them that cannot be used.
 
     Raises:
-        DataError: the file or Hub dataset is missing, or a row is broken: file, line and field.
+        DataError: the file or Hub dataset is missing, or holds the test's rows.
     """
-    for where, row in islice(_rows(settings), settings.limit):
+
+    def parse(row: dict[str, Any], where: str) -> list[Noun]:
         if settings.split == "train_sft":
-            yield _example(row, where, settings)
-        else:
-            pair = _preference(row, where, settings)
-            yield chosen_example(pair) if settings.as_examples else pair
+            return [_example(row, where)]
+        pair = _preference(row, where)
+        return [chosen_example(pair) if settings.as_examples else pair]
+
+    return nouns_of(_training_rows(settings), "when2call", parse)
 
 
 def fingerprint(settings: Settings) -> str:
@@ -65,17 +79,28 @@ def fingerprint(settings: Settings) -> str:
     return file_sha256(file) if file else settings.path
 
 
-def _rows(settings: Settings) -> Iterator[tuple[str, dict[str, Any]]]:
+def _training_rows(settings: Settings) -> Iterator[SourceRow]:
+    for row in islice(_rows(settings), settings.limit):
+        if isinstance(row.value, dict) and "correct_answer" in row.value:
+            raise DataError(f"{row.where}: {_NO_TEST_ROWS}")
+        yield row
+
+
+def _rows(settings: Settings) -> Iterator[SourceRow]:
     file = _local_file(settings)
     if file:
-        yield from read_jsonl(file)
+        yield from read_rows(str(file), None)
         return
     import datasets
 
     try:
         rows = datasets.load_dataset(settings.path, settings.split, split="train", streaming=True)
         for number, row in enumerate(rows, start=1):
-            yield f"{settings.path}/{settings.split}:{number}", dict(row)
+            where = f"{settings.path}/{settings.split}:{number}"
+            try:
+                yield SourceRow(where, check_value(row, where))
+            except DataError as error:
+                yield SourceRow(where, row, str(error))
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{settings.path}: not a local path, and the Hub did not give it: {reason}") from None
@@ -97,39 +122,21 @@ def _local_file(settings: Settings) -> Path | None:
     return None
 
 
-def _example(row: Mapping[str, Any], where: str, settings: Settings) -> Example:
-    messages = _messages(row, where)
-    if messages[-1].role != "assistant":
-        raise DataError(f"{where}: 'messages' must end with the assistant's answer, not with {messages[-1].role}")
-    return Example(
-        _row_id(where, settings), "when2call", messages, _tools(row, where), behavior=message_behavior(messages[-1])
-    )
+def _example(row: Mapping[str, Any], where: str) -> Example:
+    *before, answer = _messages(row, where)
+    if answer.role != "assistant":
+        raise DataError(f"{where}: 'messages' must end with the assistant's answer, not with {answer.role}")
+    return example_of("when2call", where, where, before, answer, _tools(row, where))
 
 
-def _preference(row: Mapping[str, Any], where: str, settings: Settings) -> Preference:
-    prompt = _messages(row, where)
-    if prompt[-1].role == "assistant":
-        raise DataError(f"{where}: 'messages' must end before the assistant's answer")
+def _preference(row: Mapping[str, Any], where: str) -> Preference:
     chosen = _message(require(row, "chosen_response", dict, where), f"{where}: chosen_response")
     rejected = _message(require(row, "rejected_response", dict, where), f"{where}: rejected_response")
-    return Preference(
-        _row_id(where, settings),
-        "when2call",
-        prompt=prompt,
-        tools=_tools(row, where),
-        chosen=chosen,
-        rejected=rejected,
-        behavior=message_behavior(chosen),
-    )
-
-
-def _row_id(where: str, settings: Settings) -> str:
-    return f"{settings.split}:{where.rsplit(':', 1)[1]}"
+    return preference_of("when2call", where, _messages(row, where), _tools(row, where), (chosen, rejected))
 
 
 def _tools(row: Mapping[str, Any], where: str) -> tuple[Tool, ...]:
-    tools = require(row, "tools", list, where)
-    return tuple(normalize_tool(tool, f"{where}: tools[{number}]") for number, tool in enumerate(tools))
+    return read_tools(require(row, "tools", list, where), f"{where}: tools")
 
 
 def _messages(row: Mapping[str, Any], where: str) -> tuple[Message, ...]:
@@ -144,7 +151,7 @@ def _message(raw: Any, where: str) -> Message:
         raise DataError(f"{where}: a message must be an object, not {type(raw).__name__}")
     role, content = require(raw, "role", str, where), require(raw, "content", str, where)
     if role not in ROLES:
-        raise DataError(f"{where}: 'role' must be one of {', '.join(ROLES)}, not '{role}'")
+        raise DataError(f"{where}: 'role' must be one of {', '.join(ROLES)}, not {shortened(role)}")
     if role != "assistant":
         return Message(role, content)
     calls = [call for text in _CALL.findall(content) for call in _calls(text, where)]
@@ -155,11 +162,6 @@ def _message(raw: Any, where: str) -> Message:
 
 
 def _calls(text: str, where: str) -> list[ToolCall]:
-    calls = parse_object(f'{{"calls": {text}}}', f"{where}: <TOOLCALL>")["calls"]
-    return [_call(call, f"{where}: <TOOLCALL>") for call in (calls if isinstance(calls, list) else [calls])]
-
-
-def _call(call: Any, where: str) -> ToolCall:
-    if not isinstance(call, dict):
-        raise DataError(f"{where}: a call must be an object, not {type(call).__name__}")
-    return ToolCall(require(call, "name", str, where), require(call, "arguments", dict, where))
+    place = f"{where}: <TOOLCALL>"
+    calls = parse_value(text, place)
+    return [read_call(call, place) for call in (calls if isinstance(calls, list) else [calls])]

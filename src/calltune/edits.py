@@ -1,0 +1,120 @@
+"""Edits of rows and tool schemas that are logged, counted, and can be undone.
+
+| kind               | what was done                                                                             |
+|--------------------|-------------------------------------------------------------------------------------------|
+| `type_name`        | a type's name (`str`, `List[int]`, `dict`) was put into JSON Schema's words               |
+| `type_dropped`     | a type that says nothing (`any`, `callable`) was dropped: everything is accepted          |
+| `optional`         | a parameter whose type says "optional" left `required`                                    |
+| `required_moved`   | `required` beside `parameters`, or true inside a parameter, went where it belongs         |
+| `required_dropped` | `required` named a parameter that is not there, or was no list                            |
+| `default_typed`    | a default written as text took its parameter's type                                       |
+| `default_dropped`  | a default "None" of a parameter that is no text was dropped                               |
+| `enum_typed`       | the values of an `enum` took the type beside it, or the type that of the values           |
+| `null_dropped`     | a key that holds null was dropped (Arrow pads schemas with nulls of other tools' keys)    |
+| `key_dropped`      | a key that JSON Schema or a tool does not have was dropped                                |
+| `shorthand`        | a schema written as a type's name alone, or a list of schemas under `items`, was unfolded |
+| `wrapped`          | properties written alone got the object around them                                       |
+| `filled_in`        | what is usually left out (`type`, `properties`, `required`, `description`) was written    |
+| `null_argument`    | a call's argument that is null only because Arrow padded it was dropped                   |
+| `text_dropped`     | text that a training row cannot hold, such as a tool preamble, was dropped from a message |
+"""
+
+import copy
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+ChangeKind = Literal[
+    "type_name",
+    "type_dropped",
+    "optional",
+    "required_moved",
+    "required_dropped",
+    "default_typed",
+    "default_dropped",
+    "enum_typed",
+    "null_dropped",
+    "key_dropped",
+    "shorthand",
+    "wrapped",
+    "filled_in",
+    "null_argument",
+    "text_dropped",
+]
+CHANGE_KINDS: tuple[str, ...] = get_args(ChangeKind)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One edit. `path` is a JSON pointer; `before` means nothing when `op` is add, `after` when it is remove."""
+
+    kind: str
+    op: Literal["add", "remove", "replace"]
+    path: str
+    before: Any = None
+    after: Any = None
+
+
+@dataclass(slots=True)
+class Edits:
+    """Edits a document in place, and remembers how to undo it."""
+
+    changes: list[Change] = field(default_factory=list)
+
+    def put(self, kind: ChangeKind, place: Any, path: tuple[Any, ...], key: Any, value: Any) -> None:
+        """Set `place[key]`, a list's element or an object's value."""
+        there = isinstance(place, list) or key in place
+        before = copy.deepcopy(place[key]) if there else None
+        op = "replace" if there else "add"
+        self.changes.append(Change(kind, op, pointer((*path, key)), before, copy.deepcopy(value)))
+        place[key] = value
+
+    def drop(self, kind: ChangeKind, place: dict[str, Any], path: tuple[Any, ...], key: str) -> None:
+        """Remove `place[key]`."""
+        self.changes.append(Change(kind, "remove", pointer((*path, key)), place.pop(key)))
+
+
+def pointer(path: Iterable[Any]) -> str:
+    """A JSON pointer (RFC 6901)."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
+
+
+def undo(document: Any, changes: Iterable[Change]) -> Any:
+    """The document as it was before the changes."""
+    document = copy.deepcopy(document)
+    for change in reversed(list(changes)):
+        *parents, key = (part.replace("~1", "/").replace("~0", "~") for part in change.path.split("/")[1:])
+        place = document
+        for part in parents:
+            place = place[int(part) if isinstance(place, list) else part]
+        if change.op == "add":
+            del place[key]
+        else:
+            place[int(key) if isinstance(place, list) else key] = copy.deepcopy(change.before)
+    return document
+
+
+Listener = Callable[[str, str, tuple[Change, ...]], None]
+_listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
+
+
+@contextmanager
+def changes_told_to(listener: Listener) -> Iterator[None]:
+    """While the block runs, each normalised tool and repaired message is told to `listener(where, what, changes)`.
+
+    A source gives nouns and nothing else, so what it changed on the way is heard here, also of a source of the user's.
+    """
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+def tell(where: str, what: str, changes: tuple[Change, ...]) -> None:
+    """Tell the listener, if there is one, of changes at a place; `what` is a tool's name or the message's number."""
+    listener = _listener.get()
+    if listener and changes:
+        listener(where, what, changes)
