@@ -81,7 +81,7 @@ def _tools_and_turns(
     tools = read_tools(row.get("tools"), f"{where}: tools")
     kept: list[tuple[str, str, Any]] = []
     for place, kind, value in turns:
-        blocks = _TOOLS.findall(value) if kind == "system" and isinstance(value, str) else []
+        blocks = _TOOLS.findall(value) if kind == "system" and isinstance(value, str) and "</tools>" in value else []
         blocks = [block for block in blocks if block.strip().startswith(("[", "{"))]
         if not blocks:
             kept.append((place, kind, value))
@@ -114,7 +114,7 @@ def _messages(turns: Sequence[tuple[str, str, Any]]) -> Iterator[tuple[Message, 
         if kind in _ASSISTANTS:
             yield _answer(value, place), True
         elif kind in _RESULTS:
-            for text in _RESPONSE.findall(value) or [value]:
+            for text in (_RESPONSE.findall(value) if "</tool_response>" in value else []) or [value]:
                 yield Message("tool", text.strip()), False
         elif kind in _USERS:
             yield Message("user", value), False
@@ -130,7 +130,9 @@ def _answer(text: str, where: str) -> Message:
     def strict(block: re.Match[str]) -> str:
         return f"<tool_call>{json.dumps(parse_literal(block[1].strip(), f'{where}: <tool_call>'))}</tool_call>"
 
-    answer = parse_answer(_CALL.sub(strict, text), "hermes")
+    # Only up to the last end of a call: a search for ends that are not there takes the square of the length.
+    called, end, rest = text.rpartition("</tool_call>")
+    answer = parse_answer(_CALL.sub(strict, called + end) + rest, "hermes")
     if answer.message is None:
         raise DataError(f"{where}: {answer.reason}")
     return answer.message
