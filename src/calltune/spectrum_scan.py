@@ -108,7 +108,7 @@ def _matrices(model: str, files: Sequence[Path]) -> dict[str, Path]:
                 continue
             if len(shape) > 2 or ".experts." in name:
                 raise ModelError(
-                    f"model '{model}': Spectrum ranks one matrix a layer, and '{kind}' is not one (experts, convolution)"
+                    f"model '{model}': Spectrum ranks one matrix a layer, and '{kind}' is not one (experts?)"
                 )
             if name == module:
                 continue
