@@ -89,9 +89,10 @@ def training_memory(
         trained_bytes: of one number that is trained, and so of its gradient and of each of its two moments.
     """
     kept = layer_bytes(shape, autocast)
-    # The stream between layers stays in float32; a checkpointed step has one whole layer at a time, too.
+    # The stream between layers stays in float32. With checkpointing one layer at a time is whole; and backward holds
+    # the gradients of one layer's activations.
     stream = 4 * shape.hidden
-    activations = stream * shape.layers + kept if checkpointing else kept * shape.layers
+    activations = stream * shape.layers + 2 * kept if checkpointing else kept * (shape.layers + 1)
     # Each forward pass keeps a bf16 copy of the float32 matrices that it multiplies with.
     copies = weight_bytes // 2 if autocast and weight_bytes >= 4 * shape.num_parameters else 0
     return Memory(
@@ -163,16 +164,14 @@ def choose_checkpointing(config: Config, stage: Stage, plan: Plan, arguments: An
     given = given_checkpointing(stage, config)
     checkpointing = given if given is not None else not kept.fits(free)
     estimate = twice if checkpointing else kept
-    why = (
-        "as the run file says" if given is not None else f"{gigabytes(kept.total)} GB without" if checkpointing else ""
-    )
+    why = f" ({gigabytes(kept.total)} GB without)" if checkpointing else ""
+    if given is not None:
+        why = " (as the run file says)"
     say(
-        f"{stage}: memory for {rows} rows of {max_length:,} tokens, estimated: {estimate.text()} = "
+        f"{stage}: memory for {rows:,} rows of {max_length:,} tokens, estimated: {estimate.text()} = "
         f"{gigabytes(estimate.total)} GB, {gigabytes(free)} GB free; "
         f"gradient checkpointing {'on' if checkpointing else 'off'}{why}"
     )
     if not estimate.fits(free):
-        say(
-            f"{stage}: that may not fit; lower {stage}.per_device_train_batch_size or max_length, or tune with adapters"
-        )
+        say(f"{stage}: that may not fit; lower per_device_train_batch_size or max_length in [{stage}], or use adapters")
     return checkpointing
