@@ -64,8 +64,8 @@ class Memory:
 
 
 def gigabytes(size: int) -> str:
-    """10^9 bytes, two digits behind the point below ten."""
-    return f"{size / 1e9:.2f}" if size < 10e9 else f"{size / 1e9:.0f}"
+    """In 10^9 bytes, with two or three digits that say something."""
+    return f"{size / 1e9:.{0 if size >= 10e9 else 2 if size >= 0.1e9 else 3}f}"
 
 
 def training_memory(
