@@ -2,14 +2,16 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from calltune.arguments import lora_config, trl_arguments
+from calltune.arguments import trl_arguments
 from calltune.cli import main
 from calltune.config import load_config
 from calltune.evaluate import open_benchmarks
 from calltune.prepare import open_sources
+from calltune.tuning import check_tuning
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "examples").glob("*.toml"))
@@ -26,7 +28,51 @@ def test_every_key_is_known(file: Path) -> None:
     assert open_benchmarks(config)
     for stage in config.stages:
         trl_arguments(stage, config, Path("x"))
-    lora_config(config)
+        check_tuning(config, stage)
+
+
+@pytest.mark.parametrize("model", ["qwen3-0.6b", "qwen3-1.7b", "llama-3.2-3b"])
+def test_the_published_recipe_is_what_trl_gets(model: str) -> None:
+    config = load_config(ROOT / "examples" / f"when2call-{model}-published.toml")
+    sft, dpo = (trl_arguments(stage, config, Path("x")) for stage in ("sft", "dpo"))
+    assert shared(sft) == {"epochs": 10, "batch": (4, 2), "rate": 5e-5, "schedule": "cosine", "seed": 42}
+    assert (sft.packing, sft.packing_strategy, sft.max_length, sft.loss_type) == (True, "bfd", 2048, "nll")
+    # transformers 5 takes a share of the steps where a number of steps was.
+    assert sft.get_warmup_steps(1000) == 100
+    assert shared(dpo) == {"epochs": 10, "batch": (2, 8), "rate": 5e-7, "schedule": "constant", "seed": 42}
+    assert (dpo.beta, dpo.loss_type, dpo.max_length, dpo.get_warmup_steps(1000)) == (0.1, ["sigmoid"], 1536, 0)
+    tuning = config.tuning.of("sft")
+    assert (tuning.method, tuning.spectrum_percent, tuning.train_embeddings, tuning.train_head) == (
+        "spectrum",
+        50,
+        True,
+        True,
+    )
+    assert config.tuning.of("dpo").method == "full"
+    assert [source.options["split"] for source in config.data.sources] == ["train_sft", "train_pref"]
+
+
+@pytest.mark.parametrize("model", ["qwen3-0.6b", "qwen3-1.7b", "llama-3.2-3b"])
+def test_the_improved_recipe_mixes_calls_in_and_trains_with_mpo_on_whole_rows(model: str) -> None:
+    config = load_config(ROOT / "examples" / f"when2call-{model}.toml")
+    sft, dpo = (trl_arguments(stage, config, Path("x"), max_length=777) for stage in ("sft", "dpo"))
+    assert shared(sft) == {"epochs": 1, "batch": (4, 2), "rate": 5e-5, "schedule": "cosine", "seed": 42}
+    assert shared(dpo) == {"epochs": 1, "batch": (2, 8), "rate": 5e-7, "schedule": "constant", "seed": 42}
+    assert (dpo.loss_type, dpo.loss_weights, dpo.beta) == (["sigmoid", "bco_pair", "sft"], [0.8, 0.2, 1.0], 0.1)
+    # 777 stands for the longest row's length, which nothing in the file overrules.
+    assert (sft.max_length, dpo.max_length, sft.packing) == (777, 777, True)
+    assert any(source.options.get("as_examples") for source in config.data.sources)
+    assert [config.tuning.of(stage).method for stage in ("sft", "dpo")] == ["spectrum", "full"]
+
+
+def shared(arguments: Any) -> dict[str, Any]:
+    return {
+        "epochs": arguments.num_train_epochs,
+        "batch": (arguments.per_device_train_batch_size, arguments.gradient_accumulation_steps),
+        "rate": arguments.learning_rate,
+        "schedule": arguments.lr_scheduler_type.value,
+        "seed": arguments.seed,
+    }
 
 
 @pytest.mark.parametrize("file", [f for f in FILES if f.stem.startswith("when2call")], ids=lambda file: file.stem)

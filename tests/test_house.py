@@ -16,10 +16,10 @@ FLOORS = {
         *("options", "config", "rows", "manifest", "processes", "terminal", "tracking", "family", "statistics"),
         *("strict_json", "edits", "type_names", "schema_rules"),
         *("schema", "behavior", "calls", "chat", "models", "labelled_head", "trie", "prefix", "endpoint", "judge"),
-        *("parity", "serving", "card"),
+        *("parity", "serving", "card", "spectrum", "spectrum_scan"),
     ],
     3: ["sources", "benchmarks", "backends"],
-    4: ["arguments", "training"],
+    4: ["arguments", "tuning", "memory", "training"],
     5: ["check", "prepare", "sft", "dpo", "evaluate", "report", "export", "run"],
     6: ["cli", "__main__"],
 }

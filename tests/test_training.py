@@ -138,15 +138,18 @@ def test_only_whole_checkpoints_are_resumed_from(tmp_path: Path) -> None:
         ("sft.learning_rate=fast", "'sft.learning_rate': .*number"),
         ("sft.output_dir=x", "'sft.output_dir' cannot be set: the run file's 'output' and 'name' say where"),
         ("sft.max_seq_length=5", "'sft.max_seq_length' cannot be set: TRL calls it max_length"),
+        ("sft.trust_remote_code=true", "'sft.trust_remote_code' cannot be set: code from the Hub is never run"),
+        ("sft.model_init_kwargs={revision='x'}", r"'sft.model_init_kwargs.revision' cannot be set; there are: attn"),
+        ("sft.model_init_kwargs={dtype='int3'}", r"'sft.model_init_kwargs.dtype': must be float32, .*, not 'int3'"),
         ("sft.lr_scheduler_type=wavy", r"\[sft\]: wavy is not a valid SchedulerType"),
         ("lora.r=4", r"\[lora\] is given, but tuning.method is 'full'"),
     ],
 )
 def test_tables_for_trl_and_peft_are_checked(write_run_file: Callable[..., Path], extra: str, message: str) -> None:
     config = load_config(write_run_file(), [extra])
-    check = lora_config if extra.startswith("lora") else partial(trl_arguments, "sft", folder=Path("x"))
+    check = lora_config if extra.startswith("lora") else partial(trl_arguments, folder=Path("x"))
     with pytest.raises(ConfigError, match=message):
-        check(config=config)
+        check(stage="sft", config=config)
 
 
 def test_values_reach_trl_word_for_word(write_run_file: Callable[..., Path]) -> None:
@@ -159,9 +162,18 @@ def test_values_reach_trl_word_for_word(write_run_file: Callable[..., Path]) -> 
         7,
         99,
     )
-    lora = lora_config(config)
+    lora = lora_config(config, "dpo")
     assert lora is not None
     assert lora.r == 4
+
+
+def test_the_run_file_decides_on_checkpointing_and_calltune_where_it_does_not(
+    write_run_file: Callable[..., Path],
+) -> None:
+    unsaid, said = load_config(write_run_file()), load_config(write_run_file(), ["sft.gradient_checkpointing=false"])
+    assert trl_arguments("sft", unsaid, Path("x"), checkpointing=True).gradient_checkpointing
+    assert not trl_arguments("sft", unsaid, Path("x")).gradient_checkpointing
+    assert not trl_arguments("sft", said, Path("x"), checkpointing=True).gradient_checkpointing
 
 
 def test_one_loss_may_be_written_without_a_list(write_run_file: Callable[..., Path]) -> None:

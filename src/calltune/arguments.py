@@ -13,7 +13,7 @@ from peft import LoraConfig
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.sft_config import SFTConfig
 
-from calltune.config import Config
+from calltune.config import Config, Stage
 from calltune.errors import ConfigError
 from calltune.options import unknown_key
 
@@ -25,7 +25,11 @@ _OURS = {
     "report_to": "[tracking] says where metrics go",
     "disable_tqdm": "calltune shows the progress",
     "max_seq_length": "TRL calls it max_length",
+    "trust_remote_code": "code from the Hub is never run",
 }
+
+# Of what `from_pretrained` takes; the rest would hold for training and not for scanning, evaluation and export.
+_MODEL_KEYS = {"attn_implementation", "dtype"}
 
 _PLAIN = {int, float, bool, str, types.NoneType}
 
@@ -41,17 +45,27 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 
-def trl_arguments(stage: str, config: Config, folder: Path, **computed: Any) -> SFTConfig | DPOConfig:
+def trl_arguments(
+    stage: Stage, config: Config, folder: Path, checkpointing: bool = False, **computed: Any
+) -> SFTConfig | DPOConfig:
     """`SFTConfig` or `DPOConfig`: the stage's table word for word, over what calltune computed, over our defaults.
+
+    `model_init_kwargs` is not handed on, since calltune loads the model: `model_keys` reads it.
+
+    Args:
+        checkpointing: whether to compute activations twice instead of keeping them, where the table does not say.
 
     Raises:
         ConfigError: a key that TRL does not have (the nearest is named), one that is calltune's, or a wrong value.
     """
     given, kind = getattr(config, stage), _ARGUMENTS[stage]
     check_keys(stage, given, kind)
+    model_keys(stage, config)
     for key in given:
         if key in _OURS:
             raise ConfigError(f"'{stage}.{key}' cannot be set: {_OURS[key]}")
+    if given.get("packing") and given.get("packing_strategy") == "wrapped":
+        raise ConfigError(f"'{stage}.packing_strategy': 'wrapped' cuts answers in two; 'bfd' keeps every row whole")
     cuda = torch.cuda.is_available()
     defaults = _DEFAULTS | {
         "output_dir": str(folder / "checkpoints"),
@@ -59,16 +73,46 @@ def trl_arguments(stage: str, config: Config, folder: Path, **computed: Any) -> 
         "bf16": cuda and torch.cuda.is_bf16_supported(),
         "use_cpu": not cuda,
     }
-    if not {"gradient_checkpointing", "activation_checkpointing"} & given.keys():
-        # On a CPU memory is plenty and time is not. The name changed in transformers 5.2x.
+    if cuda and torch.cuda.get_device_capability() >= (8, 0):
+        # What is still multiplied in float32 under bf16 autocast.
+        defaults["tf32"] = True
+    if given_checkpointing(stage, config) is None:
+        # The name changed in transformers 5.2x.
         fields = {field.name for field in dataclasses.fields(kind)}
-        defaults["activation_checkpointing" if "activation_checkpointing" in fields else "gradient_checkpointing"] = (
-            cuda
-        )
+        name = "activation_checkpointing" if "activation_checkpointing" in fields else "gradient_checkpointing"
+        defaults[name] = checkpointing
+    given = {key: value for key, value in given.items() if key != "model_init_kwargs"}
     try:
         return kind(**{**defaults, **computed, **given})
     except (ValueError, TypeError, NotImplementedError) as error:
         raise ConfigError(f"[{stage}]: {str(error).splitlines()[0]}") from error
+
+
+def given_checkpointing(stage: Stage, config: Config) -> bool | None:
+    """Whether the run file asks for gradient checkpointing; None where it leaves the choice to calltune."""
+    table = getattr(config, stage)
+    return table.get("activation_checkpointing", table.get("gradient_checkpointing"))
+
+
+def model_keys(stage: Stage, config: Config) -> dict[str, Any]:
+    """The stage's `model_init_kwargs`: an attention implementation, and a precision.
+
+    Raises:
+        ConfigError: another key, or a precision that is none.
+    """
+    given = getattr(config, stage).get("model_init_kwargs") or {}
+    place = f"{stage}.model_init_kwargs"
+    if not isinstance(given, dict):
+        raise ConfigError(f"'{place}': a table was expected, not {given!r}")
+    if others := sorted(given.keys() - _MODEL_KEYS):
+        raise ConfigError(f"'{place}.{others[0]}' cannot be set; there are: {', '.join(sorted(_MODEL_KEYS))}")
+    keys = dict(given)
+    if "dtype" in keys:
+        names = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+        if keys["dtype"] not in names:
+            raise ConfigError(f"'{place}.dtype': must be {', '.join(names)}, not {keys['dtype']!r}")
+        keys["dtype"] = names[keys["dtype"]]
+    return keys
 
 
 def check_keys(table: str, given: Mapping[str, Any], kind: type) -> None:
@@ -97,15 +141,16 @@ def _alternatives(hint: Any) -> set[Any]:
     return set(typing.get_args(hint)) if typing.get_origin(hint) in (typing.Union, types.UnionType) else {hint}
 
 
-def lora_config(config: Config) -> LoraConfig | None:
-    """PEFT's `LoraConfig` from `[lora]`, or None for full tuning.
+def lora_config(config: Config, stage: Stage) -> LoraConfig | None:
+    """PEFT's `LoraConfig` from `[lora]`, or None for a stage that trains the model's own weights.
 
     Raises:
-        ConfigError: an unknown key or a wrong value; `[lora]` given while the method is another.
+        ConfigError: an unknown key or a wrong value; `[lora]` given while no stage's method reads it.
     """
-    if config.tuning.method != "lora":
-        if config.lora:
-            raise ConfigError(f"[lora] is given, but tuning.method is '{config.tuning.method}'")
+    methods = {each: config.tuning.of(each).method for each in config.stages}
+    if config.lora and not {"lora", "qlora"} & {*methods.values(), config.tuning.of(stage).method}:
+        raise ConfigError(f"[lora] is given, but tuning.method is '{config.tuning.of(stage).method}'")
+    if config.tuning.of(stage).method not in ("lora", "qlora"):
         return None
     check_keys("lora", config.lora, LoraConfig)
     defaults = {"r": 16, "lora_alpha": 32, "target_modules": "all-linear", "task_type": "CAUSAL_LM"}

@@ -26,11 +26,12 @@ def run(config: Config) -> Path:
     sources, benchmarks = open_sources(config), open_benchmarks(config)
     load_module("backend", BACKENDS, config.evaluate.backend)
     say(f"check: run file: {len(sources)} sources, stages {', '.join(config.stages) or 'none'}")
-    from calltune.arguments import lora_config, trl_arguments
+    from calltune.arguments import trl_arguments
+    from calltune.tuning import check_tuning
 
     for stage in config.stages:
         trl_arguments(stage, config, config.run_folder / stage)
-    lora_config(config)
+        check_tuning(config, stage)
     say(f"check: TRL and PEFT know every key of {', '.join(f'[{s}]' for s in (*config.stages, 'lora'))}")
     from calltune.chat import Chat
     from calltune.models import load_tokenizer

@@ -3,8 +3,10 @@
 import argparse
 import difflib
 import importlib
+import logging
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -64,6 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = build_parser().parse_args(arguments)
     # Set before any heavy import reads it: forked tokenizer threads only warn.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # PEFT imports bitsandbytes where it is installed, and on a CPU that warns of a kernel it would have to download.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    # PEFT 0.21 and TRL 1.16 ask transformers 5.23 by an old name; the user can do nothing about it.
+    warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
     from calltune.config import load_config
     from calltune.errors import CalltuneError
 

@@ -19,7 +19,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 from calltune.backends.tokens import end_ids
 from calltune.card import CardFacts, DataFile, model_card
 from calltune.chat import Chat
-from calltune.config import Config, ExportConfig
+from calltune.config import Config, ExportConfig, Stage
 from calltune.errors import ConfigError, ModelError, RunFolderError
 from calltune.manifest import (
     MANIFEST,
@@ -99,7 +99,7 @@ def run(config: Config) -> Path:
     return folder
 
 
-def _checkpoint(config: Config, settings: ExportConfig) -> str:
+def _checkpoint(config: Config, settings: ExportConfig) -> Stage:
     """The stage that the run file names, or the last complete one."""
     asked = [settings.checkpoint] if settings.checkpoint else config.stages[::-1]
     if settings.checkpoint and settings.checkpoint not in config.stages:
@@ -111,7 +111,7 @@ def _checkpoint(config: Config, settings: ExportConfig) -> str:
 
 
 def _build(
-    config: Config, checkpoint: str, dtype: torch.dtype, stored: torch.dtype, max_shard_size: str, built: Path
+    config: Config, checkpoint: Stage, dtype: torch.dtype, stored: torch.dtype, max_shard_size: str, built: Path
 ) -> Parity:
     """Save the model and its tokenizer in `built`, load them as a user would, and hold them against the checkpoint."""
     stage = str(config.run_folder / checkpoint)
@@ -132,7 +132,7 @@ def _build(
     return check_export(reading, probes, built, checkpoint)
 
 
-def as_trained(config: Config, checkpoint: str) -> Any:
+def as_trained(config: Config, checkpoint: Stage) -> Any:
     """A checkpoint as training left it, in float32: its base with the adapter unmerged, or the whole saved model.
 
     Raises:
@@ -141,7 +141,7 @@ def as_trained(config: Config, checkpoint: str) -> Any:
     stage = config.run_folder / checkpoint
     adapter = stage / "adapter"
     # A quantized base is not this base; what its adapter was merged into is in the saved model alone.
-    if config.tuning.method != "lora" or not (adapter / "adapter_config.json").exists():
+    if config.tuning.of(checkpoint).method != "lora" or not (adapter / "adapter_config.json").exists():
         return _placed(load_model(str(stage), torch.float32))
     base = config.checkpoint_folder("sft" if checkpoint == "dpo" and "sft" in config.stages else "base")
     if model_sha256(base) != read_json(stage / MANIFEST)["inputs"]["model"]:
@@ -221,7 +221,7 @@ def _describe(facts: CardFacts, parity: Parity, chat: Chat, built: Path, inputs:
     )
 
 
-def _facts(config: Config, checkpoint: str, dtype: str) -> CardFacts:
+def _facts(config: Config, checkpoint: Stage, dtype: str) -> CardFacts:
     run, trained = config.run_folder, [name for name in config.stages if (name, checkpoint) != ("dpo", "sft")]
     sources = [
         (entry.name, str(getattr(settings, "path", "")) or "made by calltune")
@@ -233,7 +233,7 @@ def _facts(config: Config, checkpoint: str, dtype: str) -> CardFacts:
         base_card=base_card(config.model),
         checkpoint=checkpoint,
         dtype=dtype,
-        method=config.tuning.method,
+        method=" then ".join(dict.fromkeys(config.tuning.of(name).method for name in trained)),
         datasets=sorted({origin for _, origin in sources if origin.count("/") == 1 and _public(origin) == origin}),
         sources=[(name, _public(origin)) for name, origin in sources],
         files=_data_files(run / "data"),

@@ -2,10 +2,12 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils.import_utils import is_flash_attn_2_available, is_flash_attn_3_available
 
 from calltune.errors import ModelError
 from calltune.terminal import say
@@ -60,8 +62,11 @@ def load_tokenizer(model: str, chat_template: str | None = None) -> PreTrainedTo
     return tokenizer
 
 
-def load_model(model: str, dtype: torch.dtype) -> PreTrainedModel:
-    """The causal language model of a Hub id or local folder, on the CPU, in a precision.
+def load_model(model: str, dtype: torch.dtype, **others: Any) -> PreTrainedModel:
+    """The causal language model of a Hub id or local folder, in a precision; on the CPU unless it is quantised.
+
+    Args:
+        others: what else `from_pretrained` takes, such as `attn_implementation`.
 
     Raises:
         ModelError: there is none, or the Hub does not give it.
@@ -70,9 +75,33 @@ def load_model(model: str, dtype: torch.dtype) -> PreTrainedModel:
     # A bar for reading weights from the disk says nothing; the Hub's own download bars stay.
     transformers.utils.logging.disable_progress_bar()
     try:
-        return AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
+        return AutoModelForCausalLM.from_pretrained(model, dtype=dtype, **others)
     except _LOAD_ERRORS as error:
         raise _not_loaded(model, "model", error) from error
+
+
+def load_skeleton(model: str) -> PreTrainedModel:
+    """A model's modules and the shapes of its parameters, without any weights (on torch's meta device).
+
+    Raises:
+        ModelError: there is no configuration, or the Hub does not give it.
+    """
+    _require_folder_or_hub_id(model)
+    try:
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model))
+    except _LOAD_ERRORS as error:
+        raise _not_loaded(model, "model", error) from error
+
+
+def fastest_attention(skeleton: PreTrainedModel, bf16: bool) -> str:
+    """The attention to train with: FlashAttention where its kernels are installed for this device, else SDPA."""
+    if torch.cuda.is_available() and bf16 and skeleton._supports_flash_attn:
+        if is_flash_attn_3_available() and torch.cuda.get_device_capability() == (9, 0):
+            return "flash_attention_3"
+        if is_flash_attn_2_available() and torch.cuda.get_device_capability() >= (8, 0):
+            return "flash_attention_2"
+    return "sdpa" if skeleton._supports_sdpa else "eager"
 
 
 def _require_folder_or_hub_id(model: str) -> None:

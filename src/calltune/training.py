@@ -14,7 +14,7 @@ from peft import PeftModel
 from transformers import AutoConfig, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
-from calltune.arguments import lora_config, trl_arguments
+from calltune.arguments import trl_arguments
 from calltune.chat import Chat
 from calltune.config import Config, Stage
 from calltune.errors import ConfigError, DataError
@@ -30,10 +30,20 @@ from calltune.manifest import (
     template_sha256,
     value_sha256,
 )
-from calltune.models import load_model, load_tokenizer
+from calltune.memory import choose_checkpointing
+from calltune.models import load_tokenizer
 from calltune.rows import write_json
 from calltune.terminal import ProgressBar, say
 from calltune.tracking import Tracker, track
+from calltune.tuning import (
+    check_tuning,
+    count_parameters,
+    load_to_train,
+    merge_adapter,
+    plan_tuning,
+    tuning_settings,
+    write_plan,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,43 +79,46 @@ def train_stage(config: Config, recipe: Recipe, model: str) -> Path:
         "train rows": file_sha256(data / recipe.train_file),
         "validation rows": file_sha256(data / recipe.validation_file),
         "chat template": template_sha256(config),
-        "settings": value_sha256([config.seed, config.tuning.model_dump(), config.lora, getattr(config, stage)]),
+        "settings": value_sha256([config.seed, tuning_settings(config, stage), getattr(config, stage)]),
     }
     if is_complete(folder, inputs):
         say(f"{stage}: complete and unchanged, skipped")
         return folder
     # Wrong keys are told before anything is loaded.
-    peft = lora_config(config)
-    trl_arguments(stage, config, folder)
+    check_tuning(config, stage)
+    asked = trl_arguments(stage, config, folder)
     chat = Chat(load_tokenizer(model, config.chat_template), model)
     rows = fit_rows(chat, recipe, data / recipe.train_file, getattr(config, stage).get("max_length"))
     if not rows.texts:
         raise ConfigError(f"{stage}: {data / recipe.train_file} holds no rows; leave '{stage}' out of 'stages'")
     watched = fit_rows(chat, recipe, data / recipe.validation_file, rows.max_length)
-    arguments = trl_arguments(
-        stage, config, folder, max_length=rows.max_length, eval_strategy="epoch" if watched.texts else "no"
-    )
+    plan = plan_tuning(config, stage, model)
+    checkpointing = choose_checkpointing(config, stage, plan, asked, rows.max_length)
+    evaluated = {"max_length": rows.max_length, "eval_strategy": "epoch" if watched.texts else "no"}
+    arguments = trl_arguments(stage, config, folder, checkpointing, **evaluated)
     if moved := begin(folder, inputs):
         say(moved)
+    write_plan(plan, folder)
     with track(config, stage) as tracker:
         trainer = recipe.trainer(
-            # In float32: with bf16 autocast on a GPU, small updates are not rounded away.
-            model=load_model(model, torch.float32),
+            model=load_to_train(config, stage, plan, model, bool(arguments.bf16)),
             args=arguments,
             train_dataset=_to_dataset(rows.texts),
             eval_dataset=_to_dataset(watched.texts) if watched.texts else None,
             processing_class=chat.tokenizer,
-            peft_config=peft,
+            peft_config=plan.peft,
         )
         for each in (trainer.model, getattr(trainer, "ref_model", None)):
             if each is not None:
                 score_labels_only(each)
-        share = trainable_share(trainer.model)
-        say(f"{stage}: {share:.1%} of the weights are trained ({config.tuning.method})")
+        trained, everything = count_parameters(trainer.model)
+        share = trained / everything
+        say(f"{stage}: {plan.method}: {trained:,} of {everything:,} parameters are trained, {share:.2%}")
         tracker.parameters({"stage": stage, "model": model, "trainable_share": share, **getattr(config, stage)})
         facts = _train(trainer, stage, folder, tracker)
         _save(trainer.model, chat, model, folder)
-    finish(folder, inputs, counts=rows.counts(), too_long=rows.too_long, trainable_share=share, **facts)
+    tuned = {"tuning": plan.method, "trainable_share": share, "parameters": everything, "parameters_trained": trained}
+    finish(folder, inputs, counts=rows.counts(), too_long=rows.too_long, **tuned, **facts)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return folder
 
@@ -244,13 +257,7 @@ def _save(model: Any, chat: Chat, base: str, folder: Path) -> None:
     """
     if isinstance(model, PeftModel):
         model.save_pretrained(str(folder / "adapter"))
-        model = model.merge_and_unload()
+        model = merge_adapter(base, folder / "adapter")
     stored = AutoConfig.from_pretrained(base).dtype
     model.to(stored if isinstance(stored, torch.dtype) else torch.float32).save_pretrained(str(folder))
     chat.tokenizer.save_pretrained(folder)
-
-
-def trainable_share(model: Any) -> float:
-    """Trainable parameters over all parameters, in [0, 1]."""
-    parameters = list(model.parameters())
-    return sum(p.numel() for p in parameters if p.requires_grad) / sum(p.numel() for p in parameters)
