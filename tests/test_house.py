@@ -13,11 +13,22 @@ SOURCE = ROOT / "src" / "calltune"
 FLOORS = {
     1: ["types", "errors"],
     2: [
-        *("options", "config", "rows", "manifest", "processes", "terminal", "tracking", "family", "statistics"),
+        *(
+            "options",
+            "config",
+            "rows",
+            "manifest",
+            "processes",
+            "stopping",
+            "terminal",
+            "tracking",
+            "family",
+            "statistics",
+        ),
         *("schema", "behavior", "calls", "chat", "models", "labelled_head", "trie", "prefix", "endpoint", "judge"),
     ],
-    3: ["sources", "benchmarks", "backends"],
-    4: ["arguments", "training"],
+    3: ["sources", "benchmarks", "backends", "launchers"],
+    4: ["arguments", "checkpoints", "progress", "training"],
     5: ["check", "prepare", "sft", "dpo", "evaluate", "report", "run"],
     6: ["cli", "__main__"],
 }

@@ -31,13 +31,15 @@ _PLAIN = {int, float, bool, str, types.NoneType}
 
 # One seed, bounded waste after a kill, and only what the device can do; everything else is TRL's own default.
 _DEFAULTS: dict[str, Any] = {
-    "logging_steps": 5,
+    # Every step: a run that was interrupted and one that was not then have the same history.
+    "logging_steps": 1,
     "save_strategy": "steps",
     "save_steps": 0.2,
     "save_total_limit": 2,
     "report_to": [],
     "disable_tqdm": True,
     "dataloader_pin_memory": False,
+    "ddp_find_unused_parameters": False,
 }
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from calltune import check, evaluate, prepare, report
 from calltune.config import Config
+from calltune.processes import processes
 from calltune.terminal import say
 
 
@@ -16,8 +17,11 @@ def run(config: Config) -> Path:
     Raises:
         CalltuneError: as the stages do; what was complete before stays complete.
     """
-    check.run(config)
-    prepare.run(config)
+    ours = processes()
+    # What is for one process: the first of those that a launcher started, on the first of several machines.
+    if config.launch.machine_rank == 0:
+        ours.first(lambda: check.run(config))
+        ours.first(lambda: prepare.run(config))
     if "sft" in config.stages:
         from calltune import sft
 
@@ -30,4 +34,4 @@ def run(config: Config) -> Path:
         say("run: no [[evaluate.benchmarks]] in the run file, so nothing was measured")
         return config.run_folder
     evaluate.run(config)
-    return report.run(config)
+    return ours.first(lambda: report.run(config)) if config.launch.machine_rank == 0 else config.run_folder
