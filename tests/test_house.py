@@ -28,7 +28,7 @@ FLOORS = {
         *("schema", "behavior", "calls", "chat", "models", "labelled_head", "trie", "prefix", "endpoint", "judge"),
     ],
     3: ["sources", "benchmarks", "backends", "launchers"],
-    4: ["arguments", "checkpoints", "progress", "training"],
+    4: ["arguments", "checkpoints", "progress", "sharding", "training"],
     5: ["check", "prepare", "sft", "dpo", "evaluate", "report", "run"],
     6: ["cli", "__main__"],
 }

@@ -1,6 +1,7 @@
 """Tables that go word for word to TRL and PEFT: checked against their dataclasses, laid over our defaults."""
 
 import dataclasses
+import os
 import types
 import typing
 from collections.abc import Mapping
@@ -59,7 +60,7 @@ def trl_arguments(stage: str, config: Config, folder: Path, **computed: Any) -> 
         "output_dir": str(folder / "checkpoints"),
         "seed": config.seed,
         "bf16": cuda and torch.cuda.is_bf16_supported(),
-        "use_cpu": not cuda,
+        "use_cpu": not cuda and os.environ.get("ACCELERATE_USE_DEEPSPEED") != "true",
     }
     if not {"gradient_checkpointing", "activation_checkpointing"} & given.keys():
         # On a CPU memory is plenty and time is not. The name changed in transformers 5.2x.

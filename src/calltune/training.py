@@ -34,6 +34,7 @@ from calltune.models import load_model, load_tokenizer
 from calltune.processes import processes
 from calltune.progress import Progress, StopWhenAsked
 from calltune.rows import write_json, writing_to
+from calltune.sharding import allow_sharding_on_cpu
 from calltune.stopping import postponed_stop
 from calltune.terminal import say
 from calltune.tracking import Tracker, track
@@ -127,11 +128,13 @@ def _hashes(data: Path) -> dict[str, str]:
 def _trainer(config: Config, recipe: Recipe, model: str, chat: Chat, rows: "FittedRows", watched: "FittedRows") -> Any:
     """TRL's trainer over the rows, with what calltune lays over its models."""
     stage, folder = recipe.stage, config.run_folder / recipe.stage
+    # First of all: they tell transformers of a sharded launch before a model is loaded.
+    arguments = trl_arguments(
+        stage, config, folder, max_length=rows.max_length, eval_strategy="epoch" if watched.texts else "no"
+    )
+    allow_sharding_on_cpu()
     trainer = recipe.trainer(
-        # The arguments first: they tell transformers of a sharded launch before a model is loaded.
-        args=trl_arguments(
-            stage, config, folder, max_length=rows.max_length, eval_strategy="epoch" if watched.texts else "no"
-        ),
+        args=arguments,
         # In float32: with bf16 autocast on a GPU, small updates are not rounded away.
         model=load_model(model, torch.float32),
         train_dataset=_to_dataset(rows.texts),

@@ -74,10 +74,12 @@ def accelerate_config(config: Config, folder: Path) -> dict[str, Any]:
         "main_process_port": wanted.main_port if wanted.machines > 1 else 0,
         "same_network": True,
         "rdzv_backend": "static",
-        "mixed_precision": "no",
         "use_cpu": False,
         "debug": False,
     }
+    if not wanted.strategy.startswith("zero"):
+        # DeepSpeed refuses to be told twice.
+        shared["mixed_precision"] = "no"
     if wanted.strategy == "fsdp2":
         shared["fsdp_config"] = {
             "fsdp_version": 2,
@@ -119,8 +121,6 @@ def _require_devices(wanted: LaunchConfig) -> None:
     devices = torch.cuda.device_count()
     if devices and wanted.processes > devices:
         raise ConfigError(f"'launch.processes' is {wanted.processes}, but this machine has {devices} GPUs")
-    if not devices and wanted.strategy == "fsdp2":
-        raise ConfigError("'launch.strategy' fsdp2 needs GPUs: accelerate shards models on them alone")
 
 
 def _run(command: list[str], verb: str, log: Path) -> None:
