@@ -55,12 +55,14 @@ def trl_arguments(stage: str, config: Config, folder: Path, **computed: Any) -> 
     for key in given:
         if key in _OURS:
             raise ConfigError(f"'{stage}.{key}' cannot be set: {_OURS[key]}")
-    cuda = torch.cuda.is_available()
+    cuda, deepspeed = torch.cuda.is_available(), os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"
     defaults = _DEFAULTS | {
         "output_dir": str(folder / "checkpoints"),
         "seed": config.seed,
         "bf16": cuda and torch.cuda.is_bf16_supported(),
-        "use_cpu": not cuda and os.environ.get("ACCELERATE_USE_DEEPSPEED") != "true",
+        # DeepSpeed finds the CPU by itself, and has to be told how its processes speak.
+        "use_cpu": not cuda and not deepspeed,
+        "ddp_backend": "gloo" if deepspeed and not cuda else None,
     }
     if not {"gradient_checkpointing", "activation_checkpointing"} & given.keys():
         # On a CPU memory is plenty and time is not. The name changed in transformers 5.2x.

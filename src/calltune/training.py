@@ -12,6 +12,7 @@ import datasets
 import torch
 from peft import PeftModel
 from transformers import AutoConfig, TrainerState
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 from transformers.trainer_callback import PrinterCallback
 
 from calltune.arguments import lora_config, trl_arguments
@@ -144,7 +145,8 @@ def _trainer(config: Config, recipe: Recipe, model: str, chat: Chat, rows: "Fitt
     )
     for each in (trainer.model, getattr(trainer, "ref_model", None)):
         if each is not None:
-            score_labels_only(each)
+            # DeepSpeed puts its engine around a reference.
+            score_labels_only(getattr(each, "module", each))
     return trainer
 
 
@@ -265,6 +267,8 @@ def save_model(checkpoint: Path, base: str, folder: Path, chat: Chat) -> None:
     Adapters are merged, and kept beside it. They are merged in float32 and rounded once, and evaluation reads the
     result from disk: what is measured is shipped.
     """
+    # One process loads it, whole, also where training had spread it.
+    unset_hf_deepspeed_config()
     if (checkpoint / "adapter_config.json").exists():
         adapted = PeftModel.from_pretrained(load_model(base, torch.float32), str(checkpoint))
         adapted.save_pretrained(str(folder / "adapter"))
@@ -278,5 +282,6 @@ def save_model(checkpoint: Path, base: str, folder: Path, chat: Chat) -> None:
 
 def trainable_share(model: Any) -> float:
     """Trainable parameters over all parameters, in [0, 1]."""
-    parameters = list(model.parameters())
-    return sum(p.numel() for p in parameters if p.requires_grad) / sum(p.numel() for p in parameters)
+    # ZeRO-3 has spread them already, and keeps their size beside them.
+    sizes = [(getattr(p, "ds_numel", p.numel()), p.requires_grad) for p in model.parameters()]
+    return sum(size for size, trained in sizes if trained) / sum(size for size, _ in sizes)

@@ -109,7 +109,6 @@ def deepspeed_config(wanted: LaunchConfig) -> dict[str, Any]:
         "fp16": {"enabled": "auto"},
         "gradient_accumulation_steps": "auto",
         "gradient_clipping": "auto",
-        "train_batch_size": "auto",
         "train_micro_batch_size_per_gpu": "auto",
         "steps_per_print": 1_000_000_000,
     }
@@ -154,16 +153,20 @@ def _run(command: list[str], verb: str, log: Path) -> None:
 
 
 def _relay(lines: IO[str], kept: IO[str], words: Path) -> None:
-    """Hand on what the processes write to stderr, until one fails; all of it is kept."""
+    """Hand on what the processes write to stderr, until one fails or all are stopped; all of it is kept."""
+    over = False
     for line in lines:
         kept.write(line)
         kept.flush()
-        if not any(words.glob("*.error")) and not any(words.glob("*.traceback")) and not _OF_LAUNCH_TOOLS.match(line):
+        # Our own processes leave their tracebacks in the folder.
+        over = over or line.startswith("Traceback") or any(words.glob("*.error")) or any(words.glob("*.traceback"))
+        if not over and not any(words.glob("*.stopped")) and not _OF_LAUNCH_TOOLS.match(line):
             sys.stderr.write(line)
 
 
 def _signal_children(words: Path, number: int) -> None:
     """To the processes themselves: the launch tools would give them 30 seconds to save what they have."""
+    (words / "all.stopped").touch()
     for word in words.glob("*.pid"):
         try:
             os.kill(int(word.read_text()), number)
@@ -172,7 +175,7 @@ def _signal_children(words: Path, number: int) -> None:
 
 
 # "W1122 16:20:31.123000 4711 torch/distributed/elastic/..."
-_OF_LAUNCH_TOOLS = re.compile(r"[WEI]\d{4} [\d:.]+ \d+ (torch|site-packages/torch)")
+_OF_LAUNCH_TOOLS = re.compile(r"[WEI]\d{4} [\d:.]+ \d+ .*torch/")
 
 
 def _tell_failure(verb: str, words: Path, log: Path) -> None:
