@@ -68,15 +68,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from calltune.config import load_config
     from calltune.errors import CalltuneError
-    from calltune.launchers import child
+    from calltune.launchers import LAUNCHED, child
+    from calltune.launchers.local import launch
     from calltune.stopping import Stopped, stoppable
 
-    if child.is_child():
-        child.begin()
     with stoppable():
         try:
+            if child.is_child():
+                child.begin()
             config = load_config(words.run_file, words.overrides)
-            importlib.import_module(f"calltune.{words.verb}").run(config)
+            if words.verb not in LAUNCHED or not launch(config, words.verb):
+                importlib.import_module(f"calltune.{words.verb}").run(config)
         except CalltuneError as error:
             if child.is_child():
                 child.tell("error", str(error))

@@ -10,7 +10,6 @@ from trl.trainer.dpo_trainer import DPOTrainer
 
 from calltune.chat import Chat
 from calltune.config import Config
-from calltune.launchers.local import launch
 from calltune.manifest import read_json
 from calltune.rows import read_preferences
 from calltune.training import Recipe, train_stage
@@ -39,8 +38,6 @@ def run(config: Config) -> Path:
     Raises:
         CalltuneError: the data, the model, the folder, `[dpo]` or `[lora]` is wrong.
     """
-    if launch(config, "dpo"):
-        return config.run_folder / "dpo"
     if "sft" not in config.stages:
         return train_stage(config, RECIPE, config.model)
     read_json(config.run_folder / "sft" / "manifest.json")

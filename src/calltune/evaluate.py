@@ -17,7 +17,6 @@ from calltune.benchmarks import BENCHMARKS, Summary
 from calltune.config import Config, Entry
 from calltune.errors import ConfigError, ModelError
 from calltune.family import load_module, open_entries
-from calltune.launchers.local import launch
 from calltune.manifest import begin, claim_run_folder, finish, is_complete, model_sha256, value_sha256, versions
 from calltune.options import parse_options
 from calltune.processes import Processes, processes
@@ -84,8 +83,6 @@ def run(config: Config) -> Path:
         CalltuneError: a benchmark, its data, a model or the folder is wrong.
     """
     benchmarks = open_benchmarks(config)
-    if launch(config, "evaluate"):
-        return config.run_folder / "eval"
     folder = processes().first(lambda: claim_run_folder(config)) / "eval"
     jobs = []
     for entry, module, settings in benchmarks:

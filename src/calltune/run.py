@@ -4,6 +4,7 @@ from pathlib import Path
 
 from calltune import check, evaluate, prepare, report
 from calltune.config import Config
+from calltune.launchers.local import launch
 from calltune.processes import processes
 from calltune.terminal import say
 
@@ -22,16 +23,17 @@ def run(config: Config) -> Path:
     if config.launch.machine_rank == 0:
         ours.first(lambda: check.run(config))
         ours.first(lambda: prepare.run(config))
-    if "sft" in config.stages:
+    if "sft" in config.stages and not launch(config, "sft"):
         from calltune import sft
 
         sft.run(config)
-    if "dpo" in config.stages:
+    if "dpo" in config.stages and not launch(config, "dpo"):
         from calltune import dpo
 
         dpo.run(config)
     if not config.evaluate.benchmarks:
         say("run: no [[evaluate.benchmarks]] in the run file, so nothing was measured")
         return config.run_folder
-    evaluate.run(config)
+    if not launch(config, "evaluate"):
+        evaluate.run(config)
     return ours.first(lambda: report.run(config)) if config.launch.machine_rank == 0 else config.run_folder

@@ -6,7 +6,6 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from calltune.chat import Chat
 from calltune.config import Config
-from calltune.launchers.local import launch
 from calltune.rows import read_examples
 from calltune.training import Recipe, train_stage
 from calltune.types import Example
@@ -33,6 +32,4 @@ def run(config: Config) -> Path:
     Raises:
         CalltuneError: the data, the model, the folder, `[sft]` or `[lora]` is wrong.
     """
-    if launch(config, "sft"):
-        return config.run_folder / "sft"
     return train_stage(config, RECIPE, config.model)

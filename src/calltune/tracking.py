@@ -6,6 +6,7 @@ that is done anew, because something changed, has a new one. Only the first of s
 
 import logging
 import os
+import sys
 import time
 import warnings
 from collections.abc import Collection, Iterator, Mapping
@@ -64,10 +65,11 @@ class Tracker:
             self._waiting.append(("file", str(path)))
             self._send()
 
-    def end(self, status: str) -> None:
-        """Send what is left and end the run as FINISHED, FAILED or KILLED."""
+    def end(self, status: str) -> bool:
+        """Send what is left and end the run as FINISHED, FAILED or KILLED; whether the store took it."""
         self._waiting.append(("status", status))
         self._send()
+        return self._answers
 
     def _send(self) -> None:
         if self._client is None:
@@ -130,8 +132,8 @@ def track(config: Config, stage: str, inputs: Mapping[str, Any]) -> Iterator[Tra
         raise
     finally:
         with _quiet():
-            child.end(status)
-            parent.end(status)
+            if child.end(status):
+                parent.end(status)
 
 
 def track_report(config: Config) -> None:
@@ -195,11 +197,15 @@ def _run(client: Any, experiment: str, run_id: str | None, name: str, tags: Mapp
 def _client(config: Config) -> Any:
     for name, value in _PATIENCE.items():
         os.environ.setdefault(name, value)
-    from mlflow.tracking import MlflowClient
+    from mlflow.tracking import MlflowClient, set_tracking_uri
 
-    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    # It writes tracebacks of what is told in one line here.
+    logging.getLogger("mlflow").setLevel(logging.CRITICAL)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    return MlflowClient(tracking_uri=config.tracking.uri or f"sqlite:///{Path(config.output).resolve() / 'mlflow.db'}")
+    uri = config.tracking.uri or f"sqlite:///{Path(config.output).resolve() / 'mlflow.db'}"
+    # Plug-ins, such as SageMaker's, ask for it there.
+    set_tracking_uri(uri)
+    return MlflowClient(tracking_uri=uri)
 
 
 def _experiment(client: Any, config: Config) -> str:
@@ -214,7 +220,12 @@ def _no_answer() -> tuple[type[Exception], ...]:
     from requests import RequestException
     from sqlalchemy.exc import SQLAlchemyError
 
-    return (MlflowException, RequestException, SQLAlchemyError, OSError)
+    found: tuple[type[Exception], ...] = (MlflowException, RequestException, SQLAlchemyError, OSError)
+    if "botocore" in sys.modules:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        found = (*found, BotoCoreError, ClientError)
+    return found
 
 
 def _one_line(error: Exception) -> str:

@@ -13,6 +13,7 @@ import traceback
 from pathlib import Path
 from types import TracebackType
 
+from calltune.errors import ConfigError
 from calltune.processes import processes
 
 FOLDER, LAUNCHER = "CALLTUNE_LAUNCH_FOLDER", "CALLTUNE_LAUNCHER_PID"
@@ -24,11 +25,19 @@ def is_child() -> bool:
 
 
 def begin() -> None:
-    """Tell the launcher this process's id, and from here on how it ends."""
+    """Tell the launcher this process's id, and from here on how it ends.
+
+    Raises:
+        ConfigError: there are GPUs, but none for this process.
+    """
     tell("pid", str(os.getpid()))
     sys.excepthook = _tell_traceback
     atexit.register(_leave)
     threading.Thread(target=_end_with_launcher, daemon=True).start()
+    import torch
+
+    if 0 < torch.cuda.device_count() <= processes().local_rank:
+        raise ConfigError(f"'launch.processes' is more than the {torch.cuda.device_count()} GPUs of this machine")
 
 
 def tell(kind: str, text: str) -> None:
@@ -51,10 +60,15 @@ def _leave() -> None:
 
 def _end_with_launcher() -> None:
     """A launcher that was killed can end nobody, and its run may be started again at once."""
+    # It comes with accelerate.
+    import psutil
+
     launcher = int(os.environ[LAUNCHER])
     while True:
         time.sleep(0.5)
         try:
-            os.kill(launcher, 0)
-        except ProcessLookupError:
+            gone = psutil.Process(launcher).status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            gone = True
+        if gone:
             os._exit(1)

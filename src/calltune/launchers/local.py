@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from calltune.config import Config, LaunchConfig
-from calltune.errors import CalltuneError, ConfigError, LaunchError
+from calltune.errors import CalltuneError, LaunchError
 from calltune.launchers import child
 from calltune.manifest import claim_run_folder
 from calltune.processes import processes
@@ -41,7 +41,6 @@ def launch(config: Config, verb: str) -> bool:
     alone = wanted.processes * wanted.machines == 1 and wanted.strategy == "ddp"
     if alone or child.is_child() or processes().count > 1:
         return False
-    _require_devices(wanted)
     folder = claim_run_folder(config) / "launch"
     write_json(folder / "config.json", config.model_dump(mode="json"))
     write_json(folder / "accelerate.json", accelerate_config(config, folder))
@@ -112,14 +111,6 @@ def deepspeed_config(wanted: LaunchConfig) -> dict[str, Any]:
         "train_micro_batch_size_per_gpu": "auto",
         "steps_per_print": 1_000_000_000,
     }
-
-
-def _require_devices(wanted: LaunchConfig) -> None:
-    import torch
-
-    devices = torch.cuda.device_count()
-    if devices and wanted.processes > devices:
-        raise ConfigError(f"'launch.processes' is {wanted.processes}, but this machine has {devices} GPUs")
 
 
 def _run(command: list[str], verb: str, log: Path) -> None:
