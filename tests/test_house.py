@@ -11,19 +11,18 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "calltune"
 
 FLOORS = {
-    1: ["types", "errors"],
-    2: [
-        *("options", "config", "rows", "manifest", "processes", "terminal", "tracking", "family", "statistics"),
-        *("strict_json", "edits", "type_names", "schema_rules"),
-        *("schema", "behavior", "calls", "chat", "models", "labelled_head", "trie", "prefix", "endpoint", "judge"),
-        *("parity", "serving", "card", "spectrum", "spectrum_scan"),
-    ],
-    3: ["sources", "benchmarks", "backends"],
-    4: ["arguments", "tuning", "memory", "training"],
-    5: ["check", "prepare", "sft", "dpo", "evaluate", "report", "export", "run"],
-    6: ["cli", "__main__"],
+    1: "types errors",
+    2: (
+        "options config rows manifest processes stopping terminal tracking family statistics "
+        "strict_json edits type_names schema_rules schema behavior calls chat models endpoint judge "
+        "labelled_head trie prefix spectrum spectrum_scan parity serving card"
+    ),
+    3: "sources benchmarks backends launchers",
+    4: "arguments tuning memory recipe checkpoints progress sharding training",
+    5: "check prepare sft dpo evaluate report export run",
+    6: "cli __main__",
 }
-FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
+FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms.split()}
 
 
 def module_name(path: Path) -> str:

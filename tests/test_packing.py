@@ -14,9 +14,10 @@ from calltune.config import load_config
 from calltune.errors import ConfigError
 from calltune.labelled_head import score_labels_only
 from calltune.models import load_model, load_tokenizer
+from calltune.recipe import fit_rows
 from calltune.rows import write_jsonl
 from calltune.sources import synthetic
-from calltune.training import _to_dataset, fit_rows
+from calltune.training import to_dataset
 
 NUM_ROWS = 12
 
@@ -30,7 +31,7 @@ def trainer(request: Any, write_run_file: Callable[..., Path], tiny_model: Path,
     return sft.RECIPE.trainer(
         model=load_model(str(tiny_model), torch.float32, attn_implementation=request.param),
         args=trl_arguments("sft", config, tmp_path, max_length=2 * rows.max_length),
-        train_dataset=_to_dataset(rows.texts),
+        train_dataset=to_dataset(rows.texts),
         processing_class=chat.tokenizer,
     )
 

@@ -14,9 +14,10 @@ from calltune.chat import Chat
 from calltune.config import Config, load_config
 from calltune.errors import ConfigError
 from calltune.models import load_model, load_tokenizer
+from calltune.recipe import fit_rows
 from calltune.rows import write_jsonl
 from calltune.sources import synthetic
-from calltune.training import _to_dataset, fit_rows
+from calltune.training import to_dataset
 from calltune.tuning import (
     count_parameters,
     load_to_train,
@@ -62,7 +63,7 @@ def trainer_of(config: Config, recipe: Any, model: Path, folder: Path) -> Any:
     return recipe.trainer(
         model=load_to_train(config, recipe.stage, plan, str(model), bf16=False),
         args=trl_arguments(recipe.stage, config, folder, max_length=fitted.max_length, max_steps=2, learning_rate=1e-2),
-        train_dataset=_to_dataset(fitted.texts),
+        train_dataset=to_dataset(fitted.texts),
         processing_class=chat.tokenizer,
         peft_config=plan.peft,
     )

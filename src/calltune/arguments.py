@@ -1,6 +1,7 @@
 """Tables that go word for word to TRL and PEFT: checked against their dataclasses, laid over our defaults."""
 
 import dataclasses
+import os
 import types
 import typing
 from collections.abc import Mapping
@@ -35,13 +36,15 @@ _PLAIN = {int, float, bool, str, types.NoneType}
 
 # One seed, bounded waste after a kill, and only what the device can do; everything else is TRL's own default.
 _DEFAULTS: dict[str, Any] = {
-    "logging_steps": 5,
+    # Every step: a run that was interrupted and one that was not then have the same history.
+    "logging_steps": 1,
     "save_strategy": "steps",
     "save_steps": 0.2,
     "save_total_limit": 2,
     "report_to": [],
     "disable_tqdm": True,
     "dataloader_pin_memory": False,
+    "ddp_find_unused_parameters": False,
 }
 
 
@@ -66,12 +69,14 @@ def trl_arguments(
             raise ConfigError(f"'{stage}.{key}' cannot be set: {_OURS[key]}")
     if given.get("packing") and given.get("packing_strategy") == "wrapped":
         raise ConfigError(f"'{stage}.packing_strategy': 'wrapped' cuts answers in two; 'bfd' keeps every row whole")
-    cuda = torch.cuda.is_available()
+    cuda, deepspeed = torch.cuda.is_available(), os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"
     defaults = _DEFAULTS | {
         "output_dir": str(folder / "checkpoints"),
         "seed": config.seed,
         "bf16": cuda and torch.cuda.is_bf16_supported(),
-        "use_cpu": not cuda,
+        # DeepSpeed finds the CPU by itself, and has to be told how its processes speak.
+        "use_cpu": not cuda and not deepspeed,
+        "ddp_backend": "gloo" if deepspeed and not cuda else None,
     }
     if cuda and torch.cuda.get_device_capability() >= (8, 0):
         # What is still multiplied in float32 under bf16 autocast.

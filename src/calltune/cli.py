@@ -5,6 +5,8 @@ import difflib
 import importlib
 import logging
 import os
+import shlex
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -61,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb.
 
     Returns:
-        0 when it went well, 2 when the user has something to mend, 130 when interrupted from the keyboard.
+        0 when it went well, 2 when the user has something to mend, 130 when interrupted from the keyboard and 143
+        by SIGTERM: what was interrupted goes on when it is run again.
     """
     words = build_parser().parse_args(arguments)
     # Set before any heavy import reads it: forked tokenizer threads only warn.
@@ -72,16 +75,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
     from calltune.config import load_config
     from calltune.errors import CalltuneError
+    from calltune.launchers import LAUNCHED, child
+    from calltune.launchers.local import launch
+    from calltune.stopping import Stopped, stoppable
 
-    try:
-        config = load_config(words.run_file, words.overrides)
-        importlib.import_module(f"calltune.{words.verb}").run(config)
-    except CalltuneError as error:
-        print(f"calltune: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"calltune: interrupted; 'calltune {words.verb} {words.run_file}' goes on from here", file=sys.stderr)
-        return 130
+    with stoppable():
+        try:
+            if child.is_child():
+                child.begin()
+            config = load_config(words.run_file, words.overrides)
+            if words.verb not in LAUNCHED or not launch(config, words.verb):
+                importlib.import_module(f"calltune.{words.verb}").run(config)
+        except CalltuneError as error:
+            if child.is_child():
+                child.tell("error", str(error))
+            else:
+                print(f"calltune: {error}", file=sys.stderr)
+            return 2
+        except (KeyboardInterrupt, Stopped) as stop:
+            if not child.is_child():
+                again = shlex.join(["calltune", words.verb, str(words.run_file), *words.overrides])
+                print(f"calltune: interrupted; '{again}' goes on from here", file=sys.stderr)
+            return 128 + (stop.signal if isinstance(stop, Stopped) else signal.SIGINT)
     return 0
 
 

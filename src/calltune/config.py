@@ -5,6 +5,7 @@
 module's `Settings`, through `parse_options`.
 """
 
+import json
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -133,6 +134,34 @@ class ExportConfig(Table):
     """Upper bound of one file of weights."""
 
 
+class LaunchConfig(Table):
+    """`[launch]`: how many processes train and evaluate, each with its own GPU, and how they share the work."""
+
+    processes: Annotated[int, pydantic.Field(ge=1)] = 1
+    """On each machine."""
+
+    machines: Annotated[int, pydantic.Field(ge=1)] = 1
+    """All of them see the run's folder; calltune is started on each, with its `launch.machine_rank`."""
+
+    machine_rank: Annotated[int, pydantic.Field(ge=0)] = 0
+    main_address: str | None = None
+    """Where the other machines reach machine 0."""
+
+    main_port: Annotated[int, pydantic.Field(ge=1, le=65535)] = 29500
+    """Used with more than one machine; on one machine a free port is taken."""
+
+    strategy: Literal["ddp", "fsdp2", "zero1", "zero2", "zero3"] = "ddp"
+    """`ddp` keeps all on every GPU; `fsdp2` (torch) and `zero1` to `zero3` (DeepSpeed) spread it over them."""
+
+    @pydantic.model_validator(mode="after")
+    def _machines_fit(self) -> Self:
+        if self.machine_rank >= self.machines:
+            raise ValueError(f"machine_rank {self.machine_rank} needs more than {self.machines} machines")
+        if self.machines > 1 and self.main_address is None:
+            raise ValueError("with several machines 'main_address' must be given")
+        return self
+
+
 class Config(Table):
     """A whole run file."""
 
@@ -154,6 +183,7 @@ class Config(Table):
     sft: dict[str, Any] = pydantic.Field(default_factory=dict)
     dpo: dict[str, Any] = pydantic.Field(default_factory=dict)
     evaluate: EvaluateConfig = EvaluateConfig()
+    launch: LaunchConfig = LaunchConfig()
     tracking: TrackingConfig = TrackingConfig()
     export: ExportConfig | None = None
 
@@ -184,11 +214,14 @@ class Config(Table):
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     """Read a run file, lay `key.path=value` overrides over it, and check it.
 
+    TOML is for hands; `.json` is what calltune writes of a checked run file, such as `config.json` in a run's folder.
+
     Raises:
         ConfigError: the file is missing, is not TOML, or a key or value is wrong; names the file and the key.
     """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        table = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such run file") from None
     except IsADirectoryError:
@@ -199,6 +232,8 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         raise ConfigError(f"{path}: not UTF-8 text at byte {error.start}") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path}: not valid JSON: {error}") from None
     for override in overrides:
         _apply_override(table, override)
     return parse_options(Config, table, str(path))

@@ -11,8 +11,9 @@ from trl.trainer.dpo_trainer import DPOTrainer
 from calltune.chat import Chat
 from calltune.config import Config
 from calltune.manifest import read_json
+from calltune.recipe import Recipe
 from calltune.rows import read_preferences
-from calltune.training import Recipe, train_stage
+from calltune.training import train_stage
 from calltune.types import Preference
 
 

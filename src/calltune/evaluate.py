@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -92,7 +93,7 @@ def run(config: Config) -> Path:
         CalltuneError: a benchmark, its data, a model or the folder is wrong.
     """
     benchmarks = open_benchmarks(config)
-    folder = (claim_run_folder(config) if processes().rank == 0 else config.run_folder) / "eval"
+    folder = processes().first(lambda: claim_run_folder(config)) / "eval"
     jobs = []
     for entry, module, settings in benchmarks:
         samples = list(module.samples(settings))
@@ -126,21 +127,30 @@ def _evaluate(config: Config, checkpoint: str, jobs: Sequence[_Job], folder: Pat
             continue
         start = time.monotonic()
         if backend is None:
-            # Before the folder is touched: a model that cannot be asked leaves nothing behind.
+            # Before anything is written: a model that cannot be asked leaves nothing behind.
             backend = module.Backend(model, **options)
-        if ours.rank == 0 and (moved := begin(place, inputs)):
-            say(moved)
-        ours.wait()
-        _complete(backend, job, place, f"{checkpoint} {job.title}", ours)
-        ours.wait()
-        if ours.rank == 0:
-            done = _completions_in(place)
-            completions = [done[sample.id] for sample in job.samples]
-            prompt = job.module.prompt_name(job.settings, backend.chat)
-            result = _conclude(job, checkpoint, prompt, completions, place)
-            finish(place, inputs, seconds=round(time.monotonic() - start, 1))
-            _record(config, checkpoint, job.title, result)
-        ours.wait()
+        with track(config, f"evaluate-{checkpoint}-{job.title}", inputs) as tracker:
+            if ours.rank == 0 and (moved := begin(place, inputs)):
+                say(moved)
+            ours.wait()
+            _complete(backend, job, place, f"{checkpoint} {job.title}", ours)
+            ours.wait()
+            result = ours.first(partial(_finish, backend, job, checkpoint, place, inputs, start))
+            tracker.parameters({"checkpoint": checkpoint, "benchmark": job.title, "prompt": result["prompt"]})
+            tracker.metrics({key: value for key, value in result["metrics"].items() if value is not None})
+            tracker.metrics({key: value for key, value in result.items() if key.startswith("num_")})
+            tracker.file(place / "result.json")
+
+
+def _finish(
+    backend: Any, job: _Job, checkpoint: str, place: Path, inputs: dict[str, Any], start: float
+) -> dict[str, Any]:
+    done = _completions_in(place)
+    completions = [done[sample.id] for sample in job.samples]
+    prompt = job.module.prompt_name(job.settings, backend.chat)
+    result = _conclude(job, checkpoint, prompt, completions, place)
+    finish(place, inputs, seconds=round(time.monotonic() - start, 1))
+    return result
 
 
 def _completions_in(place: Path) -> dict[str, Completion]:
@@ -241,13 +251,6 @@ def count(completions: Sequence[Completion], scores: Sequence[Score]) -> dict[st
             bins[completion.status if completion.status in ("malformed", "truncated") else "wrong"] += 1
     names = ("correct", "wrong", "malformed", "truncated", "errors")
     return {"num_samples": len(scores), **{f"num_{name}": bins[name] for name in names}}
-
-
-def _record(config: Config, checkpoint: str, benchmark: str, result: dict[str, Any]) -> None:
-    with track(config, f"evaluate-{checkpoint}-{benchmark}") as tracker:
-        tracker.parameters({"checkpoint": checkpoint, "benchmark": benchmark, "prompt": result["prompt"]})
-        tracker.metrics({key: value for key, value in result["metrics"].items() if value is not None})
-        tracker.metrics({key: value for key, value in result.items() if key.startswith("num_")})
 
 
 def _num_characters(sample: Sample) -> int:

@@ -101,10 +101,10 @@ def run(config: Config) -> Path:
 
 def _checkpoint(config: Config, settings: ExportConfig) -> Stage:
     """The stage that the run file names, or the last complete one."""
-    asked = [settings.checkpoint] if settings.checkpoint else config.stages[::-1]
+    asked: tuple[Stage, ...] = (settings.checkpoint,) if settings.checkpoint else config.stages[::-1]
     if settings.checkpoint and settings.checkpoint not in config.stages:
         raise ConfigError(f"'export.checkpoint' is '{settings.checkpoint}', which is not among the run's stages")
-    found = [name for name in asked if (config.run_folder / name / MANIFEST).exists()]
+    found: list[Stage] = [name for name in asked if (config.run_folder / name / MANIFEST).exists()]
     if not found:
         raise RunFolderError(f"{config.run_folder}: holds no complete {' or '.join(asked) or 'stage'} to export yet")
     return found[0]
@@ -222,7 +222,8 @@ def _describe(facts: CardFacts, parity: Parity, chat: Chat, built: Path, inputs:
 
 
 def _facts(config: Config, checkpoint: Stage, dtype: str) -> CardFacts:
-    run, trained = config.run_folder, [name for name in config.stages if (name, checkpoint) != ("dpo", "sft")]
+    run = config.run_folder
+    trained: list[Stage] = [name for name in config.stages if (name, checkpoint) != ("dpo", "sft")]
     sources = [
         (entry.name, str(getattr(settings, "path", "")) or "made by calltune")
         for entry, _, settings in open_sources(config)

@@ -8,6 +8,7 @@ from calltune.errors import RunFolderError
 from calltune.manifest import read_json, versions
 from calltune.rows import write_json
 from calltune.terminal import say, show_table
+from calltune.tracking import track_report
 
 _CHECKPOINTS = ("base", "sft", "dpo")
 
@@ -42,6 +43,7 @@ def run(config: Config) -> Path:
         path,
         {"name": config.name, "model": config.model, "results": results, "stages": stages, "versions": versions()},
     )
+    track_report(config)
     say(f"written: {path}")
     return path
 

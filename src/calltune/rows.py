@@ -1,7 +1,9 @@
 """Rows on disk: JSON lines read with file and line in every error, written whole or not at all."""
 
+import errno
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -9,8 +11,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-from calltune.errors import DataError, RunFolderError
+from calltune.errors import CalltuneError, DataError, RunFolderError
 from calltune.types import Completion, Example, Message, Preference, Score, Tool, ToolCall
+
+_NOT_WRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES}
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -96,6 +100,39 @@ def atomic_writer(path: Path) -> Iterator[IO[str]]:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def writing_to(folder: Path) -> Iterator[None]:
+    """Around a library that writes into a folder: when the disk is full or may not be written, one line says so.
+
+    Raises:
+        RunFolderError: the block failed to write, be it by an OSError or by torch's or safetensors' own words for one.
+    """
+    try:
+        yield
+    except CalltuneError:
+        raise
+    except Exception as error:
+        problem = _writing_problem(error, folder)
+        if problem is None:
+            raise
+        raise RunFolderError(f"{folder}: cannot be written: {problem}") from error
+
+
+def _writing_problem(error: BaseException | None, folder: Path) -> str | None:
+    """What the system said no with, looking through the errors that led to this one; None when it did not."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _NOT_WRITABLE:
+            place = Path(os.fsdecode(error.filename)).absolute() if error.filename else None
+            return os.strerror(error.errno) if place is None or folder.absolute() in place.parents else None
+        # safetensors, in Rust: "... File too large (os error 27)"; torch.save, in C++, tells no reason.
+        if found := re.search(r"\(os error (\d+)\)", str(error)):
+            return os.strerror(int(found[1])) if int(found[1]) in _NOT_WRITABLE else None
+        if re.search(r"PytorchStreamWriter failed|unexpected pos|file write failed", str(error)):
+            return "a file could not be written to its end; is the disk full?"
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def write_jsonl(path: Path, rows: Iterable[Any]) -> int:

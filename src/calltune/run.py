@@ -4,6 +4,8 @@ from pathlib import Path
 
 from calltune import check, evaluate, prepare, report
 from calltune.config import Config
+from calltune.launchers.local import launch
+from calltune.processes import processes
 from calltune.terminal import say
 
 
@@ -16,24 +18,28 @@ def run(config: Config) -> Path:
     Raises:
         CalltuneError: as the stages do; what was complete before stays complete.
     """
-    check.run(config)
-    prepare.run(config)
-    if "sft" in config.stages:
+    ours = processes()
+    # What is for one process: the first of those that a launcher started, on the first of several machines.
+    if config.launch.machine_rank == 0:
+        ours.first(lambda: check.run(config))
+        ours.first(lambda: prepare.run(config))
+    if "sft" in config.stages and not launch(config, "sft"):
         from calltune import sft
 
         sft.run(config)
-    if "dpo" in config.stages:
+    if "dpo" in config.stages and not launch(config, "dpo"):
         from calltune import dpo
 
         dpo.run(config)
+    result, first_machine = config.run_folder, config.launch.machine_rank == 0
     if not config.evaluate.benchmarks:
         say("run: no [[evaluate.benchmarks]] in the run file, so nothing was measured")
-        result = config.run_folder
-    else:
+    elif not launch(config, "evaluate"):
         evaluate.run(config)
-        result = report.run(config)
-    if config.export:
+    if config.evaluate.benchmarks and first_machine:
+        result = ours.first(lambda: report.run(config))
+    if config.export and first_machine:
         from calltune import export
 
-        export.run(config)
+        ours.first(lambda: export.run(config))
     return result

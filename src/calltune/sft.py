@@ -6,8 +6,9 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from calltune.chat import Chat
 from calltune.config import Config
+from calltune.recipe import Recipe
 from calltune.rows import read_examples
-from calltune.training import Recipe, train_stage
+from calltune.training import train_stage
 from calltune.types import Example
 
 

@@ -26,9 +26,10 @@ from calltune.chat import Chat
 from calltune.config import Config, load_config
 from calltune.labelled_head import score_labels_only
 from calltune.models import load_model, load_tokenizer
+from calltune.recipe import Recipe, fit_rows
 from calltune.rows import write_jsonl
 from calltune.schema import normalize_tool
-from calltune.training import Recipe, _to_dataset, fit_rows
+from calltune.training import to_dataset
 from calltune.types import Example, Message, Preference, ToolCall
 
 GOLD = json.loads((Path(__file__).parent / "losses.json").read_text(encoding="utf-8"))
@@ -76,7 +77,7 @@ def ours(recipe: Recipe, config: Config, file: Path) -> dict[str, float]:
     trainer = recipe.trainer(
         model=load_model(str(file.parent), torch.float32),
         args=trl_arguments(recipe.stage, config, file.parent, max_length=rows.max_length),
-        train_dataset=_to_dataset(rows.texts),
+        train_dataset=to_dataset(rows.texts),
         processing_class=chat.tokenizer,
     )
     move_away(trainer.model)
