@@ -15,9 +15,10 @@ FLOORS = {
     2: [
         *("options", "config", "rows", "manifest", "processes", "terminal", "tracking", "family", "statistics"),
         *("schema", "behavior", "calls", "chat", "models", "labelled_head", "trie", "prefix", "endpoint", "judge"),
+        *("flops", "sharing", "grouping"),
     ],
     3: ["sources", "benchmarks", "backends"],
-    4: ["arguments", "training"],
+    4: ["arguments", "reference", "training"],
     5: ["check", "prepare", "sft", "dpo", "evaluate", "report", "run"],
     6: ["cli", "__main__"],
 }

@@ -49,11 +49,17 @@ class DataConfig(Table):
     validation_fraction: Annotated[float, pydantic.Field(ge=0, lt=1)] = 0.02
     """Share of questions held back from training to watch its loss; a question is never on both sides."""
 
+    group_by_tools: bool = False
+    """Put training rows with the same tools into the same batches, where they share them: docs/shared-prefixes.md."""
+
 
 class TuningConfig(Table):
     """`[tuning]`: which weights are trained, in both stages."""
 
     method: Literal["full", "lora"] = "full"
+
+    share_prefixes: bool = True
+    """Compute what rows of a batch have in common once, where that is exact for the model."""
 
 
 class EvaluateConfig(Table):

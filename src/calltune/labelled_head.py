@@ -18,7 +18,7 @@ from peft import PeftModel
 
 @dataclass(slots=True)
 class Wanted:
-    """The states that the head will read, True in [rows, length - 1]; `are_taken` when the backbone hands on no others."""
+    """The states that the head will read, True in [rows, length - 1]; `are_taken`: the backbone hands on no others."""
 
     places: torch.Tensor
     are_taken: bool = False
@@ -61,7 +61,6 @@ def score_labels_only(model: torch.nn.Module) -> None:
 @contextmanager
 def _only(backbone: torch.nn.Module, labelled: torch.Tensor) -> Iterator[None]:
     """Let the backbone hand on, as one row, just the states from which a labelled token is predicted."""
-
     wanted = Wanted(labelled)
 
     def gather(module: torch.nn.Module, inputs: Any, outputs: Any) -> Any:

@@ -7,6 +7,7 @@ is not understood, or has too little in common, takes the model's own path.
 """
 
 import functools
+import math
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from calltune.flops import Flops
+from calltune.flops import Flops, peak_flops
 from calltune.labelled_head import WANTED
 from calltune.prefix import can_share, packed_attention
 from calltune.terminal import say
@@ -64,6 +65,34 @@ class Sharing:
     def token_ratio(self) -> float:
         """How many times fewer tokens were computed than the rows hold, their padding left aside."""
         return self.num_row_tokens / max(1, self.num_computed_tokens)
+
+    def facts(self, seconds: float, device: torch.device) -> dict[str, Any]:
+        """For the manifest, after `seconds` of training on a device; the counts are those of this process."""
+        rate = self.useful_flops / seconds if seconds else math.nan
+        peak = peak_flops(device)
+        return {
+            "shared_prefixes": {
+                "off_because": self.off_because,
+                "padded_tokens": self.num_padded_tokens,
+                "row_tokens": self.num_row_tokens,
+                "computed_tokens": self.num_computed_tokens,
+                "token_ratio": round(self.token_ratio, 3) if self.num_computed_tokens else None,
+                "useful_flops_per_second": None if math.isnan(rate) else round(rate),
+                "useful_mfu": None if math.isnan(rate) or peak is None else round(rate / peak, 4),
+            }
+        }
+
+    def sentence(self, seconds: float, device: torch.device) -> str:
+        """What was saved, for the user."""
+        if self.off_because:
+            return f"no prefixes were shared: {self.off_because}"
+        found = self.facts(seconds, device)["shared_prefixes"]
+        text = f"shared prefixes: {self.token_ratio:.1f}x fewer tokens"
+        if found["useful_mfu"] is not None:
+            return f"{text}; {found['useful_mfu']:.0%} of the device's peak in useful work (MFU)"
+        if found["useful_flops_per_second"] is not None:
+            return f"{text}; {found['useful_flops_per_second'] / 1e9:.1f} useful GFLOP/s"
+        return text
 
     def turn_off(self, reason: str) -> None:
         """Take the plain path from now on, and say so once."""
@@ -150,7 +179,9 @@ def _rows(kwargs: Mapping[str, Any]) -> list[list[int]] | None:
     if ids is None or ids.ndim != 2 or mask is None or mask.shape != ids.shape:
         return None
     lengths = mask.sum(1)
-    if lengths.max() == 0 or not torch.equal(mask.bool(), torch.arange(mask.shape[1], device=mask.device) < lengths[:, None]):
+    if lengths.max() == 0 or not torch.equal(
+        mask.bool(), torch.arange(mask.shape[1], device=mask.device) < lengths[:, None]
+    ):
         return None
     return [row[:length] for row, length in zip(ids.tolist(), lengths.tolist(), strict=True)]
 

@@ -18,6 +18,7 @@ from calltune.arguments import lora_config, trl_arguments
 from calltune.chat import Chat
 from calltune.config import Config, Stage
 from calltune.errors import ConfigError, DataError
+from calltune.grouping import group_batches
 from calltune.labelled_head import score_labels_only
 from calltune.manifest import (
     begin,
@@ -30,7 +31,9 @@ from calltune.manifest import (
     value_sha256,
 )
 from calltune.models import load_model, load_tokenizer
-from calltune.rows import write_json
+from calltune.reference import stand_in, store_reference
+from calltune.rows import to_json, write_json
+from calltune.sharing import Sharing, share_prefixes
 from calltune.terminal import ProgressBar, say
 from calltune.tracking import Tracker, track
 
@@ -94,14 +97,22 @@ def train_stage(config: Config, recipe: Recipe, model: str) -> Path:
             eval_dataset=_to_dataset(watched.texts) if watched.texts else None,
             processing_class=chat.tokenizer,
             peft_config=peft,
+            **stand_in(arguments, is_peft=peft is not None),
         )
         for each in (trainer.model, getattr(trainer, "ref_model", None)):
             if each is not None:
                 score_labels_only(each)
+        off = None if config.tuning.share_prefixes else "tuning.share_prefixes is false"
+        sharing = Sharing(off) if off else share_prefixes(trainer.model)
+        store_reference(trainer, run_folder / "reference", sharing)
+        if config.data.group_by_tools:
+            group_batches(trainer, rows.tools)
         share = trainable_share(trainer.model)
         say(f"{stage}: {share:.1%} of the weights are trained ({config.tuning.method})")
         tracker.parameters({"stage": stage, "model": model, "trainable_share": share, **getattr(config, stage)})
         facts = _train(trainer, stage, folder, tracker)
+        facts |= sharing.facts(facts["train_seconds"], trainer.accelerator.device)
+        say(f"{stage}: {sharing.sentence(facts['train_seconds'], trainer.accelerator.device)}")
         _save(trainer.model, chat, model, folder)
     finish(folder, inputs, counts=rows.counts(), too_long=rows.too_long, trainable_share=share, **facts)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
@@ -110,13 +121,17 @@ def train_stage(config: Config, recipe: Recipe, model: str) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class FittedRows:
-    """Rows as text, none longer than `max_length` tokens; the ids of those that were; the tokens trained on."""
+    """Rows as text, none longer than `max_length` tokens; the ids of those that were; the tokens trained on.
+
+    `tools[i]` are row i's tools, as JSON.
+    """
 
     texts: list[dict[str, str]]
     max_length: int
     too_long: list[str]
     num_tokens: int
     num_answer_tokens: int
+    tools: list[str]
 
     def counts(self) -> dict[str, int]:
         """For the manifest: rows, tokens, and rows left out."""
@@ -155,7 +170,8 @@ def fit_rows(chat: Chat, recipe: Recipe, file: Path, max_length: int | None) -> 
             f"{recipe.stage}: {file.name}: {len(fits):,} of {len(rows):,} rows fit into max_length = {limit:,} tokens, "
             f"{len(too_long):,} left out; {tokens - prompts:,} answer tokens of {tokens:,} are trained on"
         )
-    return FittedRows([texts[number] for number in fits], limit, too_long, tokens, tokens - prompts)
+    tools = ["".join(map(to_json, rows[number].tools)) for number in fits]
+    return FittedRows([texts[number] for number in fits], limit, too_long, tokens, tokens - prompts, tools)
 
 
 def _lengths(chat: Chat, text: Mapping[str, str]) -> tuple[int, list[int]]:
