@@ -46,16 +46,17 @@ def _smaller_tokenizer(qwen3, folder):
     (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
 
 
-def save_model(folder, initializer_range=0.02):
+def save_model(folder, initializer_range=0.02, narrower=1):
+    """`narrower` divides the width, the heads and the MLP, for a look in a hurry."""
     torch.manual_seed(0)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     config = Qwen3Config(
         vocab_size=VOCABULARY,
-        hidden_size=1024,
-        intermediate_size=3072,
+        hidden_size=1024 // narrower,
+        intermediate_size=3072 // narrower,
         num_hidden_layers=LAYERS,
-        num_attention_heads=16,
-        num_key_value_heads=8,
+        num_attention_heads=16 // narrower,
+        num_key_value_heads=8 // narrower,
         head_dim=128,
         tie_word_embeddings=True,
         max_position_embeddings=40_960,

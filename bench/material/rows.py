@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 from itertools import islice
 
 from calltune.schema import normalize_tool
@@ -19,21 +20,24 @@ def pairs(count, seed=0):
     return list(synthetic.preferences(seed, count)), "made-up pairs (no real ones at hand)"
 
 
-def turns(count, seed=0):
-    """`count` samples of one agent with fixed tools, at random, and what they are."""
+def turns():
+    """One sample for each assistant turn of one agent's traces, in the traces' order, and what they are."""
     file = SHARED / "traces" / "taskmaster4.openai.jsonl"
     if file.is_file():
         with file.open(encoding="utf-8") as lines:
             traces = [json.loads(line) for line in islice(lines, 400)]
         samples = [sample for number, trace in enumerate(traces) for sample in _samples(number, trace)]
-        return random.Random(seed).sample(samples, count), "real traces of one ordering agent with 8 fixed tools"
+        return samples, "real traces of one ordering agent with 8 tools"
     # The synthetic source draws other tools for each row; an agent's stay.
-    rows = list(synthetic.examples(seed, count))
+    rows = list(synthetic.examples(0, 200))
     tools = tuple({tool.name: tool for row in rows for tool in row.tools}.values())[:8]
-    return (
-        [Example(row.id, row.source, row.messages, tools, row.behavior) for row in rows],
-        "made-up questions over 8 fixed tools (no real traces at hand)",
-    )
+    samples = [Example(row.id, row.source, row.messages, tools, row.behavior) for row in rows]
+    return samples, "made-up questions over 8 tools (no real traces at hand)"
+
+
+def in_one_order(samples):
+    """The same samples with their tools sorted by name: an agent sends them in one order, the file shuffles them."""
+    return [replace(sample, tools=tuple(sorted(sample.tools, key=lambda tool: tool.name))) for sample in samples]
 
 
 def _samples(number, trace):
