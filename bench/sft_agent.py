@@ -35,13 +35,14 @@ from material.measures import cpu_name
 from material.training import batches_of, be_quiet, compare, make_trainer, rounded, share
 
 SAMPLES = 16
+LAYERS = 1  # the vocabulary is smaller by as much
 LONG_PREFIX = 2_000
 TARGETS = {"fixed_tools": 6.0, "long_tools": 8.0}
 NARROWER_IN_A_HURRY = 4
 MESSAGES_IN_A_HURRY = 4
 
 
-def measure(folder, chat, samples, in_a_hurry):
+def measure(folder, chat, samples, with_defaults):
     """CPU seconds and memory of one step of all samples, by side."""
     texts = [row_text(chat, sample) for sample in samples]
     options = {"per_device_train_batch_size": len(texts)}
@@ -49,7 +50,7 @@ def measure(folder, chat, samples, in_a_hurry):
     equal = make_trainer("sft", folder, chat, texts, **options)
     score_labels_only(equal.model)
     sides = {"ours_checkpointed": ours, "equal": equal}
-    if not in_a_hurry:
+    if with_defaults:
         sides["ours"] = make_trainer("sft", folder, chat, texts, **options, gradient_checkpointing=False)
         sides["defaults"] = make_trainer("sft", folder, chat, texts, **options)
     sharing = [share(trainer) for name, trainer in sides.items() if name.startswith("ours")]
@@ -58,7 +59,7 @@ def measure(folder, chat, samples, in_a_hurry):
         each.is_checked = True
     seconds, growths, difference = compare(sides, batches_of(ours))
     return {
-        "ratio_defaults": None if in_a_hurry else round(seconds["defaults"] / seconds["ours"], 2),
+        "ratio_defaults": round(seconds["defaults"] / seconds["ours"], 2) if with_defaults else None,
         "ratio_equal": round(seconds["equal"] / seconds["ours_checkpointed"], 2),
         "cpu_seconds": rounded(seconds),
         "peak_mib_of_a_step": growths,
@@ -83,17 +84,17 @@ def main():
     be_quiet()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        vocabulary = qwen3.save_tokenizer(folder)
-        qwen3.save_model(folder, narrower=NARROWER_IN_A_HURRY if quick else 1)
+        vocabulary = qwen3.save_tokenizer(folder, LAYERS)
+        qwen3.save_model(folder, LAYERS, narrower=NARROWER_IN_A_HURRY if quick else 1)
         chat = Chat(load_tokenizer(str(folder)))
         turns, description = rows.turns()
         print(f"{description}: {SAMPLES} of {len(turns)} samples, {vocabulary}")
         early = [turn for turn in turns if len(turn.messages) <= MESSAGES_IN_A_HURRY]
         samples = rows.in_one_order(random.Random(0).sample(early if quick else turns, SAMPLES))
-        measured = {"fixed_tools": measure(folder, chat, samples, quick)}
+        measured = {"fixed_tools": measure(folder, chat, samples, not quick)}
         if not quick:
             tools = rows.more_tools(chat, samples[0].tools, LONG_PREFIX)
-            measured["long_tools"] = measure(folder, chat, [replace(sample, tools=tools) for sample in samples], False)
+            measured["long_tools"] = measure(folder, chat, [replace(sample, tools=tools) for sample in samples], True)
             measured["shuffled_tools"] = measure(folder, chat, grouped(turns), False)
     result = {
         "name": "sft_agent",
@@ -104,8 +105,8 @@ def main():
         "samples": SAMPLES,
         "targets": TARGETS,
         "data": f"{description}, {vocabulary}",
-        "layers": qwen3.LAYERS,
-        "vocabulary": qwen3.VOCABULARY,
+        "layers": LAYERS,
+        "vocabulary": qwen3.vocabulary_for(LAYERS),
         "narrower": NARROWER_IN_A_HURRY if quick else 1,
         "cpu": cpu_name(),
         "quick": quick,

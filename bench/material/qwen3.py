@@ -14,26 +14,30 @@ from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
 ROOT = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("CALLTUNE_SHARED_DATA") or ROOT.parent / "shared" / "data")
 LAYERS, LAYERS_OF_QWEN3 = 2, 28
-VOCABULARY = 151_936 * LAYERS // LAYERS_OF_QWEN3
 
 
-def save_tokenizer(folder):
+def vocabulary_for(layers):
+    return 151_936 * layers // LAYERS_OF_QWEN3
+
+
+VOCABULARY = vocabulary_for(LAYERS)
+
+
+def save_tokenizer(folder, layers=LAYERS):
     """Write the tokenizer; what it is, in words."""
     qwen3 = SHARED / "qwen3"
     if (qwen3 / "tokenizer.json").is_file():
-        _smaller_tokenizer(qwen3, folder)
+        _smaller_tokenizer(qwen3, folder, vocabulary_for(layers))
         return "the first part of Qwen3's vocabulary"
     AutoTokenizer.from_pretrained(ROOT / "examples" / "tiny-qwen3").save_pretrained(folder)
     return "the quickstart's tokenizer"
 
 
-def _smaller_tokenizer(qwen3, folder):
+def _smaller_tokenizer(qwen3, folder, size):
     """Ids are in the order of the merges, so the last ones can go; special tokens move up."""
     core = json.loads((qwen3 / "tokenizer.json").read_text(encoding="utf-8"))
     special = core["added_tokens"]
-    vocabulary = {
-        token: number for token, number in core["model"]["vocab"].items() if number < VOCABULARY - len(special)
-    }
+    vocabulary = {token: number for token, number in core["model"]["vocab"].items() if number < size - len(special)}
     for number, token in enumerate(special, start=len(vocabulary)):
         token["id"] = number
     pairs = [merge if isinstance(merge, list) else merge.split(" ") for merge in core["model"]["merges"]]
@@ -46,15 +50,15 @@ def _smaller_tokenizer(qwen3, folder):
     (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
 
 
-def save_model(folder, initializer_range=0.02, narrower=1):
+def save_model(folder, layers=LAYERS, initializer_range=0.02, narrower=1):
     """`narrower` divides the width, the heads and the MLP, for a look in a hurry."""
     torch.manual_seed(0)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     config = Qwen3Config(
-        vocab_size=VOCABULARY,
+        vocab_size=vocabulary_for(layers),
         hidden_size=1024 // narrower,
         intermediate_size=3072 // narrower,
-        num_hidden_layers=LAYERS,
+        num_hidden_layers=layers,
         num_attention_heads=16 // narrower,
         num_key_value_heads=8 // narrower,
         head_dim=128,

@@ -99,10 +99,8 @@ def compare(sides, batches):
             fed = {key: value for key, value in batch.items() if not (known and key.startswith("ref_"))}
             spent = []
             grown = peak_mib(
-                lambda trainer=trainer, fed=fed, spent=spent: spent.append(cpu_seconds(lambda: step(trainer, fed))[1])
+                lambda trainer=trainer, fed=fed, to=spent: to.append(cpu_seconds(lambda: step(trainer, fed))[1])
             )
-            if not spent:
-                spent = [cpu_seconds(lambda trainer=trainer, fed=fed: step(trainer, fed))[1]]
             seconds[name] += spent[0]
             growths[name] = max(growths[name], grown or 0)
             if expected is None:
