@@ -153,8 +153,6 @@ def share_prefixes(model: torch.nn.Module) -> Sharing:
 
 
 def _reason_against(model: torch.nn.Module, inner: Any) -> str | None:
-    if inner.config._attn_implementation != "sdpa":
-        return f"the model's attention is '{inner.config._attn_implementation}', not 'sdpa'"
     dropped = any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in model.modules())
     if dropped or getattr(inner.config.get_text_config(decoder=True), "attention_dropout", 0.0):
         return "it is trained with dropout, which would be the same for all that share"
@@ -163,9 +161,12 @@ def _reason_against(model: torch.nn.Module, inner: Any) -> str | None:
     was_training = model.training
     model.eval()
     try:
-        return can_share(inner, compute=not is_in_parts)
+        reason = can_share(inner, compute=not is_in_parts)
     finally:
         model.train(was_training)
+    if reason is None and inner.config._attn_implementation != "sdpa":
+        return f"its attention is '{inner.config._attn_implementation}', not 'sdpa'"
+    return reason
 
 
 def _rows(kwargs: Mapping[str, Any]) -> list[list[int]] | None:
@@ -178,7 +179,7 @@ def _rows(kwargs: Mapping[str, Any]) -> list[list[int]] | None:
     ids, mask = kwargs.get("input_ids"), kwargs.get("attention_mask")
     if ids is None or ids.ndim != 2 or mask is None or mask.shape != ids.shape:
         return None
-    lengths = mask.sum(1)
+    lengths = mask.sum(1).long()
     if lengths.max() == 0 or not torch.equal(
         mask.bool(), torch.arange(mask.shape[1], device=mask.device) < lengths[:, None]
     ):
