@@ -41,7 +41,7 @@ def stand_in(arguments: TrainingArguments, is_peft: bool) -> dict[str, Any]:
     """What to give a DPO trainer for a reference model, so that it does not load a second model; `{}` for no word."""
     if is_peft or not can_store(arguments):
         return {}
-    sizes = {"vocab_size": 2, "hidden_size": 2, "intermediate_size": 2, "num_hidden_layers": 0}
+    sizes: dict[str, Any] = {"vocab_size": 2, "hidden_size": 2, "intermediate_size": 2, "num_hidden_layers": 0}
     tiny = LlamaConfig(**sizes, num_attention_heads=1, bos_token_id=None, eos_token_id=None)
     return {"ref_model": LlamaForCausalLM(tiny)}
 
