@@ -58,7 +58,7 @@ def measure(folder, chat, samples, with_defaults):
         # The first pass is checked against the plain one; that is a matter of one batch, not of a run.
         each.is_checked = True
     seconds, growths, difference = compare(sides, batches_of(ours))
-    return {
+    found = {
         "ratio_defaults": round(seconds["defaults"] / seconds["ours"], 2) if with_defaults else None,
         "ratio_equal": round(seconds["equal"] / seconds["ours_checkpointed"], 2),
         "cpu_seconds": rounded(seconds),
@@ -69,6 +69,8 @@ def measure(folder, chat, samples, with_defaults):
         "tokens_computed": sharing[0].num_computed_tokens,
         "largest_relative_gradient_difference": float(f"{difference:.1e}"),
     }
+    print(found, flush=True)
+    return found
 
 
 def grouped(samples):
@@ -80,12 +82,14 @@ def grouped(samples):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="narrower blocks, fixed tools, early turns")
-    quick = parser.parse_args().quick
+    parser.add_argument("--narrower", type=int, default=1, choices=(1, 2, 4), help="divides the block's width")
+    asked = parser.parse_args()
+    quick, narrower = asked.quick, NARROWER_IN_A_HURRY if asked.quick else asked.narrower
     be_quiet()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         vocabulary = qwen3.save_tokenizer(folder, LAYERS)
-        qwen3.save_model(folder, LAYERS, narrower=NARROWER_IN_A_HURRY if quick else 1)
+        qwen3.save_model(folder, LAYERS, narrower=narrower)
         chat = Chat(load_tokenizer(str(folder)))
         turns, description = rows.turns()
         print(f"{description}: {SAMPLES} of {len(turns)} samples, {vocabulary}")
@@ -107,7 +111,7 @@ def main():
         "data": f"{description}, {vocabulary}",
         "layers": LAYERS,
         "vocabulary": qwen3.vocabulary_for(LAYERS),
-        "narrower": NARROWER_IN_A_HURRY if quick else 1,
+        "narrower": narrower,
         "cpu": cpu_name(),
         "quick": quick,
     }
