@@ -1,6 +1,6 @@
 """SFT on an agent's traces, whose tools never change: calltune's shared prefixes against TRL's trainer, one thread.
 
-    python bench/sft_agent.py [--quick]
+    python bench/sft_agent.py [--quick | --narrower N]
 
 One step has 16 samples, one for each of 16 assistant turns. Both sides train the same Qwen3-0.6B blocks (few of them,
 random weights) on the same batch and must give the same gradients. `defaults`: TRL as it comes, with checkpointing and,
