@@ -103,7 +103,8 @@ def main():
     result = {
         "name": "sft_agent",
         "ratio": measured["fixed_tools"]["ratio_equal" if quick else "ratio_defaults"],
-        "peer": "trl.SFTTrainer as it comes (ratio_equal, and the quick ratio: LM head at labels alone, checkpointing)",
+        "peer": "trl.SFTTrainer"
+        + (", LM head at labels alone, checkpointing on both sides" if quick else " as it comes"),
         "versions": {name: version(name) for name in ("trl", "torch", "transformers", "tokenizers")},
         **measured,
         "samples": SAMPLES,
