@@ -136,9 +136,7 @@ def test_a_run_ends_with_the_same_metrics(write_run_file: Callable[..., Path], o
 def test_rows_with_the_same_tools_share_their_batches(write_run_file: Callable[..., Path]) -> None:
     file, computed = write_run_file(top='stages = ["sft"]'), {}
     for grouped in ("true", "false"):
-        config = load_config(
-            file, [f"data.group_by_tools={grouped}", f"name=grouped-{grouped}", "sft.num_train_epochs=1"]
-        )
+        config = load_config(file, [f"data.group_by_tools={grouped}", "sft.num_train_epochs=1"])
         prepare.run(config)
         rows = config.run_folder / "data" / "train.jsonl"
         examples = read_examples(rows)
@@ -148,3 +146,4 @@ def test_rows_with_the_same_tools_share_their_batches(write_run_file: Callable[.
         facts = json.loads((config.run_folder / "sft" / "manifest.json").read_text())["shared_prefixes"]
         computed[grouped] = facts["computed_tokens"]
     assert computed["true"] < 0.8 * computed["false"]
+    assert (config.run_folder / "sft.old-1").is_dir(), "another order is another run"

@@ -70,7 +70,9 @@ def train_stage(config: Config, recipe: Recipe, model: str) -> Path:
         "model": model_sha256(model),
         "train rows": file_sha256(data / recipe.train_file),
         "validation rows": file_sha256(data / recipe.validation_file),
-        "settings": value_sha256([config.seed, config.tuning.model_dump(), config.lora, getattr(config, stage)]),
+        "settings": value_sha256(
+            [config.seed, config.tuning.model_dump(), config.lora, getattr(config, stage), config.data.group_by_tools]
+        ),
     }
     if is_complete(folder, inputs):
         say(f"{stage}: complete and unchanged, skipped")
