@@ -9,8 +9,6 @@ CPU seconds, tokenizing included; peak memory is what a pass adds to the process
 """
 
 import argparse
-import ctypes
-import gc
 import json
 import logging
 import os
@@ -22,10 +20,7 @@ from importlib.metadata import PackageNotFoundError, version
 from itertools import accumulate
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
 PEER = "0.4.13"
-LAYERS, LAYERS_OF_QWEN3 = 2, 28
-VOCABULARY = 151_936 * LAYERS // LAYERS_OF_QWEN3
 TOKENS_PER_BATCH = 4096
 # Neighbours in the file have tools in common, as in the whole benchmark: rows are taken by stretches of neighbours.
 STRETCHES, STRETCH = 4, 12
@@ -50,82 +45,32 @@ import torch  # noqa: E402
 import transformers  # noqa: E402
 from lm_eval.api.instance import Instance  # noqa: E402
 from lm_eval.models.huggingface import HFLM  # noqa: E402
-from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM  # noqa: E402
 
 from calltune.backends.hf import Backend  # noqa: E402
 from calltune.benchmarks import when2call  # noqa: E402
 from calltune.models import load_model  # noqa: E402
 from calltune.sources import synthetic  # noqa: E402
 from calltune.types import ScoringRequest  # noqa: E402
+from material import qwen3  # noqa: E402
+from material.measures import peak_mib  # noqa: E402
 
 
 def data(folder):
-    """The file of questions, the folder of the tokenizer, and what they are."""
-    shared = Path(os.environ.get("CALLTUNE_SHARED_DATA") or ROOT.parent / "shared" / "data")
-    rows = shared / "when2call" / "nvidia_test_dev.jsonl"
-    if rows.is_file() and (shared / "qwen3" / "tokenizer.json").is_file():
-        smaller_tokenizer(shared / "qwen3", folder)
-        return rows, "NVIDIA's When2Call test rows, the first part of Qwen3's vocabulary"
+    """The file of questions, and what they are; the tokenizer is written into the folder."""
+    vocabulary = qwen3.save_tokenizer(folder)
+    rows = qwen3.SHARED / "when2call" / "nvidia_test_dev.jsonl"
+    if rows.is_file():
+        return rows, f"NVIDIA's When2Call test rows, {vocabulary}"
     made_up = folder / "rows.jsonl"
     questions = synthetic.questions(seed=0, num_questions=60, split="development")
     made_up.write_text("".join(json.dumps(row) + "\n" for row in questions), encoding="utf-8")
-    AutoTokenizer.from_pretrained(ROOT / "examples" / "tiny-qwen3").save_pretrained(folder)
-    return made_up, "made-up rows (no real ones at hand), the quickstart's tokenizer"
-
-
-def smaller_tokenizer(qwen3, folder):
-    """Qwen3's tokenizer less its last merges: ids are in the order of the merges, and special tokens move up."""
-    core = json.loads((qwen3 / "tokenizer.json").read_text(encoding="utf-8"))
-    special = core["added_tokens"]
-    vocabulary = {
-        token: number for token, number in core["model"]["vocab"].items() if number < VOCABULARY - len(special)
-    }
-    for number, token in enumerate(special, start=len(vocabulary)):
-        token["id"] = number
-    pairs = [merge if isinstance(merge, list) else merge.split(" ") for merge in core["model"]["merges"]]
-    core["model"] |= {"vocab": vocabulary, "merges": [pair for pair in pairs if "".join(pair) in vocabulary]}
-    (folder / "tokenizer.json").write_text(json.dumps(core, ensure_ascii=False), encoding="utf-8")
-    settings = json.loads((qwen3 / "tokenizer_config.json").read_text(encoding="utf-8"))
-    settings.pop("added_tokens_decoder", None)
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
-    template = (qwen3 / "chat_template.jinja").read_text(encoding="utf-8")
-    (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
-
-
-def save_model(folder):
-    torch.manual_seed(0)
-    end = AutoTokenizer.from_pretrained(folder).eos_token_id
-    config = Qwen3Config(
-        vocab_size=VOCABULARY,
-        hidden_size=1024,
-        intermediate_size=3072,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=16,
-        num_key_value_heads=8,
-        head_dim=128,
-        tie_word_embeddings=True,
-        max_position_embeddings=40_960,
-        bos_token_id=None,
-        eos_token_id=end,
-        # Wider than a fresh model's, so that log-likelihoods depend on the text by whole nats.
-        initializer_range=0.1,
-    )
-    Qwen3ForCausalLM(config).save_pretrained(str(folder))
+    return made_up, f"made-up rows (no real ones at hand), {vocabulary}"
 
 
 def requests_of(chat, samples):
     for sample in samples:
         answers = (chat.answer(sample.messages, sample.tools, choice) for choice in sample.choices.values())
         yield ScoringRequest(chat.prompt(sample.messages, sample.tools), tuple(map(chat.strip_end, answers)))
-
-
-def memory(field):
-    """A figure of /proc/self/status in MiB; None where there is no such file."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{field}:")), None)
 
 
 class Timed:
@@ -139,21 +84,6 @@ class Timed:
         start = time.process_time()
         self.values += self._score(requests)
         self.seconds += time.process_time() - start
-
-
-def peak_mib(score, requests):
-    """By how many MiB the process grows at its largest; None where the system does not tell."""
-    gc.collect()
-    try:
-        # Give freed memory back and count the peak anew, else an earlier pass's would be seen.
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return None
-    before = memory("VmRSS")
-    score(requests)
-    peak = memory("VmHWM")
-    return None if before is None or peak is None else round(peak - before)
 
 
 def chosen(samples, quick):
@@ -179,7 +109,8 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         file, description = data(folder)
-        save_model(folder)
+        # Weights wider than a fresh model's, so that log-likelihoods depend on the text by whole nats.
+        qwen3.save_model(folder, initializer_range=0.1)
         backend = Backend(str(folder), tokens_per_batch=TOKENS_PER_BATCH)
         model = load_model(str(folder), torch.float32)
         samples = list(when2call.samples(when2call.Settings(path=str(file))))
@@ -207,9 +138,9 @@ def main():
     theirs, question, trie, trie_again = map(Timed, (by_peer, by_question, *[backend.loglikelihood] * 2))
     # One question is largest at the longest.
     longest = [max(requests, key=lambda request: len(request.prompt))]
-    peaks = {"peer": peak_mib(by_peer, longest), "per_question": peak_mib(by_question, longest)}
+    peaks = {"peer": peak_mib(lambda: by_peer(longest)), "per_question": peak_mib(lambda: by_question(longest))}
     # In turns, and the trie before and after: on a busy machine a second of CPU time is not always worth the same.
-    peaks["trie"] = peak_mib(trie.run, requests)
+    peaks["trie"] = peak_mib(lambda: trie.run(requests))
     for start in range(0, len(requests), QUESTIONS_IN_TURN):
         for side in (theirs, question):
             side.run(requests[start : start + QUESTIONS_IN_TURN])
@@ -235,8 +166,8 @@ def main():
         "rows": len(requests),
         "tokens": sum(lengths),
         "data": description,
-        "layers": LAYERS,
-        "vocabulary": VOCABULARY,
+        "layers": qwen3.LAYERS,
+        "vocabulary": qwen3.VOCABULARY,
         "tokens_per_batch": TOKENS_PER_BATCH,
         "largest_relative_difference": float(f"{difference:.1e}"),
         "quick": quick,

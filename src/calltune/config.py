@@ -50,6 +50,9 @@ class DataConfig(Table):
     validation_fraction: Annotated[float, pydantic.Field(ge=0, lt=1)] = 0.02
     """Share of questions held back from training to watch its loss; a question is never on both sides."""
 
+    group_by_tools: bool = False
+    """Put training rows with the same tools into the same batches, where they share them: docs/shared-prefixes.md."""
+
 
 class Tuning(Table):
     """Which weights a stage trains, and how."""
@@ -80,6 +83,9 @@ class Tuning(Table):
 
 class TuningConfig(Tuning):
     """`[tuning]`, for both stages; a `[tuning.sft]` or `[tuning.dpo]` stands in its place for that stage, whole."""
+
+    share_prefixes: bool = True
+    """Compute what rows of a batch have in common once, where that is exact for the model."""
 
     sft: Tuning | None = None
     dpo: Tuning | None = None

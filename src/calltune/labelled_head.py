@@ -8,10 +8,24 @@ work, so on a CPU most of a step would be thrown away. The values and gradients 
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from peft import PeftModel
+
+
+@dataclass(slots=True)
+class Wanted:
+    """The states that the head will read, True in [rows, length - 1]; `are_taken`: the backbone hands on no others."""
+
+    places: torch.Tensor
+    are_taken: bool = False
+
+
+WANTED: ContextVar[Wanted | None] = ContextVar("wanted", default=None)
+"""Set while the backbone runs for the head alone; a backbone that picks the states itself says so in it."""
 
 _PER_TOKEN = ("log_probs", "entropy", "log_sum_sq_probs", "mean_logits", "is_top1")
 
@@ -47,13 +61,17 @@ def score_labels_only(model: torch.nn.Module) -> None:
 @contextmanager
 def _only(backbone: torch.nn.Module, labelled: torch.Tensor) -> Iterator[None]:
     """Let the backbone hand on, as one row, just the states from which a labelled token is predicted."""
+    wanted = Wanted(labelled)
 
     def gather(module: torch.nn.Module, inputs: Any, outputs: Any) -> Any:
-        outputs.last_hidden_state = outputs.last_hidden_state[:, :-1][labelled][None]
+        if not wanted.are_taken:
+            outputs.last_hidden_state = outputs.last_hidden_state[:, :-1][labelled][None]
         return outputs
 
     hook = backbone.register_forward_hook(gather)
+    token = WANTED.set(wanted)
     try:
         yield
     finally:
+        WANTED.reset(token)
         hook.remove()

@@ -18,7 +18,7 @@ from calltune.trie import Block, Packed, Ranges, pack, places
 ATTENTION = "calltune_shared_prefixes"
 
 
-def _attention(
+def packed_attention(
     module: torch.nn.Module,
     query: torch.Tensor,
     key: torch.Tensor,
@@ -87,7 +87,7 @@ def _no_mask(*args: Any, **kwargs: Any) -> None:
     """What a packed row's tokens see is in its blocks."""
 
 
-AttentionInterface.register(ATTENTION, _attention)
+AttentionInterface.register(ATTENTION, packed_attention)
 AttentionMaskInterface.register(ATTENTION, _no_mask)
 
 
@@ -110,10 +110,10 @@ def backbone_outputs(model: PreTrainedModel, packed: Packed, **kwargs: Any) -> A
     )
 
 
-def can_share(model: PreTrainedModel) -> str | None:
+def can_share(model: PreTrainedModel, compute: bool = True) -> str | None:
     """None when a model's packed rows give what its plain rows give, else why not.
 
-    Its configuration is read, then three short rows are computed both ways, in evaluation mode.
+    Its configuration is read, then, with `compute`, three short rows are computed both ways, in evaluation mode.
     """
     config = model.config.get_text_config(decoder=True)
     layer_types = getattr(config, "layer_types", None) or []
@@ -131,6 +131,8 @@ def can_share(model: PreTrainedModel) -> str | None:
     kinds = {rope.get("rope_type") for rope in (ropes, *ropes.values()) if isinstance(rope, dict)}
     if kinds & {"dynamic", "longrope"}:
         return "its rotary embedding depends on the longest row of a batch"
+    if not compute:
+        return None
     sliding = getattr(config, "sliding_window", None)
     windows = [sliding if kind == "sliding_attention" else None for kind in layer_types]
     return _difference(model, windows or [sliding] * config.num_hidden_layers, config.vocab_size)

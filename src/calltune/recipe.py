@@ -8,6 +8,7 @@ from typing import Any
 from calltune.chat import Chat
 from calltune.config import Stage
 from calltune.errors import DataError
+from calltune.rows import to_json
 from calltune.terminal import say
 
 
@@ -29,13 +30,17 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class FittedRows:
-    """Rows as text, none longer than `max_length` tokens; the ids of those that were; the tokens trained on."""
+    """Rows as text, none longer than `max_length` tokens; the ids of those that were; the tokens trained on.
+
+    `tools[i]` are row i's tools, as JSON.
+    """
 
     texts: list[dict[str, str]]
     max_length: int
     too_long: list[str]
     num_tokens: int
     num_answer_tokens: int
+    tools: list[str]
 
     def counts(self) -> dict[str, int]:
         """For the manifest: rows, tokens, and rows left out."""
@@ -74,7 +79,8 @@ def fit_rows(chat: Chat, recipe: Recipe, file: Path, max_length: int | None) -> 
             f"{recipe.stage}: {file.name}: {len(fits):,} of {len(rows):,} rows fit into max_length = {limit:,} tokens, "
             f"{len(too_long):,} left out; {tokens - prompts:,} answer tokens of {tokens:,} are trained on"
         )
-    return FittedRows([texts[number] for number in fits], limit, too_long, tokens, tokens - prompts)
+    tools = ["".join(map(to_json, rows[number].tools)) for number in fits]
+    return FittedRows([texts[number] for number in fits], limit, too_long, tokens, tokens - prompts, tools)
 
 
 def _lengths(chat: Chat, text: Mapping[str, str]) -> tuple[int, list[int]]:

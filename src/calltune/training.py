@@ -18,6 +18,7 @@ from calltune.chat import Chat
 from calltune.checkpoints import SealCheckpoints, newest_whole
 from calltune.config import Config
 from calltune.errors import ConfigError
+from calltune.grouping import group_batches
 from calltune.labelled_head import score_labels_only
 from calltune.manifest import (
     begin,
@@ -35,8 +36,10 @@ from calltune.models import load_model, load_tokenizer
 from calltune.processes import processes
 from calltune.progress import Progress, StopWhenAsked
 from calltune.recipe import FittedRows, Recipe, fit_rows
+from calltune.reference import stand_in, store_reference
 from calltune.rows import write_json, writing_to
 from calltune.sharding import allow_sharding_on_cpu
+from calltune.sharing import Sharing, share_prefixes
 from calltune.stopping import postponed_stop
 from calltune.terminal import say
 from calltune.tracking import Tracker, track
@@ -84,6 +87,7 @@ def train_stage(config: Config, recipe: Recipe, model: str) -> Path:
         write_plan(plan, folder)
         begun_from = ours.first(lambda: newest_whole(folder / "checkpoints", stage))
         trainer = _trainer(config, recipe, plan, checkpointing, model, chat, rows, watched)
+        sharing = _shared(config, trainer, rows)
         tuned = _tuned(plan, trainer.model)
         say(
             f"{stage}: {plan.method}: {tuned['parameters_trained']:,} of {tuned['parameters']:,} parameters "
@@ -97,7 +101,9 @@ def train_stage(config: Config, recipe: Recipe, model: str) -> Path:
             "resumed_from": begun_from.name if begun_from else None,
             "train_loss": _mean_loss(state.log_history),
             "train_seconds": round(seconds, 1),
+            **sharing.facts(seconds, trainer.accelerator.device),
         }
+        say(f"{stage}: {sharing.sentence(seconds, trainer.accelerator.device)}")
         if ours.rank == 0:
             write_json(folder / "history.json", {"log": state.log_history})
             finish(folder, inputs, counts=rows.counts(), too_long=rows.too_long, **tuned, **facts)
@@ -116,6 +122,7 @@ def _inputs(config: Config, recipe: Recipe, model: str, data: Path) -> dict[str,
         "validation rows": file_sha256(data / recipe.validation_file),
         "chat template": template_sha256(config),
         "settings": value_sha256([config.seed, tuning_settings(config, recipe.stage), getattr(config, recipe.stage)]),
+        "grouped by tools": config.data.group_by_tools,
         # Batch sizes are per process, and a checkpoint belongs to its strategy.
         "processes": processes().count,
         "strategy": config.launch.strategy,
@@ -159,12 +166,23 @@ def _trainer(
         eval_dataset=to_dataset(watched.texts) if watched.texts else None,
         processing_class=chat.tokenizer,
         peft_config=plan.peft,
+        **stand_in(arguments, is_peft=plan.peft is not None),
     )
     for each in (trainer.model, getattr(trainer, "ref_model", None)):
         if each is not None:
             # DeepSpeed puts its engine around a reference.
             score_labels_only(getattr(each, "module", each))
     return trainer
+
+
+def _shared(config: Config, trainer: Any, rows: FittedRows) -> Sharing:
+    """Lay shared prefixes over a trainer's model, store what DPO's reference says, and put like tools together."""
+    off = None if config.tuning.share_prefixes else "tuning.share_prefixes is false"
+    sharing = Sharing(off) if off else share_prefixes(trainer.model)
+    store_reference(trainer, config.run_folder / "reference", sharing)
+    if config.data.group_by_tools:
+        group_batches(trainer, rows.tools)
+    return sharing
 
 
 def to_dataset(texts: Sequence[dict[str, str]]) -> datasets.Dataset:

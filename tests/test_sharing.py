@@ -1,0 +1,250 @@
+"""Shared prefixes on a model's backbone: the loss and gradients of the plain path, and when the plain path is taken."""
+
+import random
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from trl.trainer.utils import add_fused_lm_head
+
+from calltune.labelled_head import score_labels_only
+from calltune.sharing import ATTENTION, Sharing, share_prefixes
+from small_models import MODELS, forked_rows, make_model, some_tokens
+
+OUTPUTS = ("log_probs", "entropy", "mean_logits", "is_top1")
+
+
+def padded(rows: Sequence[list[int]], answers: Sequence[int], more: int = 0) -> dict[str, torch.Tensor]:
+    """A batch as TRL's collators make it; the last `answers[i]` tokens of row i are labels."""
+    length = max(map(len, rows)) + more
+    ids = torch.tensor([row + [0] * (length - len(row)) for row in rows])
+    mask = torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in rows])
+    labels = ids.clone()
+    for number, (row, count) in enumerate(zip(rows, answers, strict=True)):
+        labels[number, : len(row) - count] = -100
+        labels[number, len(row) :] = -100
+    return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+
+def dpo_batch() -> dict[str, torch.Tensor]:
+    """Chosen rows, then rejected rows; one rejected answer begins as the chosen one does, one is empty."""
+    rng = random.Random(3)
+    tools = some_tokens(rng, 60)
+    prompts = [tools + some_tokens(rng, count) for count in (8, 15, 3)]
+    chosen = [some_tokens(rng, count) for count in (6, 9, 4)]
+    rejected = [some_tokens(rng, 7), [*chosen[1][:4], *some_tokens(rng, 3)], []]
+    rows = [prompt + answer for answers in (chosen, rejected) for prompt, answer in zip(prompts, answers, strict=True)]
+    return padded(rows, [len(answer) for answer in chosen + rejected])
+
+
+def sft_batch() -> dict[str, torch.Tensor]:
+    """Forks inside of forks, a row twice and one inside another; a row without an answer; more padding than needed."""
+    rows = [row for row in forked_rows(3) if len(row) > 10]
+    return padded(rows, [0, *(3 + number for number in range(len(rows) - 1))], more=9)
+
+
+def unlike_batch() -> dict[str, torch.Tensor]:
+    """Nothing in common but the padding."""
+    rng = random.Random(5)
+    return padded([[number, *some_tokens(rng, 30 * number)] for number in range(1, 5)], [5, 7, 9, 11])
+
+
+BATCHES = {"dpo": dpo_batch, "sft": sft_batch, "unlike": unlike_batch}
+
+
+def step(model: Any, batch: dict[str, torch.Tensor]) -> tuple[float, torch.Tensor, torch.Tensor]:
+    """The loss, the log-probabilities and all gradients, as TRL's trainers get them."""
+    model.zero_grad()
+    outputs = model(**batch, use_cache=False, fused_lm_head=True)
+    outputs.loss.backward()
+    gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+    return float(outputs.loss.detach()), outputs.log_probs.detach(), gradient
+
+
+def assert_equal(found: tuple[float, torch.Tensor, torch.Tensor], expected: tuple[float, torch.Tensor, torch.Tensor]):
+    assert found[0] == pytest.approx(expected[0], rel=1e-6)
+    torch.testing.assert_close(found[1], expected[1], rtol=1e-4, atol=1e-5)
+    assert float((found[2] - expected[2]).norm() / expected[2].norm()) < 1e-5
+
+
+def trained(name: str) -> Any:
+    family, options = MODELS[name]
+    model = make_model(family, **options).train()
+    add_fused_lm_head(model, outputs=OUTPUTS)
+    return model
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize("name", MODELS)
+def test_loss_and_gradients_are_those_of_the_plain_path(name: str, batch: str) -> None:
+    model, rows = trained(name), BATCHES[batch]()
+    expected = step(model, rows)
+    sharing = share_prefixes(model)
+    assert_equal(step(model, rows), expected)
+    score_labels_only(model)
+    assert_equal(step(model, rows), expected)
+    assert sharing.off_because is None
+    assert sharing.num_computed_tokens < sharing.num_padded_tokens
+
+
+@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
+@pytest.mark.parametrize("reentrant", [True, False])
+@pytest.mark.parametrize("name", ["qwen3", "gemma3"])
+def test_checkpointed_layers_run_again_as_they_ran(name: str, reentrant: bool, lora: bool) -> None:
+    model = trained(name)
+    if lora:
+        # Not zero, or the adapter's first matrix would have no gradient.
+        config = LoraConfig(r=4, target_modules=["q_proj", "down_proj"], task_type="CAUSAL_LM", init_lora_weights=False)
+        model = get_peft_model(model, config)
+    expected = step(model, dpo_batch())
+    model.gradient_checkpointing_enable({"use_reentrant": reentrant})
+    if lora:
+        model.enable_input_require_grads()
+    sharing = share_prefixes(model)
+    assert_equal(step(model, dpo_batch()), expected)
+    score_labels_only(model)
+    assert_equal(step(model, dpo_batch()), expected)
+    assert sharing.off_because is None
+    assert sharing.token_ratio > 2
+
+
+def test_tokens_are_counted() -> None:
+    model = trained("qwen3")
+    sharing = share_prefixes(model)
+    batch = padded([[1, 2, 3, 4, 5], [1, 2, 3, 4, 6, 7]], [1, 2], more=2)
+    step(model, batch)
+    with torch.no_grad():
+        model(**batch, use_cache=False, fused_lm_head=True)
+    assert (sharing.num_padded_tokens, sharing.num_row_tokens, sharing.num_computed_tokens) == (16, 11, 7)
+    facts = sharing.facts(2.0, torch.device("cpu"))["shared_prefixes"]
+    assert facts["token_ratio"] == pytest.approx(11 / 7, abs=1e-3)
+    assert facts["useful_flops_per_second"] == round(sharing.useful_flops / 2)
+    assert facts["useful_mfu"] is None
+    assert sharing.sentence(2.0, torch.device("cpu")).startswith("shared prefixes: 1.6x fewer tokens; ")
+
+
+def states(model: Any, **inputs: Any) -> torch.Tensor:
+    with torch.no_grad():
+        return model.base_model(**inputs).last_hidden_state
+
+
+OTHER_WAYS = {
+    "a cache": {"use_cache": True},
+    "the default, which may be a cache": {"use_cache": None},
+    "positions": {"position_ids": torch.arange(8).repeat(2, 1)},
+    "hidden states": {"output_hidden_states": True},
+    "padding on the left": {"attention_mask": torch.tensor([[0, 0, 1, 1, 1, 1, 1, 1], [1] * 8])},
+    "no mask": {"attention_mask": None},
+    "a hole": {"attention_mask": torch.tensor([[1, 1, 0, 1, 1, 1, 1, 1], [1] * 8])},
+}
+
+
+@pytest.mark.parametrize("way", OTHER_WAYS)
+def test_what_is_not_a_plain_batch_takes_the_plain_path(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model: Any = make_model("Qwen3")
+    batch = {"input_ids": torch.tensor([[1, 2, 3, 4, 5, 6, 7, 8], [1, 2, 3, 4, 5, 6, 7, 9]]), "use_cache": False}
+    batch |= {"attention_mask": torch.ones(2, 8, dtype=torch.long)} | OTHER_WAYS[way]
+    expected = states(model, **batch)
+    share_prefixes(model)
+    monkeypatch.setattr("calltune.sharing._packed_outputs", None)
+    assert torch.equal(states(model, **batch), expected)
+
+
+def test_a_batch_with_little_in_common_takes_the_plain_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    model: Any = make_model("Qwen3")
+    batch = {"input_ids": torch.tensor([[1, 2, 3], [4, 5, 6]]), "attention_mask": torch.ones(2, 3), "use_cache": False}
+    expected = states(model, **batch)
+    share_prefixes(model)
+    monkeypatch.setattr("calltune.sharing._packed_outputs", None)
+    assert torch.equal(states(model, **batch), expected)
+
+
+def test_generation_is_as_before() -> None:
+    model: Any = make_model("Llama")
+    prompt = torch.tensor([[5, 6, 7, 8], [5, 6, 7, 9]])
+    asked = {"attention_mask": torch.ones_like(prompt), "max_new_tokens": 6, "do_sample": False}
+    expected = model.generate(prompt, **asked)
+    share_prefixes(model)
+    assert torch.equal(model.generate(prompt, **asked), expected)
+
+
+def test_nothing_of_it_is_saved(tmp_path: Path) -> None:
+    model = make_model("Qwen3")
+    share_prefixes(model)
+    assert model.config._attn_implementation == ATTENTION
+    model.save_pretrained(str(tmp_path))
+    assert "calltune" not in (tmp_path / "config.json").read_text()
+
+
+def test_a_first_batch_with_other_states_turns_it_off_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = trained("llama")
+    sharing = share_prefixes(model)
+    rotate = model.model.rotary_emb.forward
+    monkeypatch.setattr(
+        model.model.rotary_emb, "forward", lambda x, position_ids: rotate(x, torch.arange(x.shape[1])[None])
+    )
+    found = step(model, dpo_batch())
+    assert sharing.off_because is not None
+    assert "other states than plain rows" in sharing.off_because
+    assert_equal(step(model, dpo_batch()), found)
+    assert capsys.readouterr().out.count("shared prefixes are off") == 1
+    monkeypatch.undo()
+    assert_equal(step(model, dpo_batch()), step(trained("llama"), dpo_batch()))
+
+
+def with_lora_dropout() -> Any:
+    return get_peft_model(make_model("Llama"), LoraConfig(lora_dropout=0.1, task_type="CAUSAL_LM"))  # type: ignore
+
+
+def eager() -> Any:
+    model = make_model("Llama")
+    model.set_attn_implementation("eager")
+    return model
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: make_model("Gemma2"), "soft-capped"),
+        (eager, "its attention is 'eager', not 'sdpa'"),
+        (lambda: make_model("Mamba"), "recurrent"),
+        (lambda: make_model("Llama", attention_dropout=0.1), "dropout"),
+        (with_lora_dropout, "dropout"),
+    ],
+)
+def test_other_models_are_left_alone(make: Any, reason: str, capsys: pytest.CaptureFixture[str]) -> None:
+    model = make()
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    before = inner.config._attn_implementation
+    sharing = share_prefixes(model)
+    assert reason in (sharing.off_because or "")
+    assert inner.config._attn_implementation == before
+    assert "forward" not in vars(inner.base_model)
+    assert capsys.readouterr().out.startswith("shared prefixes are off: ")
+
+
+def test_what_is_off_says_why() -> None:
+    assert Sharing("so").sentence(1.0, torch.device("cpu")) == "no prefixes were shared: so"
+
+
+def test_two_processes_have_the_gradients_of_one(tmp_path: Path) -> None:
+    script = Path(__file__).with_name("two_processes.py")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*launch, str(script), str(tmp_path)], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    model, batch = trained("qwen3"), dpo_batch()
+    halves = [{name: values[first::2] for name, values in batch.items()} for first in range(2)]
+    expected = sum(step(model, half)[2] for half in halves) / 2
+    for rank in range(2):
+        found = torch.load(tmp_path / f"{rank}.pt")
+        assert found["computed"] < found["padded"]
+        assert float((found["gradient"] - expected).norm() / expected.norm()) < 1e-5
