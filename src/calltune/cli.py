@@ -50,6 +50,10 @@ def build_parser() -> argparse.ArgumentParser:
         words.add_argument(
             "overrides", nargs="*", metavar="key=value", help="laid over the run file, e.g. sft.learning_rate=2e-5"
         )
+        if verb == "check":
+            words.add_argument(
+                "--show", type=int, default=0, metavar="N", help="print N rows of each source, trained tokens marked"
+            )
         words.add_argument("--on", choices=["local"], default="local", help="where to run: local is this machine")
     return parser
 
@@ -68,7 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         config = load_config(words.run_file, words.overrides)
-        importlib.import_module(f"calltune.{words.verb}").run(config)
+        options = {"show_rows": words.show} if words.verb == "check" else {}
+        importlib.import_module(f"calltune.{words.verb}").run(config, **options)
     except CalltuneError as error:
         print(f"calltune: {error}", file=sys.stderr)
         return 2

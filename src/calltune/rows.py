@@ -12,6 +12,9 @@ from typing import IO, Any
 from calltune.errors import DataError, RunFolderError
 from calltune.types import Completion, Example, Message, Preference, Score, Tool, ToolCall
 
+TEMPLATE_KEYS: dict[str, Any] = {"enable_thinking": False}
+"""What every rendering tells the chat template; TRL hands a row's own to it."""
+
 
 def read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """The objects of a JSON-lines file, each with its place `file:line` for messages. Blank lines are skipped.
@@ -98,10 +101,15 @@ def atomic_writer(path: Path) -> Iterator[IO[str]]:
 
 def write_jsonl(path: Path, rows: Iterable[Any]) -> int:
     """Write nouns or plain objects as JSON lines, atomically; returns how many."""
+    return write_lines(path, map(to_json, rows))
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> int:
+    """Write lines, atomically; returns how many."""
     count = 0
     with atomic_writer(path) as file:
-        for row in rows:
-            file.write(to_json(row) + "\n")
+        for line in lines:
+            file.write(line + "\n")
             count += 1
     return count
 
@@ -113,8 +121,56 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def to_json(row: Any) -> str:
-    """A noun or a plain object as one line of JSON."""
+    """A noun or a plain object as one line of JSON; a training row in TRL's layout."""
+    if isinstance(row, Example | Preference):
+        row = training_row(row)
     return json.dumps(row if isinstance(row, dict) else asdict(row), ensure_ascii=False)
+
+
+def training_row(row: Example | Preference) -> dict[str, Any]:
+    """A row as `data/*.jsonl` holds it, which any trainer built on TRL reads as it stands.
+
+    Arrow gives every object of a column the keys of all. So `tools` is JSON text (TRL 1.16 parses it), or null where
+    there is none, as an empty list makes Llama's template announce tools; arguments stay objects, as most templates
+    would quote text twice, and survive because datasets 5 sees in a file's first rows that its messages differ
+    (`prepare` puts one of each shape there).
+    """
+    if isinstance(row, Example):
+        conversation: dict[str, Any] = {"messages": [message_dict(message) for message in row.messages]}
+    else:
+        conversation = {
+            "prompt": [message_dict(message) for message in row.prompt],
+            "chosen": [message_dict(row.chosen)],
+            "rejected": [message_dict(row.rejected)],
+        }
+    tools = json.dumps([tool_dict(tool) for tool in row.tools], ensure_ascii=False) if row.tools else None
+    return {
+        "id": row.id,
+        "source": row.source,
+        "behavior": row.behavior,
+        "parent": row.parent,
+        "rule": row.rule,
+        **conversation,
+        "tools": tools,
+        "chat_template_kwargs": TEMPLATE_KEYS,
+    }
+
+
+def message_dict(message: Message) -> dict[str, Any]:
+    """A message in the layout that chat templates read; `tool_calls` only where there are some."""
+    result: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.tool_calls:
+        result["tool_calls"] = [
+            {"type": "function", "function": {"name": call.name, "arguments": dict(call.arguments)}}
+            for call in message.tool_calls
+        ]
+    return result
+
+
+def tool_dict(tool: Tool) -> dict[str, Any]:
+    """A tool in the layout that chat templates read, which is OpenAI's."""
+    function = {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)}
+    return {"type": "function", "function": function}
 
 
 def read_appended(path: Path) -> list[dict[str, Any]]:
@@ -130,36 +186,41 @@ def read_appended(path: Path) -> list[dict[str, Any]]:
 
 def read_examples(path: Path) -> list[Example]:
     """The rows of `data/train.jsonl` as `prepare` wrote them."""
-    return [
-        Example(
-            row["id"],
-            row["source"],
-            messages_from(row["messages"]),
-            tools_from(row["tools"]),
-            behavior=row["behavior"],
-            parent=row["parent"],
-            rule=row["rule"],
-        )
-        for _, row in read_jsonl(path)
-    ]
+    return [example_from(row) for _, row in read_jsonl(path)]
 
 
 def read_preferences(path: Path) -> list[Preference]:
     """The rows of `data/preferences.jsonl` as `prepare` wrote them."""
-    return [
-        Preference(
-            row["id"],
-            row["source"],
-            prompt=messages_from(row["prompt"]),
-            tools=tools_from(row["tools"]),
-            chosen=message_from(row["chosen"]),
-            rejected=message_from(row["rejected"]),
-            behavior=row["behavior"],
-            parent=row["parent"],
-            rule=row["rule"],
-        )
-        for _, row in read_jsonl(path)
-    ]
+    return [preference_from(row) for _, row in read_jsonl(path)]
+
+
+def example_from(row: Mapping[str, Any]) -> Example:
+    """An `Example` from its `training_row`."""
+    return Example(
+        row["id"],
+        row["source"],
+        _conversation_from(row["messages"]),
+        _tools_from(row["tools"]),
+        behavior=row["behavior"],
+        parent=row["parent"],
+        rule=row["rule"],
+    )
+
+
+def preference_from(row: Mapping[str, Any]) -> Preference:
+    """A `Preference` from its `training_row`."""
+    (chosen,), (rejected,) = _conversation_from(row["chosen"]), _conversation_from(row["rejected"])
+    return Preference(
+        row["id"],
+        row["source"],
+        prompt=_conversation_from(row["prompt"]),
+        tools=_tools_from(row["tools"]),
+        chosen=chosen,
+        rejected=rejected,
+        behavior=row["behavior"],
+        parent=row["parent"],
+        rule=row["rule"],
+    )
 
 
 def completion_from(row: Mapping[str, Any]) -> Completion:
@@ -174,15 +235,26 @@ def score_from(row: Mapping[str, Any]) -> Score:
 
 
 def message_from(row: Mapping[str, Any]) -> Message:
-    """A `Message` from its JSON object."""
+    """A completion's `Message` from its JSON object."""
     return Message(row["role"], row["content"], tuple(ToolCall(c["name"], c["arguments"]) for c in row["tool_calls"]))
 
 
-def messages_from(rows: Iterable[Mapping[str, Any]]) -> tuple[Message, ...]:
-    """Messages from their JSON objects."""
-    return tuple(message_from(row) for row in rows)
+def _conversation_from(rows: Iterable[Mapping[str, Any]]) -> tuple[Message, ...]:
+    return tuple(
+        Message(
+            row["role"],
+            row["content"],
+            tuple(ToolCall(call["function"]["name"], call["function"]["arguments"]) for call in _calls(row)),
+        )
+        for row in rows
+    )
 
 
-def tools_from(rows: Iterable[Mapping[str, Any]]) -> tuple[Tool, ...]:
-    """Tools from their JSON objects."""
-    return tuple(Tool(row["name"], row["description"], row["parameters"]) for row in rows)
+def _calls(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    # Left out where there are none: Llama's template asks whether the key is there.
+    return row.get("tool_calls") or []
+
+
+def _tools_from(text: str | None) -> tuple[Tool, ...]:
+    functions = [tool["function"] for tool in json.loads(text)] if text else []
+    return tuple(Tool(f["name"], f["description"], f["parameters"]) for f in functions)

@@ -16,7 +16,7 @@ def run(config: Config) -> Path:
     Raises:
         CalltuneError: as the stages do; what was complete before stays complete.
     """
-    check.run(config)
+    check.run(config, with_data=False)
     prepare.run(config)
     if "sft" in config.stages:
         from calltune import sft

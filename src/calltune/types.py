@@ -79,6 +79,19 @@ class Preference:
     rule: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A row of a source that cannot be used. `reason` is one line; `row` is the JSON value as it was read, or its text.
+
+    `id` is `file:line`, or `file:line#turn` where only one answer of a conversation is wrong.
+    """
+
+    id: str
+    source: str
+    reason: str
+    row: Any
+
+
 def chosen_example(pair: Preference) -> Example:
     """The chosen answer of a pair as an example to imitate."""
     return Example(pair.id, pair.source, (*pair.prompt, pair.chosen), pair.tools, pair.behavior)

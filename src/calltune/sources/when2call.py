@@ -7,9 +7,8 @@ model learns its own way to write one. Layout: Hub dataset nvidia/When2Call as o
 
 import re
 from collections.abc import Iterator, Mapping
-from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import pydantic
 
@@ -31,9 +30,6 @@ class Settings(Table):
     """A Hub id, a local file, or a folder that holds `train_sft.jsonl` or `train/when2call_train_sft.jsonl`."""
 
     split: Literal["train_sft", "train_pref"]
-    limit: Annotated[int, pydantic.Field(gt=0)] | None = None
-    """Rows to take from the beginning."""
-
     as_examples: bool = False
     """Of `train_pref`: take the chosen answers as examples to imitate, not the pairs. Its calls are the only ones in
     When2Call's training data, as the published `train_sft` holds none."""
@@ -51,7 +47,7 @@ def read(settings: Settings) -> Iterator[Example | Preference]:
     Raises:
         DataError: the file or Hub dataset is missing, or a row is broken: file, line and field.
     """
-    for where, row in islice(_rows(settings), settings.limit):
+    for where, row in _rows(settings):
         if settings.split == "train_sft":
             yield _example(row, where, settings)
         else:
