@@ -15,9 +15,10 @@ FLOORS = {
     2: [
         *("options", "config", "rows", "manifest", "processes", "terminal", "tracking", "family", "statistics"),
         *("schema", "behavior", "calls", "chat", "models", "labelled_head", "trie", "prefix", "endpoint", "judge"),
+        "template_proof",
     ],
     3: ["sources", "benchmarks", "backends"],
-    4: ["arguments", "training"],
+    4: ["arguments", "training", "doctor"],
     5: ["check", "prepare", "sft", "dpo", "evaluate", "report", "run"],
     6: ["cli", "__main__"],
 }

@@ -9,6 +9,7 @@ from calltune.config import Config
 from calltune.doctor.mix import stop_when_missing
 from calltune.doctor.spool import Spool
 from calltune.doctor.tell import show
+from calltune.doctor.workers import pack
 from calltune.evaluate import open_benchmarks
 from calltune.family import load_module
 from calltune.prepare import Source, asked_questions, diagnose, held_out_questions, open_sources
@@ -49,7 +50,7 @@ def run(config: Config, show_rows: int = 0, *, with_data: bool = True) -> Path:
     asked, counted = asked_questions(config, held_out_questions(sources))
     say(f"check: {len(asked.names):,} questions of {len(benchmarks)} benchmarks can be read")
     with Spool() as spool:
-        found = diagnose(config, chat, sources, asked, spool)
+        found = diagnose(config, pack(chat), sources, asked, spool)
     show(found.told)
     if show_rows:
         _show_rows(sources, Proof(chat), show_rows)

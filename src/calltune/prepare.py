@@ -8,7 +8,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from calltune.chat import Chat
 from calltune.config import Config, Entry
 from calltune.doctor.facts import Facts
 from calltune.doctor.mix import counted_behavior, stop_when_missing
@@ -17,7 +16,7 @@ from calltune.doctor.split import write_rows
 from calltune.doctor.spool import Spool
 from calltune.doctor.tell import Diagnosis, diagnosis, show
 from calltune.doctor.verdicts import judge
-from calltune.doctor.workers import examine
+from calltune.doctor.workers import PackedChat, examine, load_packed
 from calltune.errors import DataError
 from calltune.evaluate import open_benchmarks
 from calltune.family import open_entries
@@ -33,7 +32,6 @@ from calltune.manifest import (
 )
 from calltune.rows import write_json, write_jsonl
 from calltune.sources import SOURCES
-from calltune.template_proof import prove_template
 from calltune.terminal import ProgressBar, say
 from calltune.types import Behavior, Example, Preference, Rejected
 
@@ -58,8 +56,6 @@ def run(config: Config) -> Path:
     Raises:
         CalltuneError: a source, a row, the model's template or the folder is wrong, or a behaviour is not taught.
     """
-    from calltune.models import load_tokenizer
-
     sources = open_sources(config)
     held_out = held_out_questions(sources)
     asked, counted = asked_questions(config, held_out)
@@ -75,8 +71,7 @@ def run(config: Config) -> Path:
         stop_when_missing(config, read_json(folder / "doctor.json")["behaviors"], counted)
         say("prepare: complete and unchanged, skipped")
         return folder
-    chat = Chat(load_tokenizer(config.model), config.model)
-    prove_template(chat)
+    chat = load_packed(config.model)
     with Spool(folder.parent) as spool:
         found = diagnose(config, chat, sources, asked, spool)
         show(found.told)
@@ -124,7 +119,9 @@ def asked_questions(config: Config, held_out: Iterable[dict[str, Any]]) -> tuple
     return asked, counted
 
 
-def diagnose(config: Config, chat: Chat, sources: Sequence[Source], asked: AskedQuestions, spool: Spool) -> Diagnosis:
+def diagnose(
+    config: Config, chat: PackedChat, sources: Sequence[Source], asked: AskedQuestions, spool: Spool
+) -> Diagnosis:
     """Read all rows, look at each, judge them beside each other; their lines go to the spool.
 
     Raises:

@@ -202,7 +202,8 @@ class _Tokens:
         for match in self._split.finditer(prompt):
             place = match.end()
         head, tail = prompt[:place], prompt[place:]
-        before = len(self._backend.encode(head).ids)
+        # Faster than `encode` by a third: it does not keep where each token was in the text.
+        before = len(self._backend.encode_batch_fast([head])[0].ids)
         encoded = self._backend.encode_batch_fast([tail, *(tail + a for a in answers)], add_special_tokens=False)
         first, *wholes = [encoding.ids for encoding in encoded]
         if any(whole[: len(first)] != first for whole in wholes):
