@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
@@ -33,7 +33,7 @@ from calltune.manifest import (
 from calltune.rows import write_json, write_jsonl
 from calltune.sources import SOURCES
 from calltune.terminal import ProgressBar, say
-from calltune.types import Behavior, Example, Preference, Rejected
+from calltune.types import BEHAVIORS, Behavior, Example, Preference, Rejected
 
 Source = tuple[Entry, ModuleType, Any]
 
@@ -84,7 +84,7 @@ def run(config: Config) -> Path:
     write_json(folder / "doctor.json", found.told)
     say(", ".join(f"{name} {count:,}" for name, count in counts.items()))
     hashes = {path.name: file_sha256(path) for path in sorted(folder.glob("*.jsonl"))}
-    finish(folder, inputs, counts=counts, behaviors=found.told["behaviors"], sha256=hashes)
+    finish(folder, inputs, counts=counts, behaviors=_by_file(found.told["behaviors"]), sha256=hashes)
     return folder
 
 
@@ -144,6 +144,13 @@ def diagnose(
     # Rows made from accepted ones come in here: `look` at them, then `judge` all again.
     max_lengths = {"sft": config.sft.get("max_length"), "dpo": config.dpo.get("max_length")}
     return diagnosis(rows, judged, source_titles(sources), max_lengths, config.data.reject)
+
+
+def _by_file(mix: Mapping[str, Mapping[str, Mapping[str, int]]]) -> dict[str, dict[str, int]]:
+    return {
+        name: {b: sum(counts[b] for counts in mix[stage].values()) for b in BEHAVIORS}
+        for name, stage in (("train", "sft"), ("preferences", "dpo"))
+    }
 
 
 def _num_cpus() -> int:
