@@ -59,14 +59,14 @@ def test_run_files(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
 
 
 def test_a_broken_row_leaves_no_data_folder(
-    capsys: pytest.CaptureFixture[str], write_run_file: Callable[..., Path], tmp_path: Path
+    capsys: pytest.CaptureFixture[str], tiny_model: Path, tmp_path: Path
 ) -> None:
     rows = tmp_path / "train_sft.jsonl"
     good = {"tools": [], "messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
     rows.write_text(json.dumps(good) + '\n{"tools": []}\n')
     file = tmp_path / "own.toml"
     file.write_text(
-        f'name = "own"\nmodel = "m"\noutput = "{tmp_path}/runs"\n'
+        f'name = "own"\nmodel = "{tiny_model}"\noutput = "{tmp_path}/runs"\n'
         f'[[data.sources]]\nname = "when2call"\npath = "{rows}"\nsplit = "train_sft"\n'
     )
     code, error = run(capsys, "prepare", str(file))

@@ -139,7 +139,8 @@ def test_weight_keeps_a_share_or_repeats(own_source: Callable[..., Config], weig
     assert len(set(ids)) == len(ids)
     assert Counter(Counter(row_id.split("~")[0] for row_id in ids).values()) == copies
     reasons = [r["reason"] for r in lines(folder / "rejected.jsonl") if r["finding"] == "weight"]
-    assert reasons == ["weight = 0.25 keeps 10 of the source's 40 rows"] * (40 - len(set(x.split("~")[0] for x in ids)))
+    left_out = 40 - len({row_id.split("~")[0] for row_id in ids})
+    assert reasons == ["weight = 0.25 keeps 10 of the source's 40 rows"] * left_out
 
 
 def test_another_seed_keeps_other_rows_and_limit_takes_the_first(own_source: Callable[..., Config]) -> None:

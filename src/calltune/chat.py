@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from calltune.calls import CallFormat, ParsedAnswer, detect_format, parse_answer
 from calltune.errors import ModelError
-from calltune.rows import TEMPLATE_KEYS, message_dict, tool_dict
+from calltune.rows import TEMPLATE_KEYS, message_dicts, tool_dict
 from calltune.types import Message, Tool, ToolCall
 
 _PROBE_TOOL = Tool(
@@ -100,7 +100,7 @@ class Chat:
     def _render(self, messages: Sequence[Message], tools: Sequence[Tool], *, add_generation_prompt: bool) -> str:
         try:
             text = self.tokenizer.apply_chat_template(
-                [message_dict(message) for message in messages],
+                message_dicts(messages),
                 tools=[tool_dict(tool) for tool in tools] or None,
                 tokenize=False,
                 add_generation_prompt=add_generation_prompt,

@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -136,13 +136,11 @@ def training_row(row: Example | Preference) -> dict[str, Any]:
     (`prepare` puts one of each shape there).
     """
     if isinstance(row, Example):
-        conversation: dict[str, Any] = {"messages": [message_dict(message) for message in row.messages]}
+        conversation: dict[str, Any] = {"messages": message_dicts(row.messages)}
     else:
-        conversation = {
-            "prompt": [message_dict(message) for message in row.prompt],
-            "chosen": [message_dict(row.chosen)],
-            "rejected": [message_dict(row.rejected)],
-        }
+        prompt = message_dicts(row.prompt)
+        chosen, rejected = (message_dicts((*row.prompt, answer))[-1:] for answer in (row.chosen, row.rejected))
+        conversation = {"prompt": prompt, "chosen": chosen, "rejected": rejected}
     tools = json.dumps([tool_dict(tool) for tool in row.tools], ensure_ascii=False) if row.tools else None
     return {
         "id": row.id,
@@ -156,14 +154,27 @@ def training_row(row: Example | Preference) -> dict[str, Any]:
     }
 
 
-def message_dict(message: Message) -> dict[str, Any]:
-    """A message in the layout that chat templates read; `tool_calls` only where there are some."""
-    result: dict[str, Any] = {"role": message.role, "content": message.content}
-    if message.tool_calls:
-        result["tool_calls"] = [
-            {"type": "function", "function": {"name": call.name, "arguments": dict(call.arguments)}}
-            for call in message.tool_calls
-        ]
+def message_dicts(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """Messages in the layout that chat templates read, which is OpenAI's; `tool_calls` only where there are some.
+
+    Calls are numbered through the conversation, in nine digits as Mistral's template demands, and a tool's message has
+    the number of the call it answers.
+    """
+    result, number, unanswered = [], 0, list[str]()
+    for message in messages:
+        one: dict[str, Any] = {"role": message.role, "content": message.content}
+        if message.tool_calls:
+            one["tool_calls"] = []
+            for call in message.tool_calls:
+                number += 1
+                unanswered.append(f"{number:09d}")
+                function = {"name": call.name, "arguments": dict(call.arguments)}
+                one["tool_calls"].append({"id": unanswered[-1], "type": "function", "function": function})
+        elif message.role == "tool":
+            one["tool_call_id"] = unanswered.pop(0) if unanswered else f"{number:09d}"
+        else:
+            unanswered = []
+        result.append(one)
     return result
 
 

@@ -58,6 +58,8 @@ def prove_template(chat: Chat) -> None:
     if chat.call_format is None:
         raise _refused(chat, "writes tool calls in a way that calltune cannot read back")
     proof = Proof(chat)
+    if chat.parse(chat.answer([_QUESTION], _TOOLS, _CALL)).message != _CALL:
+        raise _refused(chat, "writes tool calls in a way that calltune cannot read back")
     shapes: tuple[tuple[str, tuple[Message, ...]], ...] = (
         ("", (_QUESTION,)),
         ("after a system message", (_SYSTEM, _QUESTION)),
@@ -130,11 +132,11 @@ class Proof:
             prompt, texts = self._chat.prompt_and_answers(messages, tools, answers)
         except ModelError as error:
             return str(error).removeprefix(f"model '{self._chat.name}': ")
-        if wrong := self._read_back(answers[0], texts[0]):
-            return wrong
         end = str(self._chat.tokenizer.eos_token)
         if not all(text.endswith(end) for text in texts):
             return f"its answer does not end with the end-of-sequence token {end!r}"
+        if wrong := self._read_back(answers[0], texts[0]):
+            return wrong
         counts = self._tokens.counts(prompt, texts)
         if counts is None:
             return "its prompt's last and its answer's first characters become one token, so labels would be off"

@@ -10,7 +10,7 @@ from calltune.doctor import Finding
 from calltune.doctor.near import signature
 from calltune.doctor.questions import AskedQuestions, asked, digest, first_question, words
 from calltune.doctor.values import null_padding, unsound
-from calltune.rows import message_dict, to_json, tool_dict, training_row
+from calltune.rows import message_dicts, to_json, tool_dict, training_row
 from calltune.schema import call_problems
 from calltune.template_proof import Proof, conversation
 from calltune.types import Behavior, Example, Message, Preference, Rejected, Sample
@@ -57,7 +57,8 @@ class Examiner:
         if isinstance(row, Rejected):
             facts = Facts(row.id, source, "unread", problems=[("broken", row.reason)])
             return facts, _any_json(row.row)
-        facts = Facts(row.id, source, "example" if isinstance(row, Example) else "preference", row.parent, row.behavior)
+        kind: Kind = "example" if isinstance(row, Example) else "preference"
+        facts = Facts(row.id, source, kind, row.parent, row.behavior)
         try:
             line = to_json(row)
             if problem := unsound(line, lambda: asdict(row)):
@@ -67,6 +68,8 @@ class Examiner:
         except RecursionError:
             facts.problems.append(("broken", "holds values nested too deeply"))
             return facts, "null"
+        # A reason is a line of the report, whatever the row's own words in it are.
+        facts.problems = [(finding, " ".join(reason.split())) for finding, reason in facts.problems]
         return facts, line
 
     def _look(self, row: Example | Preference, facts: Facts) -> None:
@@ -79,9 +82,9 @@ class Examiner:
             facts.problems.append(("template", written))
         else:
             facts.tokens = (written.num_prompt_tokens, *written.num_answer_tokens)
-        said = [message_dict(message) for message in prompt]
+        said = message_dicts(prompt)
         tools = [json.dumps(tool_dict(tool)) for tool in row.tools]
-        replies = json.dumps([message_dict(answer) for answer in answers])
+        replies = json.dumps(message_dicts(answers))
         whole = "\n".join([json.dumps(said), *tools, replies])
         facts.content = hashlib.blake2b(whole.encode(), digest_size=16).digest()
         plain = [(m["role"], words(m["content"]), *m.get("tool_calls", ())) for m in said]
@@ -92,7 +95,7 @@ class Examiner:
         facts.option_rule = _option_rule(row, answers) if isinstance(row, Preference) else None
         parts = (prompt, *((answer,) for answer in answers)) if isinstance(row, Preference) else ((*prompt, chosen),)
         bits = sum(any(m.tool_calls for m in part) << n for n, part in enumerate(parts)) | (bool(row.tools) << 3)
-        facts.shape = bits, digest(repr([[_keys(message_dict(m)) for m in part] for part in parts]))
+        facts.shape = bits, digest(repr([_keys(message_dicts(part)) for part in parts]))
 
     def _problems(
         self, row: Example | Preference, prompt: tuple[Message, ...], answers: tuple[Message, ...]
