@@ -134,8 +134,8 @@ def _token_lines(tokens: Mapping[str, Any]) -> list[str]:
         if over := found["too_long"]:
             cut = len(found["calls_too_long"])
             result.append(
-                f"{stage}: {len(over):,} of {found['rows']:,} rows exceed max_length = {found['max_length']} and will be "
-                f"left out whole ({over[0]}, ...); cut, {cut:,} would lose tokens of a call; "
+                f"{stage}: {len(over):,} of {found['rows']:,} rows exceed max_length = {found['max_length']} and will "
+                f"be left out whole ({over[0]}, ...); cut, {cut:,} would lose tokens of a call; "
                 f"{stage}.max_length = {found['longest']} keeps all"
             )
     return result
