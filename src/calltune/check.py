@@ -52,7 +52,7 @@ def run(config: Config, show_rows: int = 0, *, with_data: bool = True) -> Path:
     with Spool() as spool:
         found = diagnose(config, pack(chat), sources, asked, spool)
     show(found.told)
-    if show_rows:
+    if show_rows > 0:
         _show_rows(sources, Proof(chat), show_rows)
     stop_when_missing(config, found.told["behaviors"], counted)
     return config.run_folder

@@ -266,3 +266,35 @@ def test_check_reads_all_and_writes_nothing(run: Callable[..., tuple[int, str]],
     assert "check: 1 questions of 1 benchmarks can be read" in shown
     assert "doctor: 10 rows read, 9 kept, 1 rejected" in shown
     assert not (tmp_path / "runs").exists()
+
+
+def test_shown_rows_end_with_what_is_trained_on(
+    run: Callable[..., tuple[int, str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(GOOD, verb="check")
+    main(["check", "--show", "2", str(tmp_path / "run.toml")])
+    shown = capsys.readouterr().out
+    assert "--- when2call train_sft:1 (tool_call)\n<|im_start|>" in shown
+    assert shown.count(">>>") == shown.count("<<<") == 3, "two rows, and the line that says what the marks mean"
+    assert '>>><tool_call>\n{"name": "find_city", "arguments": {"name": "Ulm"}}\n</tool_call><|im_end|><<<\n' in shown
+    assert ">>>Which city do you mean?<|im_end|><<<\n" in shown
+
+
+def test_rows_of_each_shape_stand_first_so_that_datasets_reads_the_file(
+    run: Callable[..., tuple[int, str]], data: Path, tmp_path: Path
+) -> None:
+    """The only calls come last, after far more than datasets looks at to learn what differs."""
+    import datasets
+
+    words = [row(f"What of {n}?", f"Which {n} do you mean?") for n in range(60)]
+    calls = [row("Pay 1", call("pay_bill", {"sum": 1})), row("Find Ulm", call("find_city", {"name": "Ulm"}))]
+    run([*words, *calls])
+    ids = [example.id for example in read_examples(data / "train.jsonl")]
+    assert set(ids[:3]) == {"train_sft:1", "train_sft:61", "train_sft:62"}
+    assert len(ids) == 62
+    datasets.disable_progress_bars()
+    loaded = datasets.load_dataset(
+        "json", data_files=str(data / "train.jsonl"), split="train", cache_dir=str(tmp_path), chunksize=4096
+    )
+    (found,) = [r for r in loaded if r["id"] == "train_sft:62"]
+    assert found["messages"][-1]["tool_calls"][0]["function"]["arguments"] == {"name": "Ulm"}
