@@ -141,6 +141,11 @@ def diagnose(
     if not rows:
         raise DataError("the sources hold no rows")
     judged = judge(rows, config.data.reject, weights)
+    if all(facts.verdict for facts in rows):
+        first = rows[0]
+        raise DataError(
+            f"all {len(rows):,} rows are rejected; the first, {first.id}: {first.verdict and first.verdict[1]}"
+        )
     # Rows made from accepted ones come in here: `look` at them, then `judge` all again.
     max_lengths = {"sft": config.sft.get("max_length"), "dpo": config.dpo.get("max_length")}
     return diagnosis(rows, judged, source_titles(sources), max_lengths, config.data.reject)

@@ -82,13 +82,6 @@ def rejected(data: Path) -> list[tuple[str, str]]:
     return [(row["id"], row["finding"]) for row in rows]
 
 
-def test_rows_without_a_fault(run: Callable[..., tuple[int, str]], data: Path) -> None:
-    code, shown = run(GOOD)
-    assert code == 0
-    assert "doctor: 9 rows read, 9 kept, 0 rejected" in shown
-    assert rejected(data) == []
-
-
 def test_a_split_without_calls_stops(run: Callable[..., tuple[int, str]], data: Path) -> None:
     without = [r for r in GOOD if "TOOLCALL" not in r["messages"][-1]["content"]]
     line = (
@@ -192,6 +185,14 @@ def test_a_call_that_breaks_its_schema(run: Callable[..., tuple[int, str]], data
     _, shown = run([*GOOD, broken], "data.reject=[]")
     assert "doctor: 1 row kept, the call breaks its own tool's schema" in shown
     assert rejected(data) == []
+
+
+def test_rows_of_which_none_can_be_kept_stop(run: Callable[..., tuple[int, str]], data: Path) -> None:
+    code, shown = run([row("Pay it.", call("pay_bill", {"sum": "much"}))])
+    assert code == 2
+    line = "calltune: all 1 rows are rejected; the first, train_sft:1: 'pay_bill' sum: 'much' is not of type 'number'\n"
+    assert shown.endswith(line)
+    assert not data.exists()
 
 
 def test_a_call_cut_by_max_length(run: Callable[..., tuple[int, str]], data: Path) -> None:

@@ -106,7 +106,7 @@ class Examiner:
         calls = [call for message in (*prompt, *answers) for call in message.tool_calls]
         if padding := null_padding(calls, row.tools):
             found.append(("null_padding", padding))
-        wrong = [problem for call in chosen.tool_calls for problem in call_problems(call, row.tools)]
+        wrong = [str(problem) for call in chosen.tool_calls for problem in call_problems(call, row.tools)]
         if wrong:
             found.append(("invalid_call", wrong[0] + (f" (and {len(wrong) - 1} more)" if wrong[1:] else "")))
         ids = {row.id, row.parent} - {""}
