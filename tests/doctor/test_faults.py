@@ -262,8 +262,7 @@ def test_a_tool_that_gives_the_behaviour_away(run: Callable[..., tuple[int, str]
 
 
 def test_check_reads_all_and_writes_nothing(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
-    code, shown = run([*GOOD, GOOD[0]], verb="check")
-    assert code == 0
+    _, shown = run([*GOOD, GOOD[0]], verb="check")
     assert "check: 1 questions of 1 benchmarks can be read" in shown
     assert "doctor: 10 rows read, 9 kept, 1 rejected" in shown
     assert not (tmp_path / "runs").exists()
@@ -288,8 +287,7 @@ def test_rows_of_each_shape_stand_first_so_that_datasets_reads_the_file(
     import datasets
 
     words = [row(f"What of {n}?", f"Which {n} do you mean?") for n in range(60)]
-    calls = [row("Pay 1", call("pay_bill", {"sum": 1})), row("Find Ulm", call("find_city", {"name": "Ulm"}))]
-    run([*words, *calls])
+    run([*words, row("Pay 1", call("pay_bill", {"sum": 1})), row("Find Ulm", call("find_city", {"name": "Ulm"}))])
     ids = [example.id for example in read_examples(data / "train.jsonl")]
     assert set(ids[:3]) == {"train_sft:1", "train_sft:61", "train_sft:62"}
     assert len(ids) == 62
@@ -297,5 +295,5 @@ def test_rows_of_each_shape_stand_first_so_that_datasets_reads_the_file(
     loaded = datasets.load_dataset(
         "json", data_files=str(data / "train.jsonl"), split="train", cache_dir=str(tmp_path), chunksize=4096
     )
-    (found,) = [r for r in loaded if r["id"] == "train_sft:62"]
+    found = next(r for r in loaded if r["id"] == "train_sft:62")
     assert found["messages"][-1]["tool_calls"][0]["function"]["arguments"] == {"name": "Ulm"}
