@@ -9,8 +9,9 @@ import torch
 from safetensors.torch import save_file
 
 from calltune.checkpoints import SEAL, damage, newest_whole, seal
+from calltune.disk import writing_to
 from calltune.errors import RunFolderError
-from calltune.rows import atomic_writer, writing_to
+from calltune.rows import atomic_writer
 
 
 def checkpoint(folder: Path, step: int) -> Path:

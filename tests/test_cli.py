@@ -1,6 +1,5 @@
 """Every mistake a user may make: one line, exit 2, nothing half-written."""
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -58,20 +57,19 @@ def test_run_files(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert run(capsys)[0] == 2
 
 
-def test_a_broken_row_leaves_no_data_folder(
-    capsys: pytest.CaptureFixture[str], write_run_file: Callable[..., Path], tmp_path: Path
+def test_rows_of_which_none_can_be_used_leave_no_data_folder(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_model: Path
 ) -> None:
     rows = tmp_path / "train_sft.jsonl"
-    good = {"tools": [], "messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
-    rows.write_text(json.dumps(good) + '\n{"tools": []}\n')
+    rows.write_text('{"tools": []}\n')
     file = tmp_path / "own.toml"
     file.write_text(
-        f'name = "own"\nmodel = "m"\noutput = "{tmp_path}/runs"\n'
+        f'name = "own"\nmodel = "{tiny_model}"\noutput = "{tmp_path}/runs"\n'
         f'[[data.sources]]\nname = "when2call"\npath = "{rows}"\nsplit = "train_sft"\n'
     )
     code, error = run(capsys, "prepare", str(file))
     assert code == 2
-    assert error == f"calltune: {rows}:2: 'messages' is missing\n"
+    assert error == f"calltune: all 1 rows are rejected; the first, {rows}:1: 'messages' is missing\n"
     assert not (tmp_path / "runs" / "own" / "data").exists()
 
 

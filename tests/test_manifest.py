@@ -3,12 +3,14 @@ from pathlib import Path
 import pytest
 
 from calltune import manifest
-from calltune.config import Config, DataConfig, Entry
+from calltune.config import Config, DataConfig, SourceEntry
 from calltune.errors import RunFolderError
 
 
 def config(output: Path, model: str = "m") -> Config:
-    return Config(name="toy", model=model, output=str(output), data=DataConfig(sources=(Entry(name="synthetic"),)))
+    return Config(
+        name="toy", model=model, output=str(output), data=DataConfig(sources=(SourceEntry(name="synthetic"),))
+    )
 
 
 def test_complete_means_the_same_inputs(tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from calltune import prepare
-from calltune.config import load_config
+from calltune.config import Config, load_config
 from calltune.errors import DataError
 from calltune.rows import read_examples, read_jsonl, read_preferences
 
@@ -25,7 +26,7 @@ def test_rows_in_are_rows_out(
     assert len(read_examples(folder / "train.jsonl")) == 24
     assert len(read_preferences(folder / "preferences.jsonl")) == 16
     assert sum(manifest["behaviors"]["train"].values()) == 24
-    assert set(manifest["sha256"]) == {f"{name}.jsonl" for name in counts if name != "rows_read"}
+    assert set(manifest["sha256"]) == {"changes.jsonl", *(f"{name}.jsonl" for name in counts if name != "rows_read")}
     shown = capsys.readouterr().out
     assert "training data by behaviour" in shown
     assert "train 24, preferences 16" in shown
@@ -33,50 +34,31 @@ def test_rows_in_are_rows_out(
     assert "prepare: complete and unchanged, skipped" in capsys.readouterr().out
 
 
-def own_rows(tmp_path: Path, rows: list[dict]) -> str:
-    file = tmp_path / "train_sft.jsonl"
-    file.write_text("\n".join(map(json.dumps, rows)))
-    return f'[[data.sources]]\nname = "when2call"\npath = "{file}"\nsplit = "train_sft"\n'
-
-
 def row(question: str, answer: str) -> dict:
     return {"tools": [], "messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]}
 
 
-def own_config(tmp_path: Path, rows: list[dict], *overrides: str):
-    file = tmp_path / "own.toml"
-    file.write_text(f'name = "own"\nmodel = "m"\noutput = "{tmp_path}/runs"\n{own_rows(tmp_path, rows)}')
-    return load_config(file, overrides)
+@pytest.fixture
+def own_config(tmp_path: Path, tiny_model: Path) -> Callable[..., Config]:
+    """A run over rows in When2Call's layout, none of which calls a tool."""
+
+    def make(rows: list[dict], *overrides: str) -> Config:
+        data = tmp_path / "train_sft.jsonl"
+        data.write_text("\n".join(map(json.dumps, rows)))
+        file = tmp_path / "own.toml"
+        file.write_text(
+            f'name = "own"\nmodel = "{tiny_model}"\noutput = "{tmp_path}/runs"\n'
+            f'[data]\nallow_missing = ["tool_call"]\n'
+            f'[[data.sources]]\nname = "when2call"\npath = "{data}"\nsplit = "train_sft"\n'
+        )
+        return load_config(file, overrides)
+
+    return make
 
 
-def test_a_duplicate_is_rejected_with_its_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = own_config(tmp_path, [row("q", "a"), row("q", "a"), row("q", "b")], "data.validation_fraction=0")
-    folder = prepare.run(config)
-    (rejected,) = lines(folder / "rejected.jsonl")
-    file = tmp_path / "train_sft.jsonl"
-    assert (rejected["id"], rejected["reason"]) == (f"{file}:2", f"the same as {file}:1")
-    assert [e.id for e in read_examples(folder / "train.jsonl")] == [f"{file}:1", f"{file}:3"]
-    assert "warning: no training example calls a tool" in capsys.readouterr().out
-
-
-def test_a_broken_row_is_rejected_with_its_reason_and_counted(tmp_path: Path) -> None:
-    config = own_config(tmp_path, [row("q", "a"), {"tools": 3}], "data.validation_fraction=0")
-    folder = prepare.run(config)
-    (rejected,) = lines(folder / "rejected.jsonl")
-    file = tmp_path / "train_sft.jsonl"
-    assert rejected == {
-        "id": f"{file}:2",
-        "source": "when2call",
-        "reason": f"{file}:2: 'messages' is missing",
-        "row": {"tools": 3},
-    }
-    counts = json.loads((folder / "manifest.json").read_text())["counts"]
-    assert (counts["rows_read"], counts["train"], counts["rejected"]) == (2, 1, 1)
-
-
-def test_a_question_is_never_on_both_sides(tmp_path: Path) -> None:
+def test_a_question_is_never_on_both_sides(own_config: Callable[..., Config]) -> None:
     rows = [row(f"question {n // 2}" + " " * (n % 2), f"answer {n}") for n in range(200)]
-    folder = prepare.run(own_config(tmp_path, rows, "data.validation_fraction=0.3"))
+    folder = prepare.run(own_config(rows, "data.validation_fraction=0.3"))
 
     def questions(name: str) -> set[str]:
         return {e.messages[0].content.strip() for e in read_examples(folder / f"{name}.jsonl")}
@@ -85,29 +67,103 @@ def test_a_question_is_never_on_both_sides(tmp_path: Path) -> None:
     assert 15 <= len(questions("validation")) <= 45
 
 
-def test_no_row_that_can_be_used(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"none of 2 rows can be used; the first: .*:1: 'messages' is missing"):
-        prepare.run(own_config(tmp_path, [{}, {}]))
-
-
-def test_no_rows(tmp_path: Path) -> None:
+def test_no_rows(own_config: Callable[..., Config]) -> None:
     with pytest.raises(DataError, match="holds no rows"):
-        prepare.run(own_config(tmp_path, []))
+        prepare.run(own_config([]))
 
 
-def test_a_source_of_the_user_s_own(
+OWN_SOURCE = """
+from calltune.options import Table
+from calltune.types import Example, Message, Rejected
+class Settings(Table):
+    word: str = "hello"
+def fingerprint(settings):
+    return settings.word
+def row(id, question, answer, parent=""):
+    messages = (Message("user", "first " + question), Message("assistant", "Well?"), Message("user", id))
+    return Example(id, "mine", (*messages, Message("assistant", answer)), (), "direct", parent)
+def read(settings):
+    for n in range(20):
+        yield row(f"turn {n}", f"q{n // 2}", f"{settings.word} {n}")
+    for n in range(20):
+        yield row(f"child {n}", f"other {n}", f"{settings.word} {n}", parent=f"turn {n}")
+    yield Rejected("file:7", "mine", "'messages' is missing", {"tools": []})
+"""
+
+
+@pytest.fixture
+def own_source(
     tmp_path: Path, write_run_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+) -> Callable[..., Config]:
     (tmp_path / "package").mkdir()
-    (tmp_path / "package" / "my_rows.py").write_text(
-        "from calltune.options import Table\n"
-        "from calltune.types import Example, Message\n"
-        "class Settings(Table):\n    word: str\n"
-        "def fingerprint(settings):\n    return settings.word\n"
-        "def read(settings):\n"
-        "    yield Example('1', 'mine', (Message('user', 'q'), Message('assistant', settings.word)), (), 'direct')\n"
-    )
+    (tmp_path / "package" / "my_rows.py").write_text(OWN_SOURCE)
     monkeypatch.syspath_prepend(tmp_path)
-    overrides = ["data.sources=[{name='package.my_rows', word='hello'}]", "evaluate.benchmarks=[]"]
-    folder = prepare.run(load_config(write_run_file(), overrides))
-    assert read_examples(folder / "train.jsonl")[0].messages[-1].content == "hello"
+
+    def make(entry: str = "", *overrides: str) -> Config:
+        source = f"data.sources=[{{name='package.my_rows'{entry}}}]"
+        missing = "data.allow_missing=['tool_call', 'request_for_info', 'cannot_answer']"
+        return load_config(write_run_file(), [source, missing, "evaluate.benchmarks=[]", *overrides])
+
+    return make
+
+
+def test_a_source_of_the_user_s_own(own_source: Callable[..., Config]) -> None:
+    folder = prepare.run(own_source(", word='greetings'"))
+    assert read_examples(folder / "train.jsonl")[0].messages[-1].content == "greetings 0"
+
+
+def test_a_row_that_a_source_rejects_is_kept_with_its_reason(own_source: Callable[..., Config]) -> None:
+    (rejected,) = lines(prepare.run(own_source()) / "rejected.jsonl")
+    assert rejected == {
+        "id": "file:7",
+        "source": "package.my_rows",
+        "finding": "broken",
+        "reason": "'messages' is missing",
+        "row": {"tools": []},
+    }
+
+
+def test_turns_and_derived_rows_stay_on_their_question_s_side(own_source: Callable[..., Config]) -> None:
+    folder = prepare.run(own_source("", "data.validation_fraction=0.4"))
+    sides = {e.id: name for name in ("train", "validation") for e in read_examples(folder / f"{name}.jsonl")}
+    assert len(sides) == 40
+    assert set(sides.values()) == {"train", "validation"}
+    for n in range(20):
+        assert sides[f"turn {n}"] == sides[f"turn {n // 2 * 2}"] == sides[f"child {n}"]
+
+
+@pytest.mark.parametrize(("weight", "copies"), [("0.25", {1: 10}), ("2.5", {2: 20, 3: 20}), ("3", {3: 40})])
+def test_weight_keeps_a_share_or_repeats(own_source: Callable[..., Config], weight: str, copies: dict) -> None:
+    folder = prepare.run(own_source(f", weight={weight}"))
+    ids = [example.id for example in read_examples(folder / "train.jsonl")]
+    assert len(set(ids)) == len(ids)
+    assert Counter(Counter(row_id.split("~")[0] for row_id in ids).values()) == copies
+    reasons = [r["reason"] for r in lines(folder / "rejected.jsonl") if r["finding"] == "weight"]
+    left_out = 40 - len({row_id.split("~")[0] for row_id in ids})
+    assert reasons == ["weight = 0.25 keeps 10 of the source's 40 rows"] * left_out
+
+
+def test_another_seed_keeps_other_rows_and_limit_takes_the_first(own_source: Callable[..., Config]) -> None:
+    kept = []
+    for number in (1, 2):
+        config = own_source(f", weight=0.5, limit=20, seed={number}", f"name=toy-{number}")
+        kept.append({example.id for example in read_examples(prepare.run(config) / "train.jsonl")})
+    assert kept[0] != kept[1]
+    assert [len(k) for k in kept] == [10, 10]
+    assert all(row_id.startswith("turn") for row_id in kept[0] | kept[1])
+
+
+def test_the_seed_of_an_entry_reaches_a_source_that_makes_its_rows(write_run_file: Callable[..., Path]) -> None:
+    (entry,) = prepare.open_sources(load_config(write_run_file(), ["data.sources.0.seed=5"]))
+    assert entry[2].seed == 5
+
+
+def test_the_number_of_workers_changes_no_byte(write_run_file: Callable[..., Path]) -> None:
+    written = []
+    for workers in (1, 3):
+        overrides = [f"name=toy-{workers}", f"data.workers={workers}", "data.sources.0.num_examples=400"]
+        folder = prepare.run(load_config(write_run_file(), overrides))
+        written.append({path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".json"})
+        written[-1]["doctor.json"] = (folder / "doctor.json").read_bytes()
+    assert written[0] == written[1]
+    assert len(written[0]["train.jsonl"].splitlines()) == 400

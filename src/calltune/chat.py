@@ -5,15 +5,14 @@ once, as strings; a begin-of-sequence token that the tokenizer adds by itself is
 `prompt + answer` never doubles it.
 """
 
-import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import jinja2
 from transformers import PreTrainedTokenizerBase
 
 from calltune.calls import CallFormat, ParsedAnswer, detect_format, parse_answer
 from calltune.errors import ModelError
+from calltune.rows import TEMPLATE_KEYS, message_dicts, tool_dict
 from calltune.types import Message, Tool, ToolCall
 
 _PROBE_TOOL = Tool(
@@ -35,7 +34,7 @@ class Chat:
             ModelError: there is no chat template, or it leaves out tools or tool calls.
         """
         self.tokenizer = tokenizer
-        self._name = name
+        self.name = name
         if not tokenizer.chat_template:
             raise ModelError(f"model '{name}': its tokenizer has no chat template; name one as 'chat_template'")
         if not isinstance(tokenizer.eos_token, str):
@@ -63,13 +62,26 @@ class Chat:
         Raises:
             ModelError: the template writes the conversation differently once it is answered.
         """
+        return self.prompt_and_answers(messages, tools, [message])[1][0]
+
+    def prompt_and_answers(
+        self, messages: Sequence[Message], tools: Sequence[Tool], answers: Sequence[Message]
+    ) -> tuple[str, list[str]]:
+        """`prompt(messages, tools)`, and what `answer` gives for each of several answers, the prompt written once.
+
+        Raises:
+            ModelError: as `answer` does.
+        """
         prompt = self.prompt(messages, tools)
-        full = self._render([*messages, message], tools, add_generation_prompt=False)
-        if not full.startswith(prompt):
-            raise ModelError(f"model '{self._name}': its chat template changes the prompt once it is answered")
-        text = full[len(prompt) :]
-        # What a template writes after the end of the turn belongs to the next one, and is never generated.
-        return text.rstrip() if text.rstrip().endswith(self._end) else text
+        texts = []
+        for message in answers:
+            full = self._render([*messages, message], tools, add_generation_prompt=False)
+            if not full.startswith(prompt):
+                raise ModelError(f"model '{self.name}': its chat template changes the prompt once it is answered")
+            text = full[len(prompt) :]
+            # What a template writes after the end of the turn belongs to the next one, and is never generated.
+            texts.append(text.rstrip() if text.rstrip().endswith(self._end) else text)
+        return prompt, texts
 
     def strip_end(self, text: str) -> str:
         """An answer's text without the closing end-of-sequence token."""
@@ -82,37 +94,18 @@ class Chat:
             ModelError: the format in which this model writes calls is not known.
         """
         if self.call_format is None:
-            raise ModelError(f"model '{self._name}': the way its template writes tool calls is not known to calltune")
+            raise ModelError(f"model '{self.name}': the way its template writes tool calls is not known to calltune")
         return parse_answer(self.strip_end(text), self.call_format)
 
     def _render(self, messages: Sequence[Message], tools: Sequence[Tool], *, add_generation_prompt: bool) -> str:
         try:
             text = self.tokenizer.apply_chat_template(
-                [_message_dict(message) for message in messages],
-                tools=[_tool_dict(tool) for tool in tools] or None,
+                message_dicts(messages),
+                tools=[tool_dict(tool) for tool in tools] or None,
                 tokenize=False,
                 add_generation_prompt=add_generation_prompt,
-                enable_thinking=False,
+                **TEMPLATE_KEYS,
             )
         except (jinja2.TemplateError, TypeError, ValueError) as error:
-            raise ModelError(f"model '{self._name}': its chat template refuses a conversation: {error}") from error
+            raise ModelError(f"model '{self.name}': its chat template refuses a conversation: {error}") from error
         return str(text).removeprefix(self._automatic_bos)
-
-
-def _message_dict(message: Message) -> dict[str, Any]:
-    result: dict[str, Any] = {"role": message.role, "content": message.content}
-    if message.tool_calls:
-        result["tool_calls"] = [
-            {"type": "function", "function": {"name": call.name, "arguments": dict(call.arguments)}}
-            for call in message.tool_calls
-        ]
-    return result
-
-
-def _tool_dict(tool: Tool) -> dict[str, Any]:
-    function = {"name": tool.name, "description": tool.description, "parameters": _plain(tool.parameters)}
-    return {"type": "function", "function": function}
-
-
-def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
-    return json.loads(json.dumps(value))

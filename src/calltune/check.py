@@ -1,21 +1,30 @@
 """`calltune check`: all that can be known before time or money is spent; writes nothing."""
 
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
 from calltune.backends import BACKENDS
 from calltune.config import Config
+from calltune.doctor.changes import ChangeLog
+from calltune.doctor.mix import stop_when_missing
+from calltune.doctor.spool import Spool
+from calltune.doctor.tell import show
+from calltune.doctor.workers import pack
 from calltune.evaluate import open_benchmarks
 from calltune.family import load_module
-from calltune.prepare import open_sources
-from calltune.terminal import say
-from calltune.types import Rejected
+from calltune.prepare import Source, asked_questions, diagnose, held_out_questions, open_sources
+from calltune.template_proof import Proof, prove_template
+from calltune.terminal import say, show_marked
+from calltune.types import Example, Rejected
 
-_ROWS_PROBED = 20
 
+def run(config: Config, show_rows: int = 0, *, with_data: bool = True) -> Path:
+    """Check names and keys, TRL's and PEFT's keys, the model's template, every row and question; say what holds.
 
-def run(config: Config) -> Path:
-    """Check names and keys, the data's first rows, TRL's and PEFT's keys, and the model's template; say what holds.
+    Args:
+        show_rows: how many rows of each source are printed as they are trained on, with the trained tokens marked.
+        with_data: whether rows and questions are read, which `prepare` does too.
 
     Returns:
         The run's folder, which is not touched.
@@ -27,27 +36,42 @@ def run(config: Config) -> Path:
     load_module("backend", BACKENDS, config.evaluate.backend)
     say(f"check: run file: {len(sources)} sources, stages {', '.join(config.stages) or 'none'}")
     from calltune.arguments import trl_arguments
+    from calltune.chat import Chat
+    from calltune.models import load_tokenizer
     from calltune.tuning import check_tuning
 
     for stage in config.stages:
         trl_arguments(stage, config, config.run_folder / stage)
         check_tuning(config, stage)
     say(f"check: TRL and PEFT know every key of {', '.join(f'[{s}]' for s in (*config.stages, 'lora'))}")
-    from calltune.chat import Chat
-    from calltune.models import load_tokenizer
-
     chat = Chat(load_tokenizer(config.model, config.chat_template), config.model)
-    say(f"check: the template of {config.model} writes tools and tool calls ({chat.call_format or 'unknown'} format)")
-    for entry, module, settings in sources:
-        rows = list(islice(module.read(settings), _ROWS_PROBED))
-        wrong = [row for row in rows if isinstance(row, Rejected)]
-        say(f"check: source {entry.name}: of its first {len(rows)} rows {len(rows) - len(wrong)} can be used")
-        if wrong:
-            say(f"check: the first that cannot: {wrong[0].reason}")
-    for entry, module, settings in benchmarks:
-        if str(config.run_folder) in str(getattr(settings, "path", "")):
-            say(f"check: benchmark {entry.title}: asks what prepare will write")
-            continue
-        samples = list(islice(module.samples(settings), _ROWS_PROBED))
-        say(f"check: benchmark {entry.title}: its first {len(samples)} questions can be read")
+    prove_template(chat)
+    say(f"check: the template of {config.model} passes its proof: tools once, calls read back, labels on the answer")
+    if not with_data:
+        return config.run_folder
+    asked, counted = asked_questions(config, held_out_questions(sources))
+    say(f"check: {len(asked.names):,} questions of {len(benchmarks)} benchmarks can be read")
+    with Spool() as spool, ChangeLog() as changes:
+        found = diagnose(config, pack(chat), sources, asked, spool, changes)
+    show(found.told)
+    if show_rows > 0:
+        _show_rows(sources, Proof(chat), show_rows)
+    stop_when_missing(config, found.told["behaviors"], counted)
     return config.run_folder
+
+
+def _show_rows(sources: Sequence[Source], proof: Proof, number: int) -> None:
+    say("rows as they are trained on; trained tokens are green, or stand between >>> and <<< where there is no colour")
+    for entry, module, settings in sources:
+        for row in islice(module.read(settings), number):
+            if isinstance(row, Rejected):
+                say(f"--- {entry.title} {row.id}: cannot be read: {row.reason}")
+                continue
+            written = proof.row(row)
+            if isinstance(written, str):
+                say(f"--- {entry.title} {row.id}: {written}")
+                continue
+            for name, answer in zip(("chosen", "rejected"), written.answers, strict=False):
+                part = "" if isinstance(row, Example) else f", {name}"
+                say(f"--- {entry.title} {row.id} ({row.behavior}){part}")
+                show_marked(proof.pieces(written.prompt, answer))

@@ -55,6 +55,10 @@ def build_parser() -> argparse.ArgumentParser:
         words.add_argument(
             "overrides", nargs="*", metavar="key=value", help="laid over the run file, e.g. sft.learning_rate=2e-5"
         )
+        if verb == "check":
+            words.add_argument(
+                "--show", type=int, default=0, metavar="N", help="print N rows of each source, trained tokens marked"
+            )
         words.add_argument("--on", choices=["local"], default="local", help="where to run: local is this machine")
     return parser
 
@@ -85,7 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 child.begin()
             config = load_config(words.run_file, words.overrides)
             if words.verb not in LAUNCHED or not launch(config, words.verb):
-                importlib.import_module(f"calltune.{words.verb}").run(config)
+                options = {"show_rows": words.show} if words.verb == "check" else {}
+                importlib.import_module(f"calltune.{words.verb}").run(config, **options)
         except CalltuneError as error:
             if child.is_child():
                 child.tell("error", str(error))

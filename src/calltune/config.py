@@ -15,8 +15,12 @@ import pydantic
 
 from calltune.errors import ConfigError
 from calltune.options import Table, parse_options
+from calltune.types import Behavior
 
 Stage = Literal["sft", "dpo"]
+
+Choice = Literal["null_padding", "invalid_call", "contamination", "near_duplicate", "contradiction"]
+"""Findings of the data doctor of which the run file may say whether their rows are left out."""
 
 
 class Entry(pydantic.BaseModel):
@@ -41,14 +45,37 @@ class Entry(pydantic.BaseModel):
         return dict(self.model_extra or {})
 
 
-class DataConfig(Table):
-    """`[data]`: where rows come from and how they are split."""
+class SourceEntry(Entry):
+    """One of `[[data.sources]]`; these keys hold for every source."""
 
-    sources: Annotated[tuple[Entry, ...], pydantic.Field(min_length=1)]
+    weight: Annotated[float, pydantic.Field(gt=0)] = 1.0
+    """Below 1 the share of its rows that is kept; above 1 how often each is repeated (2.5: twice, and half of them
+    once more)."""
+
+    limit: Annotated[int, pydantic.Field(gt=0)] | None = None
+    """Rows to take from the beginning."""
+
+    seed: int | None = None
+    """Chooses the rows that `weight` keeps or repeats; by default the run's. A source that makes its rows takes it."""
+
+
+class DataConfig(Table):
+    """`[data]`: where rows come from, which are left out, and how they are split."""
+
+    sources: Annotated[tuple[SourceEntry, ...], pydantic.Field(min_length=1)]
     """`[[data.sources]]`, read in order."""
 
     validation_fraction: Annotated[float, pydantic.Field(ge=0, lt=1)] = 0.02
     """Share of questions held back from training to watch its loss; a question is never on both sides."""
+
+    allow_missing: tuple[Behavior, ...] = ()
+    """Behaviours that a training set may lack though the run's evaluation counts them."""
+
+    reject: tuple[Choice, ...] = ("null_padding", "invalid_call", "contamination")
+    """Findings whose rows are left out; the others are reported and their rows kept (`docs/doctor.md`)."""
+
+    workers: Annotated[int, pydantic.Field(gt=0)] | None = None
+    """Processes that write, tokenize and check rows; by default one per CPU, up to four."""
 
     group_by_tools: bool = False
     """Put training rows with the same tools into the same batches, where they share them: docs/shared-prefixes.md."""

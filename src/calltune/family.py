@@ -6,7 +6,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from calltune.config import Entry
+from calltune.config import Entry, SourceEntry
 from calltune.errors import ConfigError
 from calltune.options import parse_options, unknown_key
 
@@ -53,5 +53,8 @@ def open_entries(
             key: value.replace("{run}", str(run_folder)) if isinstance(value, str) else value
             for key, value in entry.options.items()
         }
+        # A source that makes its rows has a seed of its own; the run file has one for every source.
+        if isinstance(entry, SourceEntry) and entry.seed is not None and "seed" in module.Settings.model_fields:
+            options["seed"] = entry.seed
         opened.append((entry, module, parse_options(module.Settings, options, f"{table}.{number} ({entry.name})")))
     return opened

@@ -125,6 +125,16 @@ def template_sha256(config: Config) -> str | None:
     return file_sha256(path) if path and path.is_file() else None
 
 
+def tokenizer_sha256(model: str) -> str:
+    """What identifies a model's tokenizer and chat template: the hash of their files, or the Hub id itself."""
+    folder = Path(model)
+    if not folder.is_dir():
+        return model
+    kinds = ("tokenizer*", "chat_template*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges*")
+    files = sorted({path for kind in kinds for path in folder.glob(kind) if path.is_file()})
+    return value_sha256({path.name: file_sha256(path) for path in files})
+
+
 def versions() -> dict[str, str]:
     """Versions of calltune, Python and the libraries that decide results."""
     found = {"calltune": __version__, "python": platform.python_version()}

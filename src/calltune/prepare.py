@@ -1,37 +1,46 @@
 """`calltune prepare`: sources in, `data/*.jsonl` out; every row is written out or rejected with a reason."""
 
-import json
+import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from calltune.config import Config, Entry
+from calltune.doctor.changes import ChangeLog
+from calltune.doctor.facts import Facts
+from calltune.doctor.mix import counted_behavior, stop_when_missing
+from calltune.doctor.questions import AskedQuestions
+from calltune.doctor.split import write_rows
+from calltune.doctor.spool import Spool
+from calltune.doctor.tell import Diagnosis, diagnosis, show
+from calltune.doctor.verdicts import judge
+from calltune.doctor.workers import PackedChat, examine, load_packed
 from calltune.edits import changes_told_to
 from calltune.errors import DataError
+from calltune.evaluate import open_benchmarks
 from calltune.family import open_entries
-from calltune.manifest import begin, claim_run_folder, file_sha256, finish, is_complete, value_sha256
-from calltune.rows import to_json, write_jsonl
-from calltune.schema import Problem, call_problems
+from calltune.manifest import (
+    begin,
+    claim_run_folder,
+    file_sha256,
+    finish,
+    is_complete,
+    read_json,
+    tokenizer_sha256,
+    value_sha256,
+)
+from calltune.rows import write_json, write_jsonl
 from calltune.sources import SOURCES
-from calltune.terminal import ProgressBar, say, show_table
-from calltune.types import BEHAVIORS, Example, Message, Preference, Rejected, Tool
+from calltune.terminal import ProgressBar, say
+from calltune.types import BEHAVIORS, Behavior, Example, Preference, Rejected
+
+Source = tuple[Entry, ModuleType, Any]
 
 
-@dataclass(slots=True)
-class _Split:
-    """What becomes of the rows; `rejected` holds each row left out, with its reason."""
-
-    train: list[Example] = field(default_factory=list)
-    preferences: list[Preference] = field(default_factory=list)
-    validation: list[Example] = field(default_factory=list)
-    validation_preferences: list[Preference] = field(default_factory=list)
-    rejected: list[dict[str, Any]] = field(default_factory=list)
-
-
-def open_sources(config: Config) -> list[tuple[Entry, ModuleType, Any]]:
+def open_sources(config: Config) -> list[Source]:
     """Each source of the run file with its module and its checked settings.
 
     Raises:
@@ -41,126 +50,135 @@ def open_sources(config: Config) -> list[tuple[Entry, ModuleType, Any]]:
 
 
 def run(config: Config) -> Path:
-    """Write `train.jsonl`, `preferences.jsonl`, their validation parts, `test.jsonl` and `rejected.jsonl`.
+    """Write `train.jsonl`, `preferences.jsonl`, their validation parts, `test.jsonl`, `rejected.jsonl`, `doctor.json`.
 
     Returns:
         The `data` folder. It is left as it is when complete and unchanged.
 
     Raises:
-        CalltuneError: a source, a row or the folder is wrong.
+        CalltuneError: a source, a row, the model's template or the folder is wrong, or a behaviour is not taught.
     """
     sources = open_sources(config)
+    held_out = held_out_questions(sources)
+    asked, counted = asked_questions(config, held_out)
     folder = claim_run_folder(config) / "data"
     inputs = {
         "seed": config.seed,
-        "data": value_sha256(config.data.model_dump(mode="json")),
+        "data": value_sha256(config.data.model_dump(mode="json", exclude={"workers", "allow_missing"})),
         "sources": [module.fingerprint(settings) for _, module, settings in sources],
+        "tokenizer": tokenizer_sha256(config.model),
+        "questions": value_sha256([asked.names, sorted(run.hex() for run in asked.exact)]),
     }
     if is_complete(folder, inputs):
+        stop_when_missing(config, read_json(folder / "doctor.json")["behaviors"], counted)
         say("prepare: complete and unchanged, skipped")
         return folder
-    questions = [
-        row for _, module, settings in sources if hasattr(module, "questions") for row in module.questions(settings)
-    ]
-    changes = Counter[str]()
-    with changes_told_to(lambda where, what, found: changes.update(change.kind for change in found)):
-        rows = list(_read_all(sources))
-    if not rows:
-        raise DataError("the sources hold no rows")
-    if len(reasons := [row.reason for row in rows if isinstance(row, Rejected)]) == len(rows):
-        raise DataError(f"none of {len(rows)} rows can be used; the first: {reasons[0]}")
-    split = _split(rows, config)
-    if moved := begin(folder, inputs):
-        say(moved)
-    counts = {"rows_read": len(rows)}
-    parts = {
-        "train": split.train,
-        "preferences": split.preferences,
-        "validation": split.validation,
-        "validation_preferences": split.validation_preferences,
-        "rejected": split.rejected,
-    }
-    for name, part in parts.items():
-        counts[name] = write_jsonl(folder / f"{name}.jsonl", part)
-    if len(rows) != sum(map(len, parts.values())):
-        raise AssertionError(f"{len(rows)} rows were read, but {counts} were written")
-    counts["test"] = write_jsonl(folder / "test.jsonl", questions)
-    _show(split, counts)
-    if changes:
-        say("normalised: " + ", ".join(f"{kind} {number:,}" for kind, number in changes.most_common()))
+    chat = load_packed(config.model, config.chat_template)
+    with Spool(folder.parent) as spool, ChangeLog() as changes:
+        found = diagnose(config, chat, sources, asked, spool, changes)
+        show(found.told)
+        stop_when_missing(config, found.told["behaviors"], counted)
+        if moved := begin(folder, inputs):
+            say(moved)
+        titles = source_titles(sources)
+        counts = write_rows(found, titles, spool, folder, config.seed, config.data.validation_fraction)
+        write_jsonl(folder / "changes.jsonl", changes.rows())
+    counts["test"] = write_jsonl(folder / "test.jsonl", held_out)
+    write_json(folder / "doctor.json", found.told)
+    say(", ".join(f"{name} {count:,}" for name, count in counts.items()))
     hashes = {path.name: file_sha256(path) for path in sorted(folder.glob("*.jsonl"))}
-    finish(folder, inputs, counts=counts, changes=changes, behaviors=_behavior_counts(split), sha256=hashes)
+    finish(folder, inputs, counts=counts, behaviors=_by_file(found.told["behaviors"]), sha256=hashes)
     return folder
 
 
-def _read_all(sources: list[tuple[Entry, ModuleType, Any]]) -> Iterator[Example | Preference | Rejected]:
-    for entry, module, settings in sources:
-        with ProgressBar(f"reading {entry.name}", total=getattr(settings, "limit", None)) as bar:
-            for row in module.read(settings):
-                bar.advance()
-                yield row
+def held_out_questions(sources: Sequence[Source]) -> list[dict[str, Any]]:
+    """What the sources hold back for measuring, in When2Call's test layout."""
+    return [
+        row for _, module, settings in sources if hasattr(module, "questions") for row in module.questions(settings)
+    ]
 
 
-def _split(rows: list[Example | Preference | Rejected], config: Config) -> _Split:
-    split, seen = _Split(), dict[str, str]()
-    for row in rows:
-        if isinstance(row, Rejected):
-            split.rejected.append({"id": row.id, "source": row.source, "reason": row.reason, "row": row.row})
+def asked_questions(config: Config, held_out: Iterable[dict[str, Any]]) -> tuple[AskedQuestions, set[Behavior]]:
+    """All that the run's benchmarks ask, and the behaviours with which their questions are right.
+
+    Args:
+        held_out: what the sources hold back and `prepare` is going to write.
+
+    Raises:
+        CalltuneError: a benchmark or its data is wrong.
+    """
+    asked, counted = AskedQuestions(), set[Behavior]()
+    for row in held_out:
+        asked.add("test.jsonl", row["uuid"], row["question"], has_own_id=False)
+        counted.add(row["correct_answer"])
+    for entry, module, settings in open_benchmarks(config):
+        # What the sources hold back is not written yet, and was added above.
+        if str(getattr(settings, "path", "")).startswith(str(config.run_folder)):
             continue
-        content = value_sha256({k: v for k, v in _content(row).items() if k not in ("id", "source")})
-        if content in seen:
-            split.rejected.append({"id": row.id, "reason": f"the same as {seen[content]}", "row": _content(row)})
-            continue
-        seen[content] = row.id
-        held_back = _unit_interval(_question(row), config.seed) < config.data.validation_fraction
-        if isinstance(row, Example):
-            (split.validation if held_back else split.train).append(row)
-        else:
-            (split.validation_preferences if held_back else split.preferences).append(row)
-    return split
+        for sample in module.samples(settings):
+            asked.add_sample(sample, entry.title)
+            if behavior := counted_behavior(sample):
+                counted.add(behavior)
+    return asked, counted
 
 
-def _content(row: Example | Preference) -> dict[str, Any]:
-    return json.loads(to_json(row))
+def diagnose(
+    config: Config, chat: PackedChat, sources: Sequence[Source], asked: AskedQuestions, spool: Spool, changes: ChangeLog
+) -> Diagnosis:
+    """Read all rows, look at each, judge them beside each other; their lines go to the spool, edits to the log.
+
+    Raises:
+        CalltuneError: a source cannot be read, or there is no row.
+    """
+    workers = config.data.workers or min(4, _num_cpus())
+    entries = config.data.sources
+    weights = {n: (e.weight, config.seed if e.seed is None else e.seed) for n, e in enumerate(entries)}
+    rows: list[Facts] = []
+
+    def look(numbered: Iterable[tuple[int, Example | Preference | Rejected]]) -> None:
+        for facts, line in examine(numbered, chat, asked, workers):
+            spool.put(facts, line)
+            rows.append(facts)
+
+    with changes_told_to(changes.hear):
+        look(_read(config, sources))
+    if not rows:
+        raise DataError("the sources hold no rows")
+    judged = judge(rows, config.data.reject, weights)
+    if all(facts.verdict for facts in rows):
+        first = rows[0]
+        raise DataError(
+            f"all {len(rows):,} rows are rejected; the first, {first.id}: {first.verdict and first.verdict[1]}"
+        )
+    # Rows made from accepted ones come in here: `look` at them, then `judge` all again.
+    max_lengths = {"sft": config.sft.get("max_length"), "dpo": config.dpo.get("max_length")}
+    return diagnosis(rows, judged, source_titles(sources), max_lengths, config.data.reject, changes.kinds)
 
 
-def _question(row: Example | Preference) -> str:
-    """What the user said, in one normal form: by it a row falls on one side of the split."""
-    messages = row.messages if isinstance(row, Example) else row.prompt
-    return " ".join(" ".join(m.content.split()).casefold() for m in messages if m.role == "user")
-
-
-def _unit_interval(text: str, seed: int) -> float:
-    """A number in [0, 1) that depends on the text and the seed alone, so equal questions fall on one side."""
-    return int(value_sha256([seed, text])[:12], 16) / 16**12
-
-
-def _behavior_counts(split: _Split) -> dict[str, dict[str, int]]:
+def _by_file(mix: Mapping[str, Mapping[str, Mapping[str, int]]]) -> dict[str, dict[str, int]]:
     return {
-        "train": dict(Counter(row.behavior for row in split.train)),
-        "preferences": dict(Counter(row.behavior for row in split.preferences)),
+        name: {b: sum(counts[b] for counts in mix[stage].values()) for b in BEHAVIORS}
+        for name, stage in (("train", "sft"), ("preferences", "dpo"))
     }
 
 
-def _show(split: _Split, counts: Mapping[str, int]) -> None:
-    table = _behavior_counts(split)
-    show_table(
-        "training data by behaviour of the (chosen) answer",
-        ("", *BEHAVIORS, "rows"),
-        [
-            (name, *(str(table[name].get(behavior, 0)) for behavior in BEHAVIORS), str(sum(table[name].values())))
-            for name in ("train", "preferences")
-        ],
-    )
-    say(", ".join(f"{name} {count:,}" for name, count in counts.items()))
-    if split.train and "tool_call" not in table["train"]:
-        say("warning: no training example calls a tool; a model trained on these learns never to call")
-    broken = sum(bool(_gold_problems(row)) for row in [*split.train, *split.preferences])
-    if broken:
-        say(f"warning: the gold call of {broken:,} rows does not fit its own tool's schema; they are kept")
+def _num_cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _gold_problems(row: Example | Preference) -> list[Problem]:
-    answer: Message = row.messages[-1] if isinstance(row, Example) else row.chosen
-    tools: tuple[Tool, ...] = row.tools
-    return [problem for call in answer.tool_calls for problem in call_problems(call, tools)]
+def source_titles(sources: Sequence[Source]) -> list[str]:
+    """What each source is called; a second one of a name gets a number."""
+    names = [entry.title for entry, _, _ in sources]
+    totals, seen, titles = Counter(names), Counter[str](), list[str]()
+    for name in names:
+        seen[name] += 1
+        titles.append(f"{name} {seen[name]}" if totals[name] > 1 else name)
+    return titles
+
+
+def _read(config: Config, sources: Sequence[Source]) -> Iterator[tuple[int, Example | Preference | Rejected]]:
+    for number, ((_, module, settings), entry) in enumerate(zip(sources, config.data.sources, strict=True)):
+        with ProgressBar(f"reading {entry.title}", total=entry.limit) as bar:
+            for row in islice(module.read(settings), entry.limit):
+                bar.advance()
+                yield number, row

@@ -1,20 +1,19 @@
 """Rows on disk: JSON lines read with file and line in every error, written whole or not at all."""
 
-import errno
 import json
 import os
-import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-from calltune.errors import CalltuneError, DataError, RunFolderError
+from calltune.errors import DataError, RunFolderError
 from calltune.types import Completion, Example, Message, Preference, Score, Tool, ToolCall
 
-_NOT_WRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES}
+TEMPLATE_KEYS: dict[str, Any] = {"enable_thinking": False}
+"""What every rendering tells the chat template; TRL hands a row's own to it."""
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -102,45 +101,17 @@ def atomic_writer(path: Path) -> Iterator[IO[str]]:
         raise
 
 
-@contextmanager
-def writing_to(folder: Path) -> Iterator[None]:
-    """Around a library that writes into a folder: when the disk is full or may not be written, one line says so.
-
-    Raises:
-        RunFolderError: the block failed to write, be it by an OSError or by torch's or safetensors' own words for one.
-    """
-    try:
-        yield
-    except CalltuneError:
-        raise
-    except Exception as error:
-        problem = _writing_problem(error, folder)
-        if problem is None:
-            raise
-        raise RunFolderError(f"{folder}: cannot be written: {problem}") from error
-
-
-def _writing_problem(error: BaseException | None, folder: Path) -> str | None:
-    """What the system said no with, looking through the errors that led to this one; None when it did not."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in _NOT_WRITABLE:
-            place = Path(os.fsdecode(error.filename)).absolute() if error.filename else None
-            return os.strerror(error.errno) if place is None or folder.absolute() in place.parents else None
-        # safetensors, in Rust: "... File too large (os error 27)"; torch.save, in C++, tells no reason.
-        if found := re.search(r"\(os error (\d+)\)", str(error)):
-            return os.strerror(int(found[1])) if int(found[1]) in _NOT_WRITABLE else None
-        if re.search(r"PytorchStreamWriter failed|unexpected pos|file write failed", str(error)):
-            return "a file could not be written to its end; is the disk full?"
-        error = error.__cause__ or error.__context__
-    return None
-
-
 def write_jsonl(path: Path, rows: Iterable[Any]) -> int:
     """Write nouns or plain objects as JSON lines, atomically; returns how many."""
+    return write_lines(path, map(to_json, rows))
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> int:
+    """Write lines, atomically; returns how many."""
     count = 0
     with atomic_writer(path) as file:
-        for row in rows:
-            file.write(to_json(row) + "\n")
+        for line in lines:
+            file.write(line + "\n")
             count += 1
     return count
 
@@ -152,8 +123,67 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def to_json(row: Any) -> str:
-    """A noun or a plain object as one line of JSON."""
+    """A noun or a plain object as one line of JSON; a training row in TRL's layout."""
+    if isinstance(row, Example | Preference):
+        row = training_row(row)
     return json.dumps(row if isinstance(row, dict) else asdict(row), ensure_ascii=False)
+
+
+def training_row(row: Example | Preference) -> dict[str, Any]:
+    """A row as `data/*.jsonl` holds it, which any trainer built on TRL reads as it stands.
+
+    Arrow gives every object of a column the keys of all. So `tools` is JSON text (TRL 1.16 parses it), or null where
+    there is none, as an empty list makes Llama's template announce tools; arguments stay objects, as most templates
+    would quote text twice, and survive because datasets 5 sees in a file's first rows that its messages differ
+    (`prepare` puts one of each shape there).
+    """
+    if isinstance(row, Example):
+        conversation: dict[str, Any] = {"messages": message_dicts(row.messages)}
+    else:
+        prompt = message_dicts(row.prompt)
+        chosen, rejected = (message_dicts((*row.prompt, answer))[-1:] for answer in (row.chosen, row.rejected))
+        conversation = {"prompt": prompt, "chosen": chosen, "rejected": rejected}
+    tools = json.dumps([tool_dict(tool) for tool in row.tools], ensure_ascii=False) if row.tools else None
+    return {
+        "id": row.id,
+        "source": row.source,
+        "behavior": row.behavior,
+        "parent": row.parent,
+        "rule": row.rule,
+        **conversation,
+        "tools": tools,
+        "chat_template_kwargs": TEMPLATE_KEYS,
+    }
+
+
+def message_dicts(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """Messages in the layout that chat templates read, which is OpenAI's; `tool_calls` only where there are some.
+
+    Calls are numbered through the conversation, in nine digits as Mistral's template demands, and a tool's message has
+    the number of the call it answers.
+    """
+    result, number, unanswered = [], 0, list[str]()
+    for message in messages:
+        one: dict[str, Any] = {"role": message.role, "content": message.content}
+        if message.tool_calls:
+            one["tool_calls"] = []
+            for call in message.tool_calls:
+                number += 1
+                unanswered.append(f"{number:09d}")
+                function = {"name": call.name, "arguments": dict(call.arguments)}
+                one["tool_calls"].append({"id": unanswered[-1], "type": "function", "function": function})
+        elif message.role == "tool":
+            one["tool_call_id"] = unanswered.pop(0) if unanswered else f"{number:09d}"
+        else:
+            unanswered = []
+        result.append(one)
+    return result
+
+
+def tool_dict(tool: Tool) -> dict[str, Any]:
+    """A tool in the layout that chat templates read, which is OpenAI's."""
+    function = {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)}
+    return {"type": "function", "function": function}
 
 
 def read_appended(path: Path) -> list[dict[str, Any]]:
@@ -169,36 +199,41 @@ def read_appended(path: Path) -> list[dict[str, Any]]:
 
 def read_examples(path: Path) -> list[Example]:
     """The rows of `data/train.jsonl` as `prepare` wrote them."""
-    return [
-        Example(
-            row["id"],
-            row["source"],
-            messages_from(row["messages"]),
-            tools_from(row["tools"]),
-            behavior=row["behavior"],
-            parent=row["parent"],
-            rule=row["rule"],
-        )
-        for _, row in read_jsonl(path)
-    ]
+    return [example_from(row) for _, row in read_jsonl(path)]
 
 
 def read_preferences(path: Path) -> list[Preference]:
     """The rows of `data/preferences.jsonl` as `prepare` wrote them."""
-    return [
-        Preference(
-            row["id"],
-            row["source"],
-            prompt=messages_from(row["prompt"]),
-            tools=tools_from(row["tools"]),
-            chosen=message_from(row["chosen"]),
-            rejected=message_from(row["rejected"]),
-            behavior=row["behavior"],
-            parent=row["parent"],
-            rule=row["rule"],
-        )
-        for _, row in read_jsonl(path)
-    ]
+    return [preference_from(row) for _, row in read_jsonl(path)]
+
+
+def example_from(row: Mapping[str, Any]) -> Example:
+    """An `Example` from its `training_row`."""
+    return Example(
+        row["id"],
+        row["source"],
+        _conversation_from(row["messages"]),
+        _tools_from(row["tools"]),
+        behavior=row["behavior"],
+        parent=row["parent"],
+        rule=row["rule"],
+    )
+
+
+def preference_from(row: Mapping[str, Any]) -> Preference:
+    """A `Preference` from its `training_row`."""
+    (chosen,), (rejected,) = _conversation_from(row["chosen"]), _conversation_from(row["rejected"])
+    return Preference(
+        row["id"],
+        row["source"],
+        prompt=_conversation_from(row["prompt"]),
+        tools=_tools_from(row["tools"]),
+        chosen=chosen,
+        rejected=rejected,
+        behavior=row["behavior"],
+        parent=row["parent"],
+        rule=row["rule"],
+    )
 
 
 def completion_from(row: Mapping[str, Any]) -> Completion:
@@ -213,15 +248,26 @@ def score_from(row: Mapping[str, Any]) -> Score:
 
 
 def message_from(row: Mapping[str, Any]) -> Message:
-    """A `Message` from its JSON object."""
+    """A completion's `Message` from its JSON object."""
     return Message(row["role"], row["content"], tuple(ToolCall(c["name"], c["arguments"]) for c in row["tool_calls"]))
 
 
-def messages_from(rows: Iterable[Mapping[str, Any]]) -> tuple[Message, ...]:
-    """Messages from their JSON objects."""
-    return tuple(message_from(row) for row in rows)
+def _conversation_from(rows: Iterable[Mapping[str, Any]]) -> tuple[Message, ...]:
+    return tuple(
+        Message(
+            row["role"],
+            row["content"],
+            tuple(ToolCall(call["function"]["name"], call["function"]["arguments"]) for call in _calls(row)),
+        )
+        for row in rows
+    )
 
 
-def tools_from(rows: Iterable[Mapping[str, Any]]) -> tuple[Tool, ...]:
-    """Tools from their JSON objects."""
-    return tuple(Tool(row["name"], row["description"], row["parameters"]) for row in rows)
+def _calls(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    # Left out where there are none: Llama's template asks whether the key is there.
+    return row.get("tool_calls") or []
+
+
+def _tools_from(text: str | None) -> tuple[Tool, ...]:
+    functions = [tool["function"] for tool in json.loads(text)] if text else []
+    return tuple(Tool(f["name"], f["description"], f["parameters"]) for f in functions)

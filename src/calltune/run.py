@@ -21,7 +21,7 @@ def run(config: Config) -> Path:
     ours = processes()
     # What is for one process: the first of those that a launcher started, on the first of several machines.
     if config.launch.machine_rank == 0:
-        ours.first(lambda: check.run(config))
+        ours.first(lambda: check.run(config, with_data=False))
         ours.first(lambda: prepare.run(config))
     if "sft" in config.stages and not launch(config, "sft"):
         from calltune import sft

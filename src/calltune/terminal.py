@@ -9,6 +9,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from calltune.processes import processes
 
@@ -25,6 +26,19 @@ def say(text: str) -> None:
     """Print one line, on the first of several processes. Square brackets in it are text, not markup."""
     if processes().rank == 0:
         _console().print(text, markup=False, soft_wrap=True)
+
+
+def show_marked(pieces: Iterable[tuple[str, bool]]) -> None:
+    """Print text as it stands, the marked pieces green, or between >>> and <<< where there is no colour."""
+    if processes().rank:
+        return
+    console = _console()
+    colored = console.color_system is not None and not console.no_color
+    for text, marked in pieces:
+        if marked and not colored:
+            text = f">>>{text}<<<"
+        console.print(Text(text, style="bold green" if marked else ""), soft_wrap=True, end="")
+    console.print()
 
 
 def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -17,6 +17,7 @@ from calltune.arguments import trl_arguments
 from calltune.chat import Chat
 from calltune.checkpoints import SealCheckpoints, newest_whole
 from calltune.config import Config
+from calltune.disk import writing_to
 from calltune.errors import ConfigError
 from calltune.grouping import group_batches
 from calltune.labelled_head import score_labels_only
@@ -37,7 +38,7 @@ from calltune.processes import processes
 from calltune.progress import Progress, StopWhenAsked
 from calltune.recipe import FittedRows, Recipe, fit_rows
 from calltune.reference import stand_in, store_reference
-from calltune.rows import write_json, writing_to
+from calltune.rows import write_json
 from calltune.sharding import allow_sharding_on_cpu
 from calltune.sharing import Sharing, share_prefixes
 from calltune.stopping import postponed_stop

@@ -12,8 +12,8 @@ from calltune.strict_json import read_array
 ONE, TWO = {"a": "ü"}, {"a": [1, {"b": None}]}
 
 
-def values(path: Path, limit: int | None = None) -> list:
-    return [row.value for row in read_rows(str(path), limit)]
+def values(path: Path) -> list:
+    return [row.value for row in read_rows(str(path))]
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,6 @@ def test_lines_and_arrays_with_or_without_a_mark(tmp_path: Path, text: str, name
     file = tmp_path / name
     file.write_bytes(text.encode())
     assert values(file) == [ONE, TWO]
-    assert values(file, 1) == [ONE]
 
 
 def test_one_object_over_several_lines_is_a_row(tmp_path: Path) -> None:
@@ -71,7 +70,7 @@ def test_a_broken_row_is_rejected_as_its_text_and_the_others_are_read(
 ) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_bytes(b'{"a": 1}\r\n' + line + b'\r\n{"a": 3}\r\n')
-    first, broken, last = nouns_of(read_rows(str(file), None), "mine", lambda row, where: [(where, row)])
+    first, broken, last = nouns_of(read_rows(str(file)), "mine", lambda row, where: [(where, row)])
     assert (first, last) == ((f"{file}:1", {"a": 1}), (f"{file}:3", {"a": 3}))
     assert (broken.id, broken.source) == (f"{file}:2", "mine")
     assert broken.reason.startswith(f"{file}:2: ")

@@ -1,5 +1,6 @@
 import json
 import re
+from itertools import islice
 from pathlib import Path
 
 import datasets
@@ -51,14 +52,14 @@ def test_examples(tmp_path: Path) -> None:
     assert (first.id, second.id, second.behavior) == (*places(tmp_path, 1, 2), "cannot_answer")
 
 
-def test_preferences_and_limit(tmp_path: Path) -> None:
+def test_preferences(tmp_path: Path) -> None:
     row = {
         "tools": [],
         "messages": [user("q")],
         "chosen_response": assistant("Which?"),
         "rejected_response": assistant(CALL),
     }
-    (pair,) = read(tmp_path, [row, row], split="train_pref", limit=1)
+    (pair,) = read(tmp_path, [row], split="train_pref")
     assert isinstance(pair, Preference)
     assert pair.behavior == "request_for_info"
     assert pair.rejected.tool_calls[0].name == "t"
@@ -148,7 +149,7 @@ def test_the_hub_s_rows_come_through_arrow_unpadded(tmp_path: Path, monkeypatch:
 
 def test_real_rows(shared_data: Path) -> None:
     folder = str(shared_data / "when2call")
-    examples = list(when2call.read(when2call.Settings(path=folder, split="train_sft", limit=3000)))
+    examples = list(islice(when2call.read(when2call.Settings(path=folder, split="train_sft")), 3000))
     labels = [
         json.loads(line)["decision"]
         for line in (shared_data / "when2call/train_sft.meta.jsonl").read_text().splitlines()
@@ -158,5 +159,5 @@ def test_real_rows(shared_data: Path) -> None:
         (e.behavior == "tool_call") == (label == "tool_call") for e, label in zip(examples, labels, strict=False)
     )
     assert not any("<TOOLCALL>" in m.content for e in examples for m in e.messages)
-    pairs = list(when2call.read(when2call.Settings(path=folder, split="train_pref", limit=1000)))
+    pairs = list(islice(when2call.read(when2call.Settings(path=folder, split="train_pref")), 1000))
     assert len(pairs) == 1000

@@ -42,7 +42,7 @@ def read(settings: Settings) -> Iterator[Noun]:
             ("chat_jsonl", where, row),
         )
 
-    return nouns_of(read_rows(settings.path, settings.limit), "chat_jsonl", parse)
+    return nouns_of(read_rows(settings.path), "chat_jsonl", parse)
 
 
 def fingerprint(settings: Settings) -> str:

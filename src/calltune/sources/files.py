@@ -7,11 +7,8 @@ a file that is missing, empty, or no UTF-8 text at all is an error.
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
-
-import pydantic
+from typing import Any
 
 from calltune.errors import DataError
 from calltune.manifest import file_sha256, value_sha256
@@ -30,9 +27,6 @@ class FileSettings(Table):
 
     path: str
     """A file of JSON lines, a JSON array, or a folder of such files (`*.jsonl`, `*.json`), read in order of name."""
-
-    limit: Annotated[int, pydantic.Field(gt=0)] | None = None
-    """Rows to take from the beginning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +62,13 @@ def nouns_of(
         yield from found
 
 
-def read_rows(path: str, limit: int | None) -> Iterator[SourceRow]:
-    """The rows of a file, or of all files of a folder, up to a number of them.
+def read_rows(path: str) -> Iterator[SourceRow]:
+    """The rows of a file, or of all files of a folder.
 
     Raises:
         DataError: a file is missing, empty, or not what it should be as a whole.
     """
-    rows = (row for file in data_files(path) for row in _rows_of(file))
-    return islice(rows, limit)
+    return (row for file in data_files(path) for row in _rows_of(file))
 
 
 def data_files(path: str) -> list[Path]:

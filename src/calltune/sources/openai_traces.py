@@ -48,7 +48,7 @@ def read(settings: Settings) -> Iterator[Noun]:
                 ("openai_traces", where, row),
             )
 
-    return nouns_of(read_rows(settings.path, settings.limit), "openai_traces", parse)
+    return nouns_of(read_rows(settings.path), "openai_traces", parse)
 
 
 def fingerprint(settings: Settings) -> str:

@@ -52,7 +52,7 @@ def read(settings: Settings) -> Iterator[Noun]:
         place = ("sharegpt", where, row)
         yield from answers_of(_messages(turns), tools, settings.turns, num_answers, place)
 
-    return nouns_of(read_rows(settings.path, settings.limit), "sharegpt", parse)
+    return nouns_of(read_rows(settings.path), "sharegpt", parse)
 
 
 def fingerprint(settings: Settings) -> str:

@@ -9,9 +9,8 @@ model learns its own way to write one. Layout: Hub dataset nvidia/When2Call as o
 
 import re
 from collections.abc import Iterator, Mapping
-from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import pydantic
 
@@ -36,9 +35,6 @@ class Settings(Table):
     """A Hub id, a local file, or a folder that holds `train_sft.jsonl` or `train/when2call_train_sft.jsonl`."""
 
     split: Literal["train_sft", "train_pref"]
-    limit: Annotated[int, pydantic.Field(gt=0)] | None = None
-    """Rows to take from the beginning."""
-
     as_examples: bool = False
     """Of `train_pref`: take the chosen answers as examples to imitate, not the pairs. Its calls are the only ones in
     When2Call's training data, as the published `train_sft` holds none."""
@@ -80,7 +76,7 @@ def fingerprint(settings: Settings) -> str:
 
 
 def _training_rows(settings: Settings) -> Iterator[SourceRow]:
-    for row in islice(_rows(settings), settings.limit):
+    for row in _rows(settings):
         if isinstance(row.value, dict) and "correct_answer" in row.value:
             raise DataError(f"{row.where}: {_NO_TEST_ROWS}")
         yield row
@@ -89,7 +85,7 @@ def _training_rows(settings: Settings) -> Iterator[SourceRow]:
 def _rows(settings: Settings) -> Iterator[SourceRow]:
     file = _local_file(settings)
     if file:
-        yield from read_rows(str(file), None)
+        yield from read_rows(str(file))
         return
     import datasets
 

@@ -26,7 +26,7 @@ def read(settings: Settings) -> Iterator[Noun]:
     Raises:
         DataError: a file is missing or not JSON as a whole.
     """
-    rows = read_rows(settings.path, settings.limit)
+    rows = read_rows(settings.path)
     return nouns_of(rows, "xlam", lambda row, where: [_example(row, where)])
 
 

@@ -1,0 +1,96 @@
+"""Values that cannot be carried whole to a model or through a file, and nulls that nobody wrote."""
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from calltune.types import Tool, ToolCall
+
+_BRACKET = re.compile(r"[\[\]{}]")
+_MANY_DIGITS = re.compile(r"\d{19}")
+_DEEPEST = 32
+_VALUES = ("default", "const", "enum", "examples", "example")
+"""Keywords of a schema under which null may be meant."""
+
+
+def unsound(line: str, values: Callable[[], Any]) -> str:
+    """Why a row cannot be kept, or an empty string: nested too deeply, not a JSON number, half of a character.
+
+    Args:
+        line: the row as one line of JSON, by which most rows are cleared at once.
+        values: gives all that is in the row, for the others.
+    """
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        return "holds half of a character (a lone surrogate)"
+    depth = deepest = 0
+    for match in _BRACKET.finditer(line):
+        depth += 1 if match[0] in "[{" else -1
+        deepest = max(deepest, depth)
+    if deepest <= _DEEPEST and not _MANY_DIGITS.search(line) and "NaN" not in line and "Infinity" not in line:
+        return ""
+    for place, inner in _walk(values()):
+        if place > _DEEPEST:
+            return f"holds values nested more than {_DEEPEST} deep"
+        if isinstance(inner, float) and not math.isfinite(inner):
+            return f"holds {inner}, which JSON does not have"
+        if isinstance(inner, int) and not -(2**63) <= inner < 2**63:
+            return f"holds {inner}, more than 64 bits"
+    return ""
+
+
+def _walk(value: Any) -> Iterator[tuple[int, Any]]:
+    """All values inside a value with their depth, one level after the other; no recursion, whatever the depth."""
+    level, depth = [value], 0
+    while level and depth <= _DEEPEST + 1:
+        yield from ((depth, inner) for inner in level)
+        level, depth = [inner for outer in level for inner in _inside(outer)], depth + 1
+
+
+def _inside(value: Any) -> Sequence[Any]:
+    if isinstance(value, Mapping):
+        return list(value.values())
+    return value if isinstance(value, list | tuple) else ()
+
+
+def null_padding(calls: Sequence[ToolCall], tools: Sequence[Tool]) -> str:
+    """Which nulls of a row's calls and tools Arrow has put there, or an empty string.
+
+    Arrow gives every object of a column the keys of all of them, and null where there was no key. It shows as an
+    argument that is null though its tool has none of that name or wants a value there, and as a keyword of a schema
+    that is null.
+    """
+    known = {tool.name: tool.parameters for tool in tools}
+    for call in calls:
+        parameters = known.get(call.name) or {}
+        properties = parameters.get("properties") or {}
+        nulls = [k for k, v in call.arguments.items() if v is None and not _takes_null(properties.get(k, False))]
+        if nulls:
+            return f"the call of '{call.name}' is padded with nulls, as Arrow does: {', '.join(nulls[:5])}"
+    for tool in tools:
+        if found := next(_null_keywords(tool.parameters), None):
+            return f"the schema of '{tool.name}' is padded with nulls, as Arrow does: {found}"
+    return ""
+
+
+def _takes_null(schema: Any) -> bool:
+    """Whether a parameter's schema lets null pass; `False` stands for a parameter that is not there."""
+    if not isinstance(schema, Mapping):
+        return False
+    kind = schema.get("type")
+    if kind is None or "anyOf" in schema or "oneOf" in schema:
+        return True
+    return "null" in (kind if isinstance(kind, list) else [kind]) or schema.get("nullable") is True
+
+
+def _null_keywords(schema: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in schema.items():
+        if value is None and key not in _VALUES:
+            yield key
+        elif key == "properties" and isinstance(value, Mapping):
+            yield from (name for name, inner in value.items() if inner is None)
+            yield from (k for inner in value.values() if isinstance(inner, Mapping) for k in _null_keywords(inner))
+        elif key == "items" and isinstance(value, Mapping):
+            yield from _null_keywords(value)
