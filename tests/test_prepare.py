@@ -90,3 +90,43 @@ def test_a_source_of_the_user_s_own(
     overrides = ["data.sources=[{name='package.my_rows', word='hello'}]", "evaluate.benchmarks=[]"]
     folder = prepare.run(load_config(write_run_file(), overrides))
     assert read_examples(folder / "train.jsonl")[0].messages[-1].content == "hello"
+
+
+def test_decision_data_is_derived_from_calls(
+    tmp_path: Path, write_run_file: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        {
+            "tools": [
+                {
+                    "name": name,
+                    "description": description,
+                    "parameters": {"type": "dict", "properties": {key: {"type": "str"}}, "required": [key]},
+                }
+                for name, description, key in (
+                    ("get_weather", "Get the weather.", "city"),
+                    ("play_song", "Play a song.", "title"),
+                )
+            ],
+            "messages": [
+                {"role": "user", "content": f"What is the weather in City{number}?"},
+                {
+                    "role": "assistant",
+                    "content": f'<TOOLCALL>[{{"name": "get_weather", "arguments": {{"city": "City{number}"}}}}]</TOOLCALL>',
+                },
+            ],
+        }
+        for number in range(40)
+    ]
+    folder = prepare.run(own_config(tmp_path, rows, "data.derive.held_out=0.3", "data.validation_fraction=0"))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    kept, asked = lines(folder / "held_out.jsonl"), lines(folder / "test.jsonl")
+    train = read_examples(folder / "train.jsonl")
+    assert kept
+    assert len(asked) == manifest["counts"]["test"] >= 4
+    assert {r.behavior for r in train} == {"direct", "tool_call", "request_for_info", "cannot_answer"}
+    assert {r.rule for r in train} == {"", "cannot_answer", "request_for_info", "direct"} | {"other_tools"}
+    assert not {r["id"] for r in kept} & {r.parent or r.id for r in train}
+    assert {question["source_id"].split("~")[0] for question in asked} <= {r["id"] for r in kept}
+    assert "derived from the calls, and what could not be" in capsys.readouterr().out
+    assert read_preferences(folder / "preferences.jsonl")

@@ -24,13 +24,13 @@ class RewriteSettings(EndpointSettings):
 class DeriveSettings(Table):
     """The keys of `[data.derive]`; the defaults make the four behaviours about equally frequent from calls alone."""
 
-    cannot_answer: Share = 0.9
+    cannot_answer: Share = 0.5
     """Rows per deciding call whose tool, with its near twins, is taken away, and which are answered by a refusal."""
 
     request_for_info: Share = 0.9
     """Rows per deciding call whose question has lost one required value, and which are answered by asking for it."""
 
-    direct: Share = 0.6
+    direct: Share = 0.5
     """Rows per deciding call of small talk or general knowledge, answered without the tools that are on offer."""
 
     other_tools: Share = 0.2

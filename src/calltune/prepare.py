@@ -9,6 +9,8 @@ from types import ModuleType
 from typing import Any
 
 from calltune.config import Config, Entry
+from calltune.derive import Counts, derive, hold_out, questions
+from calltune.derive_settings import DeriveSettings
 from calltune.errors import DataError
 from calltune.family import open_entries
 from calltune.manifest import begin, claim_run_folder, file_sha256, finish, is_complete, value_sha256
@@ -58,32 +60,52 @@ def run(config: Config) -> Path:
     if is_complete(folder, inputs):
         say("prepare: complete and unchanged, skipped")
         return folder
-    questions = [
+    tests = [
         row for _, module, settings in sources if hasattr(module, "questions") for row in module.questions(settings)
     ]
     rows = list(_read_all(sources))
     if not rows:
         raise DataError("the sources hold no rows")
+    held_out: list[Example | Preference] = []
+    if config.data.derive:
+        rows, held_out, asked = _derive(rows, config.data.derive, config.seed)
+        tests += asked
     split = _split(rows, config)
     if moved := begin(folder, inputs):
         say(moved)
-    counts = {"rows_read": len(rows)}
+    counts = {"rows_read": len(rows) + len(held_out)}
     parts = {
         "train": split.train,
         "preferences": split.preferences,
         "validation": split.validation,
         "validation_preferences": split.validation_preferences,
         "rejected": split.rejected,
+        **({"held_out": held_out} if config.data.derive else {}),
     }
     for name, part in parts.items():
         counts[name] = write_jsonl(folder / f"{name}.jsonl", part)
-    if len(rows) != sum(map(len, parts.values())):
+    if counts["rows_read"] != sum(map(len, parts.values())):
         raise AssertionError(f"{len(rows)} rows were read, but {counts} were written")
-    counts["test"] = write_jsonl(folder / "test.jsonl", questions)
+    counts["test"] = write_jsonl(folder / "test.jsonl", tests)
     _show(split, counts)
     hashes = {path.name: file_sha256(path) for path in sorted(folder.glob("*.jsonl"))}
     finish(folder, inputs, counts=counts, behaviors=_behavior_counts(split), sha256=hashes)
     return folder
+
+
+def _derive(
+    rows: list[Example | Preference], settings: DeriveSettings, seed: int
+) -> tuple[list[Example | Preference], list[Example | Preference], list[dict[str, Any]]]:
+    """The rows to train on with what is derived from them, the rows held out, and the questions about these."""
+    rows, held_out = hold_out(rows, settings, seed)
+    counts: Counts = Counter()
+    derived = list(derive(rows, settings, seed, counts))
+    show_table(
+        "derived from the calls, and what could not be",
+        ("rule", "", "rows"),
+        [(rule, what, f"{number:,}") for (rule, what), number in sorted(counts.items()) if number],
+    )
+    return [*rows, *derived], held_out, list(questions(held_out, settings, seed))
 
 
 def _read_all(sources: list[tuple[Entry, ModuleType, Any]]) -> Iterator[Example | Preference]:

@@ -8,21 +8,32 @@ from functools import cache
 from calltune.derive.chatting import CHATTING
 from calltune.derive.knowledge import KNOWLEDGE
 from calltune.derive.randomness import unit_interval
-from calltune.derive.vocabulary import content_words
+from calltune.derive.vocabulary import content_words, word_set
 from calltune.sources.synthetic.wordings import small_talk
 from calltune.types import Tool
 
-_OPENINGS = ("", "", "", "", "Quick question: ", "One more thing. ", "Hi! ", "Just curious. ", "Something else. ", "Hello! ")
+_OPENINGS = (
+    "",
+    "",
+    "",
+    "",
+    "Quick question: ",
+    "One more thing. ",
+    "Hi! ",
+    "Just curious. ",
+    "Something else. ",
+    "Hello! ",
+)
 
 # Tools that could answer almost any question.
-_KNOW_ALL = frozenset(
-    "web internet wikipedia google bing answer chat question knowledge encyclopedia browser gpt llm assistant conversation "
-    "trivia quiz fact joke".split()
+_KNOW_ALL = word_set(
+    "web internet wikipedia google bing answer chat question knowledge encyclopedia browser gpt llm assistant "
+    "conversation trivia quiz fact joke"
 )
 # What tools speak of that could answer a subject's questions, beside the question's own words.
 _SUBJECT_WORDS = {
-    "numbers": "calculator calculat comput math mathematical arithmetic number add sum expression equation evaluat geometry "
-    "multiply square prime statistic",
+    "numbers": "calculator calculat comput math mathematical arithmetic number add sum expression equation evaluat "
+    "geometry multiply square prime statistic",
     "nature": "animal plant specy biology weather nature fruit",
     "sky": "planet moon sun astronomy space star",
     "places": "country capital city geography map place location language",
@@ -46,7 +57,7 @@ def small_talk_for(tools: Iterable[Tool], rng: random.Random, *, held_out: bool 
         if words & _KNOW_ALL and subject != "chat":
             continue
         if not words & (set(_SUBJECT_WORDS[subject].split()) | content_words(question)):
-            return rng.choice(_OPENINGS) + question, answer
+            return (rng.choice(_OPENINGS) if question.endswith("?") else "") + question, answer
     return None
 
 
@@ -76,7 +87,13 @@ def _all() -> Iterator[tuple[str, str, str, str]]:
 
 def _templates() -> Iterator[tuple[str, str, str, str]]:
     """The synthetic source's small talk, as far as it is not about that source's own tools."""
-    subjects = {"word": "language", "country": "places", "animal": "nature", "opposite": "language", "coloured": "nature"}
+    subjects = {
+        "word": "language",
+        "country": "places",
+        "animal": "nature",
+        "opposite": "language",
+        "coloured": "nature",
+    }
     talk = small_talk("train")
     for question, answer in talk.pairs:
         names = set(re.findall(r"{(\w+?)(?:_2)?}", question + answer))

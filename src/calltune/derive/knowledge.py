@@ -11,29 +11,31 @@ KNOWLEDGE = {
         ("Is zero an even number?", "Yes, zero is even, since two divides it without a remainder."),
         ("What does the number pi describe?", "Pi is a circle's circumference divided by its diameter, about 3.14159."),
         ("How many zeros are in a million?", "A million is written with six zeros."),
-        ("What is the difference between mean and median?", "The mean is the sum divided by the count, the median is the "
-         "value in the middle."),
+        ("What is the difference between mean and median?",
+         "The mean is the sum divided by the count, the median is the value in the middle."),
     ),
     "nature": (
-        ("Why is the sky blue?", "Air scatters blue light more than red, so blue reaches our eyes from all directions."),
-        ("How do bees make honey?", "They collect nectar, pass it on among themselves and dry it in the comb until it is "
-         "thick."),
+        ("Why is the sky blue?",
+         "Air scatters blue light more than red, so blue reaches our eyes from all directions."),
+        ("How do bees make honey?",
+         "They collect nectar, pass it on among themselves and dry it in the comb until it is thick."),
         ("What do pandas eat?", "Almost only bamboo, and a lot of it every day."),
         ("Why do leaves turn red in autumn?", "The green pigment breaks down and other colours become visible."),
-        ("How does a rainbow form?", "Sunlight is bent and reflected inside drops of rain, which splits it into colours."),
+        ("How does a rainbow form?",
+         "Sunlight is bent and reflected inside drops of rain, which splits it into colours."),
         ("Which animal is the largest on earth?", "The blue whale, which can be longer than 30 metres."),
         ("Why does ice float?", "Water expands when it freezes, so ice is lighter than the water around it."),
         ("How many hearts does an octopus have?", "An octopus has three hearts."),
-        ("Do penguins live at the North Pole?", "No, wild penguins live almost entirely in the southern half of the "
-         "world."),
+        ("Do penguins live at the North Pole?",
+         "No, wild penguins live almost entirely in the southern half of the world."),
         ("What is photosynthesis?", "It is how plants turn light, water and carbon dioxide into sugar and oxygen."),
         ("Why do cats purr?", "Mostly when they feel well, though some purr to calm themselves."),
         ("What is a fossil?", "The remains or traces of something that lived very long ago, kept in rock."),
         ("How long does a mayfly live?", "As a grown insect often just a day."),
         ("What makes a volcano erupt?", "Molten rock and gas build up pressure below until they break through."),
         ("Are whales fish?", "They are mammals: they breathe air and feed their young with milk."),
-        ("Why is the sea salty?", "Rivers carry dissolved minerals from rocks into it, and the water evaporates without "
-         "them."),
+        ("Why is the sea salty?",
+         "Rivers carry dissolved minerals from rocks into it, and the water evaporates without them."),
     ),
     "sky": (
         ("How long does the earth take to go round the sun?", "About 365 and a quarter days."),
@@ -71,7 +73,8 @@ KNOWLEDGE = {
     ),
     "body": (
         ("How many bones does an adult have?", "An adult has 206 of them, as a rule."),
-        ("Why do we yawn?", "It is not fully understood; tiredness and boredom set it off, and seeing others do it, too."),
+        ("Why do we yawn?",
+         "It is not fully understood; tiredness and boredom set it off, and seeing others do it, too."),
         ("What do red blood cells do?", "They carry oxygen from the lungs to the rest of the body."),
         ("Why do onions make people cry?", "Cut onions release a gas that irritates the eyes, and tears wash it out."),
         ("How many teeth does a grown person have?", "Usually 32, wisdom teeth included."),
@@ -79,8 +82,8 @@ KNOWLEDGE = {
         ("Why do we have fingerprints?", "The ridges improve touch and grip; their pattern forms before birth."),
     ),
     "kitchen": (
-        ("What is the difference between baking soda and baking powder?", "Baking powder already holds an acid, baking "
-         "soda depends on one in the dough."),
+        ("What is the difference between baking soda and baking powder?",
+         "Baking powder already holds an acid, baking soda depends on one in the dough."),
         ("Why does bread rise?", "Yeast turns sugar into gas, and the dough traps the bubbles."),
         ("What is tofu made of?", "Of soybeans: their milk is curdled and pressed."),
         ("How is butter made?", "Cream is churned until its fat clumps together."),
@@ -91,10 +94,10 @@ KNOWLEDGE = {
     "machines": (
         ("What does CPU stand for?", "Central processing unit."),
         ("What is open source software?", "Software whose source code everyone may read, change and pass on."),
-        ("How does a bicycle stay upright?", "The rider and the geometry of the front wheel keep steering it back under "
-         "the weight."),
-        ("What is the difference between RAM and a disk?", "RAM is fast and forgets without power, a disk is slower and "
-         "keeps what it holds."),
+        ("How does a bicycle stay upright?",
+         "The rider and the geometry of the front wheel keep steering it back under the weight."),
+        ("What is the difference between RAM and a disk?",
+         "RAM is fast and forgets without power, a disk is slower and keeps what it holds."),
         ("What is a bug in a program?", "A mistake in the code that makes it behave in a way nobody intended."),
         ("How does a microwave heat food?", "Its waves make the water in the food move, and that motion is heat."),
         ("Why do planes fly?", "Air that flows past the wings pushes them up."),
@@ -103,8 +106,8 @@ KNOWLEDGE = {
     ),
     "language": (
         ("What is a synonym?", "A word that means nearly the same as another one, such as big and large."),
-        ("What does the phrase 'break the ice' mean?", "To get over the first stiffness between people who have just "
-         "met."),
+        ("What does the phrase 'break the ice' mean?",
+         "To get over the first stiffness between people who have just met."),
         ("What is a palindrome?", "Something that reads the same from both ends, such as level."),
         ("How many letters has the English alphabet?", "It has 26 letters."),
         ("What is the plural of mouse?", "The animals are mice."),

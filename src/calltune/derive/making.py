@@ -46,7 +46,7 @@ def make(shop: Workshop, counts: Counts) -> list[Derived]:
     places = {id(case): place for place, case in enumerate(cases)}
     for turn, (name, rule) in enumerate(RULES.items()):
         wanted = round(getattr(shop.settings, name) * len(cases))
-        tried = sorted(cases, key=lambda case: unit_interval(shop.seed, name, case.row.id))  # noqa: B023
+        tried = sorted(cases, key=lambda case: unit_interval(shop.seed, name, case.row.id))
         done: list[Derived] = []
         left: list[Deciding] = []
         for case in tried:

@@ -38,8 +38,7 @@ class Deciding:
     def vocabulary(self) -> set[str]:
         """Stems of the words by which the tool and its parameters are described."""
         described = (
-            f"{name} {schema.get('description', '')}"
-            for name, schema in self.target.parameters["properties"].items()
+            f"{name} {schema.get('description', '')}" for name, schema in self.target.parameters["properties"].items()
         )
         return content_words(" ".join([self.target.name, self.target.description, *described]))
 
@@ -97,7 +96,7 @@ class Material:
                 form.casefold() for value in self.values(*key) for form in forms(value)[:1] if len(form) > 1
             }
         others = [value for name, value in case.call.arguments.items() if name != parameter]
-        words = text.casefold().translate(str.maketrans({mark: " " for mark in ".,;:!?\"'()"})).split()
+        words = text.casefold().translate(str.maketrans(dict.fromkeys(".,;:!?\"'()", " "))).split()
         for length in range(1, _LONGEST_VALUE + 1):
             for start in range(len(words) - length + 1):
                 said = " ".join(words[start : start + length])
@@ -105,7 +104,9 @@ class Material:
                     return True
         return False
 
-    def distractors(self, offered: Iterable[Tool], target: Tool, threshold: float, order: Sequence[float]) -> list[Tool]:
+    def distractors(
+        self, offered: Iterable[Tool], target: Tool, threshold: float, order: Sequence[float]
+    ) -> list[Tool]:
         """Tools of other rows, at most one for each number of `order`, which picks them; none near the target."""
         names = {tool.name for tool in offered} | {target.name}
         found: list[Tool] = []

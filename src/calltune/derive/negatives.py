@@ -145,7 +145,7 @@ def _alternatives(tool: Tool, name: str, value: Any, material: Material) -> list
 
 
 def _plausible(tool: Tool, like: ToolCall, material: Material, rng: random.Random) -> ToolCall | None:
-    """A call of this tool that fits its schema: arguments of the same name from `like`, else what was given elsewhere."""
+    """A call of this tool that fits its schema: arguments of `like` by name, else what other rows gave."""
     arguments: dict[str, Any] = {}
     for name in tool.parameters.get("required", ()):
         schema = tool.parameters["properties"].get(name, {})
@@ -181,7 +181,7 @@ def _invented_names(name: str) -> list[str]:
     for other in sorted(same) if position >= 0 else []:
         written = other.capitalize() if name[position].isupper() else other
         found.append(name[:position] + written + name[position + len(verb) :])
-    snake = "_" in name or name.islower()
+    snake = name.rsplit("_", 1)[-1].islower()
     for ending in ("details", "status", "list", "info", "by_name", "history"):
         spoken = "".join(part.capitalize() for part in ending.split("_"))
         found.append(f"{name}_{ending}" if snake else f"{name}{spoken}")

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 from calltune.derive.vocabulary import imperative, tokens
@@ -15,15 +16,18 @@ _PREAMBLE = re.compile(
     re.IGNORECASE,
 )
 _USERS = re.compile(r"\b(?:the |a )?(?:user|customer|caller)'s\b", re.IGNORECASE)
-_USER = re.compile(r"\b(?:the|a) (?:user|customer|caller)\b(?=$|[,.;]| (?:on|for|in|at|by|with|about|and|to)\b)", re.IGNORECASE)
+_USER = re.compile(
+    r"\b(?:the|a) (?:user|customer|caller)\b(?=$|[,.;]| (?:on|for|in|at|by|with|about|and|to)\b)", re.IGNORECASE
+)
 # Words by which a schema points at its own parameters; a speaker leaves them out.
-_POINTING = re.compile(r"\b(?:specified|provided|given|desired|specific|chosen|selected) (?=\w)", re.IGNORECASE)
+_POINTING = re.compile(
+    r"\b(?:(an?) )?(?:specified|provided|given|desired|specific|chosen|selected) (?=(\w))", re.IGNORECASE
+)
 _TAIL = re.compile(
-    r"\s+(?:using (?:the|a|an|its)|via (?:the|a)|based on (?:the (?:provided|specified|given)|various|(?:optional|provided|given|"
-    r"specified)))\b.*$",
+    r"\s+(?:using (?:the|a|an|its)|via (?:the|a)|based on (?:(?:the )?(?:provided|specified|given)|various|optional))\b"
+    r".*$",
     re.IGNORECASE,
 )
-_ARTICLE_BEFORE = re.compile(r"\b(an?)\b(?= (\w))", re.IGNORECASE)
 _FORMAT = re.compile(
     r"\s*(?:,|\b(?:in (?:the )?(?:form|format)|formatted|such as|for example|e\.g|i\.e|defaults?|must|which is|like|"
     r"specified as|separated|from which|for which|to be used|that will)\b).*$",
@@ -42,13 +46,16 @@ def ability(tool: Tool) -> str:
     """What the tool does, as it follows "to": `get the weather for a city`; "" when its texts hold no known verb."""
     words = _TAIL.sub("", _PREAMBLE.sub("", _first_sentence(tool.description))).split()
     verb = imperative(words[0]) if words else None
-    if verb is None or not 2 <= len(words):
+    if verb is None or len(words) < 2:
         words = [word for word in tokens(tool.name) if not word.isdigit()]
         verb = imperative(words[0]) if words else None
         if verb is None or len(words) < 2:
             return ""
-    rest = [imperative(word) or word if before in ("and", "or") and _is_third(word) else word
-            for before, word in zip(words, words[1:], strict=False)]  # fmt: skip
+    # "Searches and returns": the second verb loses its ending, too.
+    rest = [
+        imperative(word) or word if before in ("and", "or") and _is_third(word) else word
+        for before, word in pairwise(words)
+    ]
     return _spoken(" ".join([verb, *_cut(rest, _LONGEST_ABILITY)]))
 
 
@@ -58,8 +65,8 @@ def _first_sentence(text: str) -> str:
 
 def _spoken(phrase: str) -> str:
     """As a person would say it: `the specified city` is `the city`, `the user's order` is `your order`."""
-    phrase = _USER.sub("you", _USERS.sub("your", _POINTING.sub("", phrase)))
-    return _ARTICLE_BEFORE.sub(lambda match: article(match[1], match[2]), phrase)
+    phrase = _POINTING.sub(lambda match: f"{article(match[1], match[2])} " if match[1] else "", phrase)
+    return _USER.sub("you", _USERS.sub("your", phrase))
 
 
 def article(word: str, before: str) -> str:
@@ -77,7 +84,22 @@ def _cut(words: list[str], longest: int) -> list[str]:
     """The beginning of a long text, up to a place where it may end."""
     if len(words) <= longest:
         return words
-    stops = ("and", "or", "based", "using", "including", "with", "for", "that", "which", "by", "in", "from", "such", "via")
+    stops = (
+        "and",
+        "or",
+        "based",
+        "using",
+        "including",
+        "with",
+        "for",
+        "that",
+        "which",
+        "by",
+        "in",
+        "from",
+        "such",
+        "via",
+    )
     for place in range(longest, 2, -1):
         if words[place].lower() in stops or words[place - 1].endswith(","):
             return [*words[: place - 1], words[place - 1].rstrip(",")]
@@ -90,7 +112,7 @@ def topic(tool: Tool) -> str:
 
 
 def thing(name: str, schema: Mapping[str, Any]) -> str:
-    """The parameter as the object of "I need ...": `the name of the city`, `the start date`."""
+    """The parameter as the object of "I need ...": `the name of the city`, `the start date`; "" if nothing says it."""
     text = _first_sentence(str(schema.get("description", "")))
     text = re.sub(r"^the ", "", _FORMAT.sub("", text).strip(" .,'\""), flags=re.IGNORECASE)
     words = text.split()
@@ -103,12 +125,12 @@ def thing(name: str, schema: Mapping[str, Any]) -> str:
 
 
 def plain_name(name: str) -> str:
-    """A parameter's name in words: `the pickup date`; what a name does not say is `what exactly you are looking for`."""
+    """A parameter's name in words: `the pickup date`; "" for a name that says nothing."""
     words = [word for word in tokens(name) if not word.isdigit()]
     # Many data sets hide names behind random letters, which nobody can say.
     opaque = re.search(r"\d[A-Za-z]|[A-Za-z]\d", name) or (len(words) > 2 and len("".join(words)) < 3 * len(words))
     if not words or set(words) <= _VAGUE or opaque:
-        return "what exactly you are looking for"
+        return ""
     return f"the {' '.join(word.upper() if word in ('id', 'url', 'isbn', 'ip', 'zip') else word for word in words)}"
 
 

@@ -32,7 +32,9 @@ def questions(rows: Sequence[Example | Preference], settings: DeriveSettings, se
         rows: conversations of which nothing is trained.
     """
     # No model: a test must not depend on what one writes today.
-    shop = Workshop(settings.model_copy(update={"model": None, "other_tools": 0.0}), seed, Material(rows), held_out=True)
+    shop = Workshop(
+        settings.model_copy(update={"model": None, "other_tools": 0.0}), seed, Material(rows), held_out=True
+    )
     originals = [Derived(case.row, case) for case in shop.material.deciding]
     complete: dict[Behavior, list[dict[str, Any]]] = {behavior: [] for behavior in BEHAVIORS}
     made = [*originals, *make(shop, Counter())]

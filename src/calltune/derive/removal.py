@@ -10,39 +10,37 @@ from collections.abc import Set
 
 from calltune.derive.phrases import article
 from calltune.derive.values import spans
-from calltune.derive.vocabulary import imperative, stem
+from calltune.derive.vocabulary import imperative, stem, word_set
 
-_PREPOSITIONS = frozenset(
-    "in on at for from to with by about near around until till after before since during of as into under over between "
-    "towards through within regarding concerning".split()
+_PREPOSITIONS = word_set(
+    "in on at for from to with by about near around until till after before since during of as into under "
+    "over between towards through within regarding concerning"
 )
-_ARTICLES = frozenset("a an the my our your his her their some any this that".split())
-_CLOSES = _PREPOSITIONS - {"of"} | frozenset(
-    "please thanks thank now today tomorrow instead too again that which who".split()
-)
+_ARTICLES = word_set("a an the my our your his her their some any")
+_CLOSES = _PREPOSITIONS - {"of"} | word_set("please thanks thank now today tomorrow instead too again that which who")
 # Behind these the preposition belongs to the verb.
-_CLINGING = frozenset(
-    "look looking looked search searching searched listen listening wait waiting ask asking talk talking know think care "
-    "interested reminds hear heard tell apply sign check dream hungry mood want going go change changed set switch turn "
-    "similar related compared equal close next due according belong up out kind type number lot sort list "
-    "rate depends refer referring call dial how what starting ending while when if is than not only written made sung "
-    "given held sent known drawn suitable relevant famous".split()
+_CLINGING = word_set(
+    "look looking looked search searching searched listen listening wait waiting ask asking talk talking know "
+    "think care interested reminds hear heard tell apply sign check dream hungry mood want going go change "
+    "changed set switch turn similar related compared equal close next due according belong up out kind type "
+    "number lot sort list rate depends refer referring call dial how what starting ending while when if is "
+    "than not only written made sung given held sent known drawn suitable relevant famous back"
 )
-_STAYING = frozenset("is are was were be am been 's 'm 're live living lives located based reside born stay it's i'm".split())
-_LABELS = frozenset(
-    "id ids number code isbn name username user account sku address zip zipcode email phone title order ticket booking "
-    "reference tracking handle tag symbol url link key serial patient student employee customer device product item "
-    "hash word phrase string keyword term topic date".split()
+_STAYING = word_set("is are was were be am been 's 'm 're live living lives located based reside born stay it's i'm")
+_LABELS = word_set(
+    "id ids number code isbn name username user account sku address zip zipcode email phone title order "
+    "ticket booking reference tracking handle tag symbol url link key serial patient student employee "
+    "customer device product item hash word phrase string keyword term topic date"
 )
-_CALLED = frozenset("called named titled entitled labeled labelled".split())
-_COUNTED = frozenset(
-    "people persons person guests guest adults adult children kids nights night days day hours hour minutes minute weeks "
-    "passengers travelers travellers seconds months years diners us of".split()
+_CALLED = word_set("called named titled entitled labeled labelled")
+_COUNTED = word_set(
+    "people persons person guests guest adults adult children kids nights night days day hours hour minutes "
+    "minute weeks passengers travelers travellers seconds months years diners us of"
 )
-_OBJECT_VERBS = frozenset(
-    "want have having like love get getting order grab take try need see watch hear play find book buy add put read rent "
-    "show give rate cancel remove delete make do bring search translate convert stream open start visit play playing "
-    "watching finding seeing ordering trying buying recommend".split()
+_OBJECT_VERBS = word_set(
+    "want have having like love get getting order grab take try need see watch hear play find book buy add "
+    "put read rent show give rate cancel remove delete make do bring search translate convert stream open "
+    "start visit play playing watching finding seeing ordering trying buying recommend"
 )
 _HOLES = re.compile(
     r"\b(?:an?|the|my|our|your|in|on|at|for|from|to|with|by|of|and|or|as|near|about)\s*(?:[,.;:?!]|$)|"
@@ -50,16 +48,19 @@ _HOLES = re.compile(
     r"\b(?:and|or)\s+(?:and|or|with|in)\b|[,;]\s*[,;]|\b(?:is|are|called|named)\s*(?:[,.;]|$)|\(\s*\)|['\"]\s*['\"]",
     re.IGNORECASE,
 )
-_SEEKING = frozenset("look looking search searching listen listening ask hungry".split())
+_SEEKING = word_set("look looking search searching listen listening ask hungry")
 _NUMBER = re.compile(
     r"\d|^\s*(?:zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|fifteen|twenty|thirty|forty|fifty)\b",
     re.IGNORECASE,
 )
 # "My name is", "The new location is", at the start of a sentence or behind the last comma of one.
 _STATEMENT = re.compile(
-    r"(?:^|(?<=[.!?;] )|\s*(,)\s*(?:and )?)(?:my|the|our|its|his|her)(?: [\w-]+){1,4} (?:is|are|was|will be|should be)\s+$", re.IGNORECASE
+    r"(?:^|(?<=[.!?;] )|\s*(,)\s*(?:and )?)(?:my|the|our|its|his|her)(?: [\w-]+){1,4} (?:is|are|will be|should be)\s+$",
+    re.IGNORECASE,
 )
-_MAY_HAVE = re.compile(r"\b(?:can|could|may|might|to|please|like|i'll|we'll|you)(?: (?:i|we|please|just|also))* have$", re.IGNORECASE)
+_MAY_HAVE = re.compile(
+    r"\b(?:can|could|may|might|to|please|like|i'll|we'll|you)(?: (?:i|we|please|just|also))* have$", re.IGNORECASE
+)
 _STATEMENT_END = re.compile(r"\s*(?:[.!;]+\s*|$)")
 _WORD_AFTER = re.compile(r"\s*([\w'\u2019-]+)")
 _QUOTES = {'"': '"', "'": "'", "\u201c": "\u201d", "\u2018": "\u2019", "`": "`"}
@@ -87,7 +88,9 @@ def _without_statement(text: str, start: int, end: int) -> str | None:
     before = _STATEMENT.search(text, 0, start)
     if not after or not before:
         return None
-    rest = text[: before.start()] + (text[after.end() :] if before[1] != "," else after[0].strip() + text[after.end() :])
+    rest = text[: before.start()] + (
+        text[after.end() :] if before[1] != "," else after[0].strip() + text[after.end() :]
+    )
     return _tidied(text, rest) if len(rest.split()) > 2 else None
 
 
@@ -224,7 +227,9 @@ def _tidied(original: str, text: str) -> str | None:
     text = re.sub(r"[ \t]{2,}", " ", text)
     text = re.sub(r"\s+([,.;:?!])", r"\1", text)
     text = re.sub(r"^[\s,;:.]+", "", text).strip()
-    text = re.sub(r"\b(an?) (\w)", lambda m: f"{article(m[1][0], m[2])} {m[2]}" if f"{m[0]}" not in original else m[0], text)
+    text = re.sub(
+        r"\b(an?) (\w)", lambda m: f"{article(m[1][0], m[2])} {m[2]}" if f"{m[0]}" not in original else m[0], text
+    )
     if not text or len(_HOLES.findall(text)) > len(_HOLES.findall(original)):
         return None
     if re.search(r"\b(\w+) \1\b", text, re.IGNORECASE) and not re.search(r"\b(\w+) \1\b", original, re.IGNORECASE):

@@ -41,7 +41,9 @@ def rewritten(
     async def ask(number: int) -> tuple[str, tuple[Message, ...]] | str:
         case = cases[number]
         parameter = next(name for name in missable(case) if why_not_missable(case, name) is None)
-        reply = await endpoint.ask({"model": settings.model, "messages": [{"role": "user", "content": _request(case, parameter)}]})
+        reply = await endpoint.ask(
+            {"model": settings.model, "messages": [{"role": "user", "content": _request(case, parameter)}]}
+        )
         if reply.message is None:
             return "the model gave no answer"
         prompt = _prompt(case, message_text(reply.message))
@@ -68,7 +70,7 @@ def _said(case: Deciding) -> list[str]:
 
 def _request(case: Deciding, parameter: str) -> str:
     return _REQUEST.format(
-        what=thing(parameter, case.target.parameters["properties"][parameter]),
+        what=thing(parameter, case.target.parameters["properties"][parameter]) or f"the {parameter}",
         value=json.dumps(case.call.arguments[parameter], ensure_ascii=False),
         messages=json.dumps({"messages": _said(case)}, ensure_ascii=False, indent=1),
     )
@@ -88,7 +90,9 @@ def _prompt(case: Deciding, answer: str) -> tuple[Message, ...] | None:
     if not isinstance(texts, list) or len(texts) != len(said) or not all(isinstance(t, str) for t in texts):
         return None
     # A rewriting that is much longer has added something.
-    if texts == said or any(len(new) > 1.2 * len(old) + 20 or not new.strip() for new, old in zip(texts, said, strict=True)):
+    if texts == said or any(
+        len(new) > 1.2 * len(old) + 20 or not new.strip() for new, old in zip(texts, said, strict=True)
+    ):
         return None
     left = iter(texts)
     return tuple(replace(m, content=next(left).strip()) if m.role == "user" else m for m in case.prompt)

@@ -44,7 +44,9 @@ def cannot_answer(case: Deciding, shop: Workshop) -> Derived | str:
     rng = shop.chance("cannot_answer", case)
     if any(call.name != case.target.name for call in case.row.messages[-1].tool_calls):
         return "it calls several tools"
-    gone = {case.target.name} | {tool.name for tool in twins(case.target, case.row.tools, shop.settings.twin_similarity)}
+    gone = {case.target.name} | {
+        tool.name for tool in twins(case.target, case.row.tools, shop.settings.twin_similarity)
+    }
     if gone & case.called_before:
         return "the conversation has called the tool before"
     tools = [tool for tool in case.row.tools if tool.name not in gone]
@@ -93,7 +95,9 @@ def asking(case: Deciding, parameter: str, prompt: Sequence[Message], shop: Work
 def direct(case: Deciding, shop: Workshop) -> Derived | str:
     """Small talk or a question of knowledge takes the place of the conversation; the tools are of no use for it."""
     rng = shop.chance("direct", case)
-    tools = [] if rng.random() < shop.settings.no_tools else _offered(_some(list(case.row.tools), (), rng), case, shop, rng)
+    tools = (
+        [] if rng.random() < shop.settings.no_tools else _offered(_some(list(case.row.tools), (), rng), case, shop, rng)
+    )
     pair = small_talk_for(tools, rng, held_out=shop.held_out)
     if pair is None:
         return "its tools could answer anything"

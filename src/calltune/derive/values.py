@@ -5,16 +5,14 @@ from collections.abc import Iterator
 from datetime import date
 from typing import Any
 
-from calltune.derive.vocabulary import STOP_WORDS, stem, tokens
+from calltune.derive.vocabulary import STOP_WORDS, stem, tokens, word_list
 
-_ONES = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen"
-).split()
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
-_MONTHS = (
-    "january february march april may june july august september october november december"
-).split()
+_ONES = word_list(
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+    "seventeen eighteen nineteen"
+)
+_TENS = word_list("twenty thirty forty fifty sixty seventy eighty ninety")
+_MONTHS = word_list("january february march april may june july august september october november december")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _ISO_DATE = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})")
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::\d{2})?")
@@ -31,7 +29,7 @@ def number_words(number: int) -> str | None:
 
 
 def forms(value: Any) -> list[str]:
-    """How the value may be written, most literal first; none for what is no single thing: lists, objects, true, null."""
+    """How the value may be written, most literal first; none for lists, objects, true, false and null."""
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if isinstance(value, bool) or value is None or isinstance(value, list | dict):
@@ -73,7 +71,11 @@ def _date_forms(text: str) -> Iterator[str]:
                 yield f"{month} {number}{year}"
                 yield f"{number} {month}{year}"
                 yield f"{number} of {month}{year}"
-    yield from (f"{day.month}/{day.day}/{day.year}", f"{day.month:02}/{day.day:02}/{day.year}", f"{day.month}/{day.day}")
+    yield from (
+        f"{day.month}/{day.day}/{day.year}",
+        f"{day.month:02}/{day.day:02}/{day.year}",
+        f"{day.month}/{day.day}",
+    )
     # People say the day alone when the month is clear.
     yield f"{day.day}{_ordinal(day.day)}"
 

@@ -4,12 +4,24 @@ import re
 
 _TOKEN = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
-STOP_WORDS = frozenset(
-    "a about all also am an and any are as at based be been being by can could do does for from get given has have he "
-    "her his how i if in into is it its like me my need now of on or our out please should so some specific specified "
-    "than that the their them then there these they this those to up us use used user using via want was we were what "
-    "when where which who will with would you your thanks thank hi hey hello just something someone sometime somewhere "
-    "api function tool service data information info details list e g etc such one im id".split()
+
+def word_list(text: str) -> list[str]:
+    """The words of a text, in order."""
+    return text.split()
+
+
+def word_set(text: str) -> frozenset[str]:
+    """The words of a text."""
+    return frozenset(word_list(text))
+
+
+STOP_WORDS = word_set(
+    "a about all also am an and any are as at based be been being by can could do does for from get given has "
+    "have he her his how i if in into is it its like me my need now of on or our out please should so some "
+    "specific specified than that the their them then there these they this those to up us use used user "
+    "using via want was we were what when where which who will with would you your thanks thank hi hey hello "
+    "just something someone sometime somewhere api function tool service data information info details list e "
+    "g etc such one im id"
 )
 
 _SAME_VERB = {
@@ -26,19 +38,20 @@ _SAME_VERB = {
 }
 CANONICAL = {word: verb for verb, words in _SAME_VERB.items() for word in words.split()}
 
-VERBS = frozenset(CANONICAL) - {"new", "reservation", "appointment", "message"} | frozenset(
-    "activate admit allow analyze answer apply assess assign autocomplete begin block blacklist bring build call choose "
-    "classify clean close collect combine compare compress conduct configure confirm connect consult contact control "
-    "convert copy count deactivate debug decode decrypt define demolish describe design detect direct disable download "
-    "draw enable encode encrypt end enforce enhance enroll enter establish execute explore export extract file fill "
-    "filter finalize finish flatten follow format free grab help hide identify import increase decrease initiate "
-    "inspect install invert invite join keep launch leave like link load lock log maintain manage map mark measure "
-    "merge mix monitor move mute narrow navigate need notify open optimize organize parse pause perform pick plan "
-    "predict prepare print proceed process produce pull push rate recommend recognize record redeem reduce refund "
-    "release reload remind render renew rent reorder repair replace report request reschedule reset resolve restore "
-    "resume reverse review ride roll run save scan schedule scrape select sell sign simulate skip solve sort split stop "
-    "store subscribe suggest summarize support switch take tell test toggle track transfer translate turn unblock "
-    "unlink unlock upload use validate verify visit wait want withdraw write terminate serve".split()
+VERBS = frozenset(CANONICAL) - {"new", "reservation", "appointment", "message"} | word_set(
+    "activate admit allow analyze answer apply assess assign autocomplete begin block blacklist bring build "
+    "call choose classify clean close collect combine compare compress conduct configure confirm connect "
+    "consult contact control convert copy count deactivate debug decode decrypt define demolish describe "
+    "design detect direct disable download draw enable encode encrypt end enforce enhance enroll enter "
+    "establish execute explore export extract file fill filter finalize finish flatten follow format free "
+    "grab help hide identify import increase decrease initiate inspect install invert invite join keep launch "
+    "leave like link load lock log maintain manage map mark measure merge mix monitor move mute narrow "
+    "navigate need notify open optimize organize parse pause perform pick plan predict prepare print proceed "
+    "process produce pull push rate recommend recognize record redeem reduce refund release reload remind "
+    "render renew rent reorder repair replace report request reschedule reset resolve restore resume reverse "
+    "review ride roll run save scan schedule scrape select sell sign simulate skip solve sort split stop "
+    "store subscribe suggest summarize support switch take tell test toggle track transfer translate turn "
+    "unblock unlink unlock upload use validate verify visit wait want withdraw write terminate serve"
 )
 
 _ODD_ENDINGS = {"queries": "query", "applies": "apply", "lies": "lie", "does": "do", "has": "have"}

@@ -46,7 +46,10 @@ _TOPIC_REFUSALS = (
     "I lack a tool for {topic}",
     "{topic} is beyond my tools, I can't do it",
 )
-_HELD_OUT_TOPIC_REFUSALS = ("I have no access to {topic}, so I cannot do that", "for {topic} I do not have the right tool")
+_HELD_OUT_TOPIC_REFUSALS = (
+    "I have no access to {topic}, so I cannot do that",
+    "for {topic} I do not have the right tool",
+)
 _REFUSAL_OPENINGS = ("", "", "", "Sorry, ", "I'm afraid ", "Unfortunately, ", "Thanks for asking, but ", "Hm, ")
 _REFUSAL_ENDINGS = (".", ".", ".", ". You could try it elsewhere.", ". I'd rather say so than guess.",
                     ". Is there anything else I can do?", ". If that changes, I'll gladly help.")  # fmt: skip
@@ -76,12 +79,15 @@ _QUESTIONS = (
     "I can do that as soon as I know one more thing. Please tell me {what}.",
     "happy to {act}. Could you specify {what}?",
 )
+# Of a parameter whose texts say nothing, such as `query`.
+_UNSAID = ("what exactly you are looking for", "what exactly you want", "what it should be", "what you have in mind")
 _NOUN_QUESTIONS = ("what is {what}?", "what should {what} be?")
 _HELD_OUT_QUESTIONS = (
     "may I ask for {what}?",
     "could you say a little more? I would need to know {what}.",
     "kindly provide {what}, then I can {act}.",
     "I will need {what} before I go on. Can you tell me?",
+    "there is one thing left to ask: will you tell me {what}?",
 )
 _QUESTION_OPENINGS = ("", "", "", "Sure, ", "Of course, ", "Gladly, ", "Okay, ", "Almost there: ")
 _QUESTION_ENDINGS = ("", "", "", " Then I can go ahead.", " I'd rather not guess.")
@@ -125,9 +131,12 @@ def bare_refusal(rng: random.Random, *, held_out: bool = False) -> Message | Non
 def question(tool: Tool, parameter: str, rng: random.Random, *, held_out: bool = False) -> Message | None:
     """A text that asks for one parameter's value; None when no wording of it reads as a question."""
     schema = tool.parameters["properties"][parameter]
-    what = thing(parameter, schema) if rng.random() < 0.7 else plain_name(parameter)
+    what = (rng.random() < 0.7 and thing(parameter, schema)) or plain_name(parameter) or thing(parameter, schema)
     cores = _HELD_OUT_QUESTIONS if held_out else _QUESTIONS
-    if not held_out and not what.startswith("what "):
+    if not what:
+        what = rng.choice(_UNSAID)
+        cores = tuple(core for core in cores if re.search(r"(?:tell me|know|mentioned|specify) {what}", core))
+    elif not held_out:
         cores += _NOUN_QUESTIONS
     endings: Sequence[str] = _QUESTION_ENDINGS
     if (allowed := options(schema)) and rng.random() < 0.5:
