@@ -110,13 +110,11 @@ def test_decision_data_is_derived_from_calls(
             ],
             "messages": [
                 {"role": "user", "content": f"What is the weather in City{number}?"},
-                {
-                    "role": "assistant",
-                    "content": f'<TOOLCALL>[{{"name": "get_weather", "arguments": {{"city": "City{number}"}}}}]</TOOLCALL>',
-                },
+                {"role": "assistant", "content": f"<TOOLCALL>{json.dumps(called)}</TOOLCALL>"},
             ],
         }
         for number in range(40)
+        for called in [[{"name": "get_weather", "arguments": {"city": f"City{number}"}}]]
     ]
     folder = prepare.run(own_config(tmp_path, rows, "data.derive.held_out=0.3", "data.validation_fraction=0"))
     manifest = json.loads((folder / "manifest.json").read_text())

@@ -16,16 +16,17 @@ from calltune.types import BEHAVIORS, Example, Message
 from toy_calls import call, log, row, user
 
 SETTINGS = DeriveSettings(request_for_info=1, cannot_answer=1, direct=1)
-ROWS = [
-    *log(24),
+TALKS = [
     row(
-        "talk",
-        user("Weather!"),
+        f"talk:{city}",
+        user("I want to know the weather."),
         Message("assistant", "Where?"),
-        user("The weather in Nairobi."),
-        call("get_weather", city="Nairobi"),
-    ),
+        user(f"I mean the weather in {city}."),
+        call("get_weather", city=city),
+    )
+    for city in ("Nairobi", "Lagos", "Accra", "Cairo", "Dakar", "Tunis")
 ]
+ROWS = [*log(24), *TALKS]
 ASKED = list(questions(ROWS, SETTINGS, 0))
 
 
@@ -43,9 +44,9 @@ def test_the_benchmark_reads_them(tmp_path: Path) -> None:
 
 
 def test_a_conversation_keeps_its_messages(tmp_path: Path) -> None:
-    asked = [question for question in questions(ROWS, DeriveSettings(num_questions=400), 0) if "messages" in question]
-    assert asked
-    assert {question["source_id"].split("~")[0] for question in asked} == {"talk"}
+    asked = [question for question in questions(TALKS, SETTINGS, 0) if question["correct_answer"] != "direct"]
+    assert len(asked) >= 9
+    assert all("messages" in question for question in asked)
     write_jsonl(tmp_path / "test.jsonl", asked)
     settings = when2call.Settings(
         path=str(tmp_path / "test.jsonl"), prompt="official", family="hermes" if False else None
