@@ -102,8 +102,8 @@ def _derive(
     derived = list(derive(rows, settings, seed, counts))
     show_table(
         "derived from the calls, and what could not be",
-        ("rule", "", "rows"),
-        [(rule, what, f"{number:,}") for (rule, what), number in sorted(counts.items()) if number],
+        ("", "rows"),
+        [(f"{rule}: {what}", f"{number:,}") for (rule, what), number in sorted(counts.items()) if number],
     )
     return [*rows, *derived], held_out, list(questions(held_out, settings, seed))
 

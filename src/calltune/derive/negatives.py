@@ -29,6 +29,9 @@ def asked(made: Derived, shop: Workshop, rng: random.Random) -> Message | None:
     if made.row.behavior == "direct" and made.row.tools:
         tool = rng.choice(made.row.tools)
     names = [name for name in tool.parameters["properties"] if name != made.missing]
+    if made.row.behavior == "tool_call":
+        # What was not told might be worth asking for.
+        names = [name for name in names if name in made.case.call.arguments] or names
     return wordings.question(tool, rng.choice(names), rng, held_out=shop.held_out) if names else None
 
 

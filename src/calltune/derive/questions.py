@@ -24,7 +24,9 @@ _WRONG: dict[Behavior, str] = {
 
 
 def questions(rows: Sequence[Example | Preference], settings: DeriveSettings, seed: int) -> Iterator[dict[str, Any]]:
-    """At most `num_questions`, the four behaviours equally often; wordings and small talk are none of `derive`'s.
+    """At most `num_questions`; wordings and small talk are none of `derive`'s.
+
+    The behaviours come equally often; one of which no question can be made does not come at all.
 
     A conversation of several messages stands in `messages`, its last one also in `question`.
 
@@ -42,10 +44,9 @@ def questions(rows: Sequence[Example | Preference], settings: DeriveSettings, se
         asked = complete[derived.row.behavior]
         if len(asked) < -(-settings.num_questions // len(BEHAVIORS)) and (question := _question(derived, shop)):
             asked.append(question)
-    number = min(len(asked) for asked in complete.values())
-    for place in range(number):
-        for behavior in BEHAVIORS:
-            yield complete[behavior][place]
+    known = [asked for asked in complete.values() if asked]
+    for place in range(min(map(len, known), default=0)):
+        yield from (asked[place] for asked in known)
 
 
 def _question(derived: Derived, shop: Workshop) -> dict[str, Any] | None:
