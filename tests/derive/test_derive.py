@@ -273,20 +273,6 @@ def test_one_conversation_is_held_out_whole() -> None:
     assert hold_out(steps, DeriveSettings(held_out=0), 0) == (steps, [])
 
 
-def test_small_talk_is_answered_beside_tools_that_do_not_help() -> None:
-    rows = examples(MADE, "direct")
-    assert len({derived.messages[0].content for derived in rows}) > 6
-    oracle = tool("ask_wikipedia", "Answer any question from an encyclopedia.", ("question",), question="string")
-    asked = [row(str(n), user("Ask who it was."), call("ask_wikipedia", question="who")) for n in range(20)]
-    rows = [Example(r.id, r.source, r.messages, (oracle, PLAY), r.behavior) for r in asked]
-    from calltune.derive.knowledge import KNOWLEDGE
-
-    known = {question for pairs in KNOWLEDGE.values() for question, _ in pairs}
-    beside = [d for d in examples(made(rows), "direct") if "ask_wikipedia" in {tool.name for tool in d.tools}]
-    assert beside
-    assert not [d for d in beside if any(d.messages[0].content.endswith(question) for question in known)]
-
-
 def test_the_system_text_stays() -> None:
     rows = [
         row("1", Message("system", "Be brief."), user("What is the weather in Rome?"), call("get_weather", city="Rome"))

@@ -12,7 +12,7 @@ CHATTING = (
     ("Do you have feelings?", "Not as people do, but I'm made to be friendly."),
     ("Who made you?", "People who train language models made me."),
     ("How old are you?", "Young in years, as all programs like me are."),
-    ("Tell me a joke.", "A bicycle that cannot stand on its own is simply two-tired."),
+    ("Tell me a joke.", "My bicycle would not get up this morning. It was two-tired."),
     ("Make me laugh.", "I told my plants a story about growing up. They are still hanging on every word."),
     ("Do you know a riddle?", "It has hands but no fingers and tells you something all day: a clock."),
     ("Say something nice.", "The world is a little better with you in it."),
