@@ -34,7 +34,7 @@ _FORMAT = re.compile(
     re.IGNORECASE,
 )
 _OPENS_BADLY = re.compile(
-    r"^(?:whether|if|specif|indicat|filter|for|to|in|on|by|of|when|what|which|who|where|how|is|are|can|should|optional|"
+    r"^(?:whether|if|specif\w*|indicat\w*|filter|for|to|in|on|by|of|when|what|which|who|where|how|is|are|can|should|optional|"
     r"required|type|input|value|string|boolean|an? |any |all |find|include|set|only)\b",
     re.IGNORECASE,
 )
@@ -119,7 +119,9 @@ def thing(name: str, schema: Mapping[str, Any]) -> str:
     plain = plain_name(name)
     if not 1 < len(words) <= _LONGEST_THING or _OPENS_BADLY.match(text) or not text.isascii():
         return plain
-    # Acronyms and names keep their capitals.
+    # "Customer Name" is a heading; acronyms and names inside a sentence keep their capitals.
+    if text.istitle():
+        words = text.lower().split()
     first = words[0] if words[0][1:] != words[0][1:].lower() else words[0].lower()
     return _spoken(f"the {' '.join([first, *words[1:]])}")
 

@@ -197,7 +197,7 @@ def _labelled(before: str, after: str, words: list[tuple[int, str]], labels: int
         outer, preposition, behind = _shift(words, labels + 1)
         if preposition in ("with", "by", "under") and behind not in _CLINGING and not behind.endswith("ed"):
             return before[:outer].rstrip() + after
-        if labels > 1 and words[-1][1] in ("id", "number", "code"):
+        if labels > 1 and word != "the" and words[-1][1] in ("id", "number", "code"):
             return before[: words[-1][0]].rstrip() + after
         return None if words[-1][1] in ("id", "number", "code") else _indefinite(before, (place, word)) + after
     if word in _PREPOSITIONS and second and second not in _CLINGING | _STAYING and not second.endswith("ed"):
