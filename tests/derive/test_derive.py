@@ -215,6 +215,24 @@ def test_another_possible_value_is_no_missing_one() -> None:
     assert [derived.parent for derived in examples(made(rows), "request_for_info")] == ["2"]
 
 
+def test_no_other_value_is_lost() -> None:
+    counted = tool("book_table", "Book a table.", ("people",), people="integer", whom="string")
+    asked = row(
+        "1", user("Book a table for 2 guests."), call("book_table", people=2, whom="guests"), tools=(counted, PLAY)
+    )
+    counts: Counter[tuple[str, str]] = Counter()
+    list(derive([asked], ALL_OF_IT, 0, counts))
+    assert counts["request_for_info", "another argument's value went with it"] == 1
+
+
+def test_the_same_value_written_otherwise_is_not_altered() -> None:
+    rows = [
+        row(str(n), user("What is the weather like at home?"), call("get_weather", city=city))
+        for n, city in enumerate(("Rome", "rome", "ROME ", "Rome, Italy"))
+    ]
+    assert not [derived for derived in made(rows) if derived.rule == "altered_value"]
+
+
 def test_a_default_is_never_asked_for() -> None:
     given = tool("get_weather", "Get the weather.", ("city",), city={"type": "string", "default": "Rome"})
     rows = [row("1", user("What is the weather in Rome?"), call("get_weather", city="Rome"), tools=(given, PLAY))]
