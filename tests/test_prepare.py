@@ -6,7 +6,7 @@ import pytest
 
 from calltune import prepare
 from calltune.config import load_config
-from calltune.errors import DataError
+from calltune.errors import ConfigError, DataError
 from calltune.rows import read_examples, read_jsonl, read_preferences
 
 
@@ -128,3 +128,17 @@ def test_decision_data_is_derived_from_calls(
     assert {question["source_id"].split("~")[0] for question in asked} <= {r["id"] for r in kept}
     assert "derived from the calls, and what could not be" in capsys.readouterr().out
     assert read_preferences(folder / "preferences.jsonl")
+
+
+def test_what_cannot_be_derived_from_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prepare.run(own_config(tmp_path, [row("q", "a")], "data.derive.held_out=0"))
+    assert "warning: nothing was derived" in capsys.readouterr().out
+    with pytest.raises(DataError, match="every conversation is held out"):
+        prepare.run(own_config(tmp_path, [row("q", "b")], "data.derive.held_out=0.999999"))
+
+
+def test_a_wrong_key_of_derived_data_names_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"unknown key 'data.derive.cannot_anser', did you mean 'cannot_answer'\?"):
+        own_config(tmp_path, [], "data.derive.cannot_anser=0.5")
+    with pytest.raises(ConfigError, match=r"model\.base_url' is missing"):
+        own_config(tmp_path, [], "data.derive.model={ model = 'm' }")

@@ -98,6 +98,8 @@ def _derive(
 ) -> tuple[list[Example | Preference], list[Example | Preference], list[dict[str, Any]]]:
     """The rows to train on with what is derived from them, the rows held out, and the questions about these."""
     rows, held_out = hold_out(rows, settings, seed)
+    if not rows:
+        raise DataError("every conversation is held out; lower 'data.derive.held_out'")
     counts: Counts = Counter()
     derived = list(derive(rows, settings, seed, counts))
     show_table(
@@ -105,6 +107,8 @@ def _derive(
         ("", "rows"),
         [(f"{rule}: {what}", f"{number:,}") for (rule, what), number in sorted(counts.items()) if number],
     )
+    if not derived:
+        say("warning: nothing was derived: no call answers a user's message, or all shares are 0")
     return [*rows, *derived], held_out, list(questions(held_out, settings, seed))
 
 

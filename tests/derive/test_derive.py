@@ -1,5 +1,4 @@
 from collections import Counter
-from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -8,7 +7,7 @@ from hypothesis import strategies as st
 from calltune.behavior import message_behavior
 from calltune.derive import derive, hold_out
 from calltune.derive.twins import twins
-from calltune.derive.values import is_told, same_value
+from calltune.derive.values import is_told
 from calltune.derive_settings import DeriveSettings
 from calltune.schema import call_problems
 from calltune.types import Example, Message, Preference, ToolCall
@@ -225,58 +224,10 @@ def test_no_other_value_is_lost() -> None:
     assert counts["request_for_info", "another argument's value went with it"] == 1
 
 
-def test_the_same_value_written_otherwise_is_not_altered() -> None:
-    rows = [
-        row(str(n), user("What is the weather like at home?"), call("get_weather", city=city))
-        for n, city in enumerate(("Rome", "rome", "ROME ", "Rome, Italy"))
-    ]
-    assert not [derived for derived in made(rows) if derived.rule == "altered_value"]
-
-
 def test_a_default_is_never_asked_for() -> None:
     given = tool("get_weather", "Get the weather.", ("city",), city={"type": "string", "default": "Rome"})
     rows = [row("1", user("What is the weather in Rome?"), call("get_weather", city="Rome"), tools=(given, PLAY))]
     assert not examples(made(rows), "request_for_info")
-
-
-def wrong(rule: str, check: Callable[[Preference, Example], bool]) -> bool:
-    pairs = [p for p in MADE if isinstance(p, Preference) and p.rule == rule]
-    return bool(pairs) and all(check(pair, PARENTS[pair.parent]) for pair in pairs)
-
-
-def test_negatives_are_wrong_in_their_own_way() -> None:
-    def names(pair: Preference) -> set[str]:
-        return {offered.name for offered in pair.tools}
-
-    assert wrong("wrong_tool", lambda p, e: the_call(p.rejected).name in names(p) - {the_call(p.chosen).name})
-    assert wrong("wrong_tool", lambda p, e: not call_problems(the_call(p.rejected), p.tools))
-    assert wrong("invented_tool", lambda p, e: the_call(p.rejected).name not in names(p))
-    assert wrong("missing_argument", lambda p, e: bool(call_problems(the_call(p.rejected), p.tools)))
-    assert wrong(
-        "missing_argument", lambda p, e: the_call(p.rejected).arguments.items() < the_call(p.chosen).arguments.items()
-    )
-    assert wrong("altered_value", lambda p, e: not call_problems(the_call(p.rejected), p.tools))
-
-    def one_value_differs(pair: Preference, parent: Example) -> bool:
-        right, other = the_call(pair.chosen).arguments, the_call(pair.rejected).arguments
-        changed = [name for name in right if not same_value(right[name], other[name])]
-        return len(changed) == 1 and type(right[changed[0]]) is type(other[changed[0]])
-
-    assert wrong("altered_value", one_value_differs)
-
-
-def test_wrong_behaviours_are_those_they_are_named_after() -> None:
-    kinds = {"called": "tool_call", "asked": "request_for_info", "refused": "cannot_answer", "made_up": "direct"}
-    for kind, behavior in kinds.items():
-        assert wrong(kind, lambda p, e, behavior=behavior: message_behavior(p.rejected) == behavior != p.behavior)
-
-
-def test_confusions_come_equally_often() -> None:
-    pairs = [p for p in made(log(16), DeriveSettings(pairs=2, request_for_info=1)) if isinstance(p, Preference)]
-    found = Counter((pair.behavior, pair.rule) for pair in pairs)
-    confusions = [n for (_, rule), n in found.items() if rule in ("called", "asked", "refused", "made_up")]
-    assert len(confusions) == 12
-    assert max(confusions) - min(confusions) <= 1
 
 
 def test_one_conversation_is_held_out_whole() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from calltune.derive.negatives import BEHAVIOR_NEGATIVES, CALL_NEGATIVES
 from calltune.derive.randomness import unit_interval
 from calltune.derive.rules import Derived, Workshop
-from calltune.types import BEHAVIORS, Behavior, Message, Preference
+from calltune.types import BEHAVIORS, Behavior, Preference
 
 Counts = Counter[tuple[str, str]]
 
@@ -29,8 +29,7 @@ def pairs(made: Sequence[Derived], number: int, shop: Workshop, counts: Counts) 
             if num_made == wanted:
                 break
             rejected = negative(row, shop, shop.chance(f"{kind} {row.row.id}", row.case))
-            chosen = row.row.messages[-1]
-            if rejected is None or _same(chosen, rejected):
+            if rejected is None:
                 counts[f"pair: {kind}", "no such wrong answer can be made"] += 1
                 continue
             num_made += 1
@@ -39,7 +38,7 @@ def pairs(made: Sequence[Derived], number: int, shop: Workshop, counts: Counts) 
                 source=row.row.source,
                 prompt=row.row.messages[:-1],
                 tools=row.row.tools,
-                chosen=chosen,
+                chosen=row.row.messages[-1],
                 rejected=rejected,
                 behavior=behavior,
                 parent=row.case.row.id,
@@ -62,7 +61,3 @@ def quotas(number: int, call_pairs: float) -> dict[tuple[Behavior, str], int]:
 
 def _spread(number: int, kinds: list[tuple[Behavior, str]]) -> dict[tuple[Behavior, str], int]:
     return {kind: number // len(kinds) + (place < number % len(kinds)) for place, kind in enumerate(kinds)}
-
-
-def _same(one: Message, other: Message) -> bool:
-    return (one.content, one.tool_calls) == (other.content, other.tool_calls)
