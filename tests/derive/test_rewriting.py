@@ -81,6 +81,16 @@ def test_a_budget_is_kept() -> None:
     assert counts["request_for_info", "the model gave no answer"] == 2
 
 
+def test_one_budget_for_all_rounds() -> None:
+    # Half as many rows as cases: those that failed are made up for in a second round, on the same budget.
+    model = {"max_tries": 1, "concurrency": 1, "max_requests": 3, "model": "m"}
+    with serving(in_turn(says("?"))) as server:
+        keys = RewriteSettings(base_url=server.base_url, **model)
+        half = DeriveSettings(request_for_info=0.5, cannot_answer=0, direct=0, other_tools=0, pairs=0, model=keys)
+        assert not list(derive(ROWS, half, 0))
+    assert len(server.requests) == 3
+
+
 def test_no_model_no_request() -> None:
     counts: Counter[tuple[str, str]] = Counter()
     without = DeriveSettings(request_for_info=1, cannot_answer=0, direct=0, other_tools=0, pairs=0)

@@ -10,6 +10,7 @@ from calltune.derive.randomness import unit_interval
 from calltune.derive.rewriting import can_be_asked, rewritten
 from calltune.derive.rules import RULES, Derived, Workshop, asking
 from calltune.derive_settings import DeriveSettings
+from calltune.endpoint import Endpoint
 from calltune.types import Example, Preference
 
 Row = Example | Preference
@@ -70,9 +71,11 @@ def _by_model(cases: list[Deciding], wanted: int, shop: Workshop, counts: Counts
     """Rows whose value a model took out, asked in rounds of as many as are still wanted."""
     done: list[Derived] = []
     settings = shop.settings.model
-    while cases and len(done) < wanted and settings:
+    # One for all rounds: it counts the requests that the budget allows.
+    endpoint = Endpoint(settings) if settings else None
+    while cases and len(done) < wanted and settings and endpoint:
         now, cases = cases[: wanted - len(done)], cases[wanted - len(done) :]
-        for case, result in zip(now, rewritten(now, settings, shop.material), strict=True):
+        for case, result in zip(now, rewritten(now, endpoint, settings, shop.material), strict=True):
             found = result if isinstance(result, str) else asking(case, *result, shop)
             if isinstance(found, Derived):
                 done.append(found)

@@ -27,16 +27,14 @@ Answer with this JSON object and nothing else, one string for each message, in o
 
 
 def rewritten(
-    cases: Sequence[Deciding], settings: RewriteSettings, material: Material
+    cases: Sequence[Deciding], endpoint: Endpoint, settings: RewriteSettings, material: Material
 ) -> list[tuple[str, tuple[Message, ...]] | str]:
     """For each case the argument that was taken out and the prompt without it, or why there is none.
 
     Raises:
         ModelError: the server refuses every request.
-        ConfigError: the key's variable is not set.
     """
     found: dict[int, tuple[str, tuple[Message, ...]] | str] = {}
-    endpoint = Endpoint(settings)
 
     async def ask(number: int) -> tuple[str, tuple[Message, ...]] | str:
         case = cases[number]
