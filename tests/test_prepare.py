@@ -7,7 +7,7 @@ import pytest
 
 from calltune import prepare
 from calltune.config import Config, load_config
-from calltune.errors import DataError
+from calltune.errors import ConfigError, DataError
 from calltune.rows import read_examples, read_jsonl, read_preferences
 
 
@@ -167,3 +167,57 @@ def test_the_number_of_workers_changes_no_byte(write_run_file: Callable[..., Pat
         written[-1]["doctor.json"] = (folder / "doctor.json").read_bytes()
     assert written[0] == written[1]
     assert len(written[0]["train.jsonl"].splitlines()) == 400
+
+
+def test_decision_data_is_derived_from_calls(
+    own_config: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        {
+            "tools": [
+                {
+                    "name": name,
+                    "description": description,
+                    "parameters": {"type": "dict", "properties": {key: {"type": "str"}}, "required": [key]},
+                }
+                for name, description, key in (
+                    ("get_weather", "Get the weather.", "city"),
+                    ("play_song", "Play a song.", "title"),
+                )
+            ],
+            "messages": [
+                {"role": "user", "content": f"For trip {number * 7}, what is the weather in City{number}?"},
+                {"role": "assistant", "content": f"<TOOLCALL>{json.dumps(called)}</TOOLCALL>"},
+            ],
+        }
+        for number in range(40)
+        for called in [[{"name": "get_weather", "arguments": {"city": f"City{number}"}}]]
+    ]
+    folder = prepare.run(own_config(rows, "data.derive.held_out=0.3", "data.validation_fraction=0"))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    kept, asked = lines(folder / "held_out.jsonl"), lines(folder / "test.jsonl")
+    train = read_examples(folder / "train.jsonl")
+    assert kept
+    assert len(asked) == manifest["counts"]["test"] >= 4
+    assert {r.behavior for r in train} == {"direct", "tool_call", "request_for_info", "cannot_answer"}
+    assert {r.rule for r in train} == {"", "cannot_answer", "request_for_info", "direct"} | {"other_tools"}
+    assert not {r["id"] for r in kept} & {r.parent or r.id for r in train}
+    assert {question["source_id"].split("~")[0] for question in asked} <= {r["id"] for r in kept}
+    assert "derived from the calls, and what could not be" in capsys.readouterr().out
+    assert read_preferences(folder / "preferences.jsonl")
+
+
+def test_what_cannot_be_derived_from_is_said(
+    own_config: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare.run(own_config([row("q", "a")], "data.derive.held_out=0"))
+    assert "warning: nothing was derived" in capsys.readouterr().out
+    with pytest.raises(DataError, match="every conversation is held out"):
+        prepare.run(own_config([row("q", "b")], "data.derive.held_out=0.999999"))
+
+
+def test_a_wrong_key_of_derived_data_names_the_nearest(own_config: Callable[..., Config]) -> None:
+    with pytest.raises(ConfigError, match=r"unknown key 'data.derive.cannot_anser', did you mean 'cannot_answer'\?"):
+        own_config([], "data.derive.cannot_anser=0.5")
+    with pytest.raises(ConfigError, match=r"model\.base_url' is missing"):
+        own_config([], "data.derive.model={ model = 'm' }")

@@ -13,7 +13,7 @@ from calltune.doctor.tell import show
 from calltune.doctor.workers import pack
 from calltune.evaluate import open_benchmarks
 from calltune.family import load_module
-from calltune.prepare import Source, asked_questions, diagnose, held_out_questions, open_sources
+from calltune.prepare import Source, asked_questions, diagnose, held_out, open_sources
 from calltune.template_proof import Proof, prove_template
 from calltune.terminal import say, show_marked
 from calltune.types import Example, Rejected
@@ -49,15 +49,23 @@ def run(config: Config, show_rows: int = 0, *, with_data: bool = True) -> Path:
     say(f"check: the template of {config.model} passes its proof: tools once, calls read back, labels on the answer")
     if not with_data:
         return config.run_folder
-    asked, counted = asked_questions(config, held_out_questions(sources))
+    asked, counted = asked_questions(config, held_out(config, sources)[1])
     say(f"check: {len(asked.names):,} questions of {len(benchmarks)} benchmarks can be read")
     with Spool() as spool, ChangeLog() as changes:
-        found = diagnose(config, pack(chat), sources, asked, spool, changes)
+        found = diagnose(_without_paid_requests(config), pack(chat), sources, asked, spool, changes)
     show(found.told)
     if show_rows > 0:
         _show_rows(sources, Proof(chat), show_rows)
     stop_when_missing(config, found.told["behaviors"], counted)
     return config.run_folder
+
+
+def _without_paid_requests(config: Config) -> Config:
+    """The run file less the model that rewrites questions for `[data.derive]`: looking for mistakes costs nothing."""
+    if config.data.derive is None:
+        return config
+    derive = config.data.derive.model_copy(update={"model": None})
+    return config.model_copy(update={"data": config.data.model_copy(update={"derive": derive})})
 
 
 def _show_rows(sources: Sequence[Source], proof: Proof, number: int) -> None:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 import pydantic
 
+from calltune.derive_settings import DeriveSettings
 from calltune.errors import ConfigError
 from calltune.options import Table, parse_options
 from calltune.types import Behavior
@@ -67,6 +68,9 @@ class DataConfig(Table):
 
     validation_fraction: Annotated[float, pydantic.Field(ge=0, lt=1)] = 0.02
     """Share of questions held back from training to watch its loss; a question is never on both sides."""
+
+    derive: DeriveSettings | None = None
+    """`[data.derive]`: refusals, questions back, direct answers and pairs made from the calls; without it none."""
 
     allow_missing: tuple[Behavior, ...] = ()
     """Behaviours that a training set may lack though the run's evaluation counts them."""

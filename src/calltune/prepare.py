@@ -1,5 +1,6 @@
 """`calltune prepare`: sources in, `data/*.jsonl` out; every row is written out or rejected with a reason."""
 
+import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -9,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from calltune.config import Config, Entry
+from calltune.derive import Counts, derive, hold_out, questions
 from calltune.doctor.changes import ChangeLog
 from calltune.doctor.facts import Facts
 from calltune.doctor.mix import counted_behavior, stop_when_missing
@@ -32,9 +34,9 @@ from calltune.manifest import (
     tokenizer_sha256,
     value_sha256,
 )
-from calltune.rows import write_json, write_jsonl
+from calltune.rows import example_from, write_json, write_jsonl
 from calltune.sources import SOURCES
-from calltune.terminal import ProgressBar, say
+from calltune.terminal import ProgressBar, say, show_table
 from calltune.types import BEHAVIORS, Behavior, Example, Preference, Rejected
 
 Source = tuple[Entry, ModuleType, Any]
@@ -59,8 +61,8 @@ def run(config: Config) -> Path:
         CalltuneError: a source, a row, the model's template or the folder is wrong, or a behaviour is not taught.
     """
     sources = open_sources(config)
-    held_out = held_out_questions(sources)
-    asked, counted = asked_questions(config, held_out)
+    kept_back, tests = held_out(config, sources)
+    asked, counted = asked_questions(config, tests)
     folder = claim_run_folder(config) / "data"
     inputs = {
         "seed": config.seed,
@@ -80,10 +82,11 @@ def run(config: Config) -> Path:
         stop_when_missing(config, found.told["behaviors"], counted)
         if moved := begin(folder, inputs):
             say(moved)
-        titles = source_titles(sources)
-        counts = write_rows(found, titles, spool, folder, config.seed, config.data.validation_fraction)
+        counts = write_rows(found, found.titles, spool, folder, config.seed, config.data.validation_fraction)
         write_jsonl(folder / "changes.jsonl", changes.rows())
-    counts["test"] = write_jsonl(folder / "test.jsonl", held_out)
+    if config.data.derive:
+        counts["held_out"] = write_jsonl(folder / "held_out.jsonl", kept_back)
+    counts["test"] = write_jsonl(folder / "test.jsonl", tests)
     write_json(folder / "doctor.json", found.told)
     say(", ".join(f"{name} {count:,}" for name, count in counts.items()))
     hashes = {path.name: file_sha256(path) for path in sorted(folder.glob("*.jsonl"))}
@@ -91,28 +94,39 @@ def run(config: Config) -> Path:
     return folder
 
 
-def held_out_questions(sources: Sequence[Source]) -> list[dict[str, Any]]:
-    """What the sources hold back for measuring, in When2Call's test layout."""
-    return [
+def held_out(config: Config, sources: Sequence[Source]) -> tuple[list[Example | Preference], list[dict[str, Any]]]:
+    """The rows that are kept from training, and all that is asked about what training never sees.
+
+    The questions are those of sources that make their own, and those made from the rows; When2Call's test layout.
+
+    Raises:
+        DataError: a source cannot be read, or no row is left to train on.
+    """
+    asked = [
         row for _, module, settings in sources if hasattr(module, "questions") for row in module.questions(settings)
     ]
+    settings = config.data.derive
+    if settings is None:
+        return [], asked
+    rows = [row for _, row in _read(config, sources, of_training=False) if not isinstance(row, Rejected)]
+    return rows, asked + list(questions(rows, settings, config.seed))
 
 
-def asked_questions(config: Config, held_out: Iterable[dict[str, Any]]) -> tuple[AskedQuestions, set[Behavior]]:
+def asked_questions(config: Config, tests: Iterable[dict[str, Any]]) -> tuple[AskedQuestions, set[Behavior]]:
     """All that the run's benchmarks ask, and the behaviours with which their questions are right.
 
     Args:
-        held_out: what the sources hold back and `prepare` is going to write.
+        tests: what is held back and `prepare` is going to write.
 
     Raises:
         CalltuneError: a benchmark or its data is wrong.
     """
     asked, counted = AskedQuestions(), set[Behavior]()
-    for row in held_out:
+    for row in tests:
         asked.add("test.jsonl", row["uuid"], row["question"], has_own_id=False)
         counted.add(row["correct_answer"])
     for entry, module, settings in open_benchmarks(config):
-        # What the sources hold back is not written yet, and was added above.
+        # What is held back is not written yet, and was added above.
         if str(getattr(settings, "path", "")).startswith(str(config.run_folder)):
             continue
         for sample in module.samples(settings):
@@ -140,19 +154,42 @@ def diagnose(
             spool.put(facts, line)
             rows.append(facts)
 
+    titles, reject = source_titles(sources), config.data.reject
     with changes_told_to(changes.hear):
         look(_read(config, sources))
     if not rows:
-        raise DataError("the sources hold no rows")
-    judged = judge(rows, config.data.reject, weights)
+        raise DataError(
+            "every conversation is held out; lower 'data.derive.held_out'"
+            if config.data.derive
+            else "the sources hold no rows"
+        )
+    judged = judge(rows, reject, weights)
     if all(facts.verdict for facts in rows):
         first = rows[0]
         raise DataError(
             f"all {len(rows):,} rows are rejected; the first, {first.id}: {first.verdict and first.verdict[1]}"
         )
-    # Rows made from accepted ones come in here: `look` at them, then `judge` all again.
+    if config.data.derive:
+        accepted = [facts for facts in rows if facts.verdict is None and facts.kind == "example"]
+        examples = [example_from(json.loads(spool.line(facts))) for facts in accepted]
+        look((len(titles), row) for row in _derived(config, examples))
+        titles, judged = [*titles, "derived"], judge(rows, reject, weights)
     max_lengths = {"sft": config.sft.get("max_length"), "dpo": config.dpo.get("max_length")}
-    return diagnosis(rows, judged, source_titles(sources), max_lengths, config.data.reject, changes.kinds)
+    return diagnosis(rows, judged, titles, max_lengths, reject, changes.kinds)
+
+
+def _derived(config: Config, rows: Sequence[Example]) -> list[Example | Preference]:
+    assert config.data.derive is not None, "it was asked for"
+    counts: Counts = Counter()
+    made = list(derive(rows, config.data.derive, config.seed, counts))
+    show_table(
+        "derived from the calls, and what could not be",
+        ("", "rows"),
+        [(f"{rule}: {what}", f"{number:,}") for (rule, what), number in sorted(counts.items()) if number],
+    )
+    if not made:
+        say("warning: nothing was derived: no call answers a user's message, or all shares are 0")
+    return made
 
 
 def _by_file(mix: Mapping[str, Mapping[str, Mapping[str, int]]]) -> dict[str, dict[str, int]]:
@@ -176,9 +213,17 @@ def source_titles(sources: Sequence[Source]) -> list[str]:
     return titles
 
 
-def _read(config: Config, sources: Sequence[Source]) -> Iterator[tuple[int, Example | Preference | Rejected]]:
+def _read(
+    config: Config, sources: Sequence[Source], *, of_training: bool = True
+) -> Iterator[tuple[int, Example | Preference | Rejected]]:
+    """The rows to train on, or those that `[data.derive]` keeps from training."""
+    derived = config.data.derive
     for number, ((_, module, settings), entry) in enumerate(zip(sources, config.data.sources, strict=True)):
         with ProgressBar(f"reading {entry.title}", total=entry.limit) as bar:
             for row in islice(module.read(settings), entry.limit):
                 bar.advance()
-                yield number, row
+                is_kept_back = bool(
+                    derived and not isinstance(row, Rejected) and hold_out([row], derived, config.seed)[1]
+                )
+                if is_kept_back != of_training:
+                    yield number, row

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -79,8 +80,12 @@ def data(tmp_path: Path) -> Path:
 
 
 def rejected(data: Path) -> list[tuple[str, str]]:
-    rows = [json.loads(line) for line in (data / "rejected.jsonl").read_text().splitlines()]
-    return [(row["id"].replace(str(data.parents[2] / "train_sft.jsonl"), "train_sft"), row["finding"]) for row in rows]
+    path = str(data.parents[2] / "train_sft.jsonl")
+    return [(row["id"].replace(path, "train_sft"), row["finding"]) for row in lines(data / "rejected.jsonl")]
+
+
+def lines(file: Path) -> list[dict]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
 
 
 def arguments(data: Path, line: int) -> Mapping[str, Any]:
@@ -113,12 +118,10 @@ def test_a_measured_behaviour_that_is_not_taught_stops(run: Callable[..., tuple[
 
 def test_null_padding(run: Callable[..., tuple[int, str]], data: Path) -> None:
     _, shown = run([*GOOD, row("Find Ulm.", call("find_city", {"name": "Ulm", "sum": None, "date": None}))])
-    assert "doctor: tools and messages were put into one form (changes.jsonl): " in shown
     assert "null_argument 2" in shown
     assert rejected(data) == []
     assert arguments(data, 10) == {"name": "Ulm"}
-    changes = map(json.loads, (data / "changes.jsonl").read_text().splitlines())
-    (change,) = (c for c in changes if c["where"].partition(".jsonl:")[2].startswith("10"))
+    (change,) = (c for c in lines(data / "changes.jsonl") if ".jsonl:10" in c["where"])
     assert [c["path"].rpartition("/")[2] for c in change["changes"]] == ["sum", "date"]
 
 
@@ -146,8 +149,9 @@ def test_nearly_duplicated_rows(run: Callable[..., tuple[int, str]], data: Path,
     rows = [row(text, ANSWERS["request_for_info"]) for text in (f"{LONG}.", f"{LONG}!?")]
     _, shown = run([*GOOD, *rows], f"data.reject={reject}")
     fate = "rejected" if reject else "kept"
-    line = f"doctor: 1 row {fate}, nearly a duplicate (near_duplicate): train_sft:11: nearly the same as train_sft:10\n"
-    assert line in shown
+    assert (
+        f"1 row {fate}, nearly a duplicate (near_duplicate): train_sft:11: nearly the same as train_sft:10\n" in shown
+    )
     assert rejected(data) == [("train_sft:11", "near_duplicate")] * bool(reject)
 
 
@@ -194,8 +198,9 @@ def test_a_call_that_breaks_its_schema(run: Callable[..., tuple[int, str]], data
 def test_rows_of_which_none_can_be_kept_stop(run: Callable[..., tuple[int, str]], data: Path) -> None:
     code, shown = run([row("Pay it.", call("pay_bill", {"sum": "much"}))])
     assert code == 2
-    line = "calltune: all 1 rows are rejected; the first, train_sft:1: 'pay_bill' sum: 'much' is not of type 'number'\n"
-    assert shown.endswith(line)
+    assert shown.endswith(
+        "all 1 rows are rejected; the first, train_sft:1: 'pay_bill' sum: 'much' is not of type 'number'\n"
+    )
     assert not data.exists()
 
 
@@ -215,8 +220,6 @@ def test_a_call_cut_by_max_length(run: Callable[..., tuple[int, str]], data: Pat
 
 
 def test_a_template_without_tools(run: Callable[..., tuple[int, str]], tiny_model: Path, tmp_path: Path) -> None:
-    import shutil
-
     model = tmp_path / "model"
     shutil.copytree(tiny_model, model)
     (model / "chat_template.jinja").write_text(
@@ -246,8 +249,7 @@ def test_rows_that_cannot_be_taught_as_they_stand(
 ) -> None:
     _, shown = run([*GOOD, row("Well?", answer)])
     assert f"({finding}): train_sft:10: {reason}" in shown
-    (line,) = (data / "rejected.jsonl").read_text().splitlines()
-    kept = json.loads(line)
+    (kept,) = lines(data / "rejected.jsonl")
     assert kept["reason"].startswith(reason)
     assert kept["id"].endswith("train_sft.jsonl:10")
     assert len(read_examples(data / "train.jsonl")) == 9

@@ -12,6 +12,7 @@ from calltune.benchmarks import Summary, confusion_table
 from calltune.benchmarks.option_reading import majority, read_options
 from calltune.benchmarks.when2call_prompts import Family, detect_family, official_prompt
 from calltune.benchmarks.when2call_rows import QuestionSettings, questions
+from calltune.errors import ConfigError
 from calltune.statistics import macro_f1, recall_per_class, wilson_interval
 from calltune.types import BEHAVIORS, Completion, Sample, Score, ScoringRequest
 
@@ -39,6 +40,10 @@ def scoring_request(sample: Sample, settings: Settings, chat: Any) -> ScoringReq
     """
     if settings.prompt == "official":
         row = sample.metadata
+        if "messages" in row:
+            raise ConfigError(
+                f"question {sample.id} is a conversation, which NVIDIA's prompts have no place for; use 'chat_template'"
+            )
         prompt, choices = official_prompt(
             _family(settings, chat), row["question"], row["tools"], row["answers"], sample.id
         )

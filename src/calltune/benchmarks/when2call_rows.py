@@ -2,7 +2,8 @@
 
 Keys: `uuid, question, correct_answer, answers{direct, tool_call, request_for_info, cannot_answer}, tools` and, by
 class, `orig_tools`, `orig_question`, `held_out_param`; tools and the call are JSON text. Hub dataset nvidia/When2Call,
-config `test`, splits `mcq` and `llm_judge`.
+config `test`, splits `mcq` and `llm_judge`. Questions that calltune made from conversations have `messages` besides:
+the whole prompt as calltune writes messages, of which `question` is the last.
 """
 
 import json
@@ -16,9 +17,9 @@ import pydantic
 
 from calltune.errors import DataError
 from calltune.options import Table
-from calltune.rows import parse_object, read_jsonl, require
+from calltune.rows import message_from, parse_object, read_jsonl, require
 from calltune.schema import normalize_tool
-from calltune.types import BEHAVIORS, Behavior, Message, Tool, ToolCall
+from calltune.types import BEHAVIORS, ROLES, Behavior, Message, Tool, ToolCall
 
 
 class QuestionSettings(Table):
@@ -96,7 +97,7 @@ def _question(row: Mapping[str, Any], where: str) -> Question:
         messages[behavior] = _call(text, where) if behavior == "tool_call" else Message("assistant", text)
     return Question(
         id=require(row, "uuid", str, where),
-        messages=(Message("user", require(row, "question", str, where)),),
+        messages=_prompt(row, where),
         tools=tuple(normalize_tool(tool, f"{where}: tools[{number}]") for number, tool in enumerate(tools)),
         correct=correct,
         answers=messages,
@@ -104,8 +105,30 @@ def _question(row: Mapping[str, Any], where: str) -> Question:
             "question": row["question"],
             "tools": [tool if isinstance(tool, str) else json.dumps(tool) for tool in tools],
             "answers": {behavior: answers[behavior] for behavior in BEHAVIORS},
+            **({"messages": row["messages"]} if "messages" in row else {}),
         },
     )
+
+
+def _prompt(row: Mapping[str, Any], where: str) -> tuple[Message, ...]:
+    question = Message("user", require(row, "question", str, where))
+    if "messages" not in row:
+        return (question,)
+    messages = require(row, "messages", list, where)
+    for number, message in enumerate(messages):
+        place = f"{where}: messages[{number}]"
+        if not isinstance(message, dict) or require(message, "role", str, place) not in ROLES:
+            raise DataError(f"{place}: must be an object whose 'role' is one of {', '.join(ROLES)}")
+        require(message, "content", str, place)
+        for call in require(message, "tool_calls", list, place):
+            if not isinstance(call, dict):
+                raise DataError(f"{place}: a call must be an object, not {type(call).__name__}")
+            require(call, "name", str, place)
+            require(call, "arguments", dict, place)
+    prompt = tuple(map(message_from, messages))
+    if prompt[-1:] != (question,):
+        raise DataError(f"{where}: 'messages' must end with the user's 'question'")
+    return prompt
 
 
 def _call(text: str, where: str) -> Message:

@@ -32,6 +32,7 @@ class Diagnosis:
 
     rows: Sequence[Facts]
     judged: Judged
+    titles: Sequence[str]
     told: Mapping[str, Any]
 
 
@@ -70,7 +71,7 @@ def diagnosis(
         "leaks": label_leaks(rows),
         "tokens": token_lengths(rows, max_lengths),
     }
-    return Diagnosis(rows, judged, told)
+    return Diagnosis(rows, judged, titles, told)
 
 
 def _verdict_counts(rows: Sequence[Facts]) -> dict[str, int]:
