@@ -15,7 +15,7 @@ VERBS = {
     "sft": "supervised fine-tuning of the base model",
     "dpo": "preference optimisation of the SFT model",
     "evaluate": "measure every checkpoint on every benchmark",
-    "report": "put the results side by side",
+    "report": "put the results side by side, on a page too, and hold the gate",
     "run": "all of these in order; what is complete and unchanged is skipped",
 }
 
@@ -41,6 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="calltune",
         description="Teach a small language model when and how to call tools, and prove that it learned.",
+        epilog="exit codes: 0 done; 2 something to mend, told in one line; 3 the gate is not passed; 130 interrupted",
     )
     parser.add_argument("--version", action="version", version=f"calltune {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
@@ -58,20 +59,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb.
 
     Returns:
-        0 when it went well, 2 when the user has something to mend, 130 when interrupted from the keyboard.
+        0 when it went well, 2 when the user has something to mend, 3 when the gate is not passed, 130 when interrupted
+        from the keyboard.
     """
     words = build_parser().parse_args(arguments)
     # Set before any heavy import reads it: forked tokenizer threads only warn.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from calltune.config import load_config
-    from calltune.errors import CalltuneError
+    from calltune.errors import CalltuneError, GateError
 
     try:
         config = load_config(words.run_file, words.overrides)
         importlib.import_module(f"calltune.{words.verb}").run(config)
     except CalltuneError as error:
         print(f"calltune: {error}", file=sys.stderr)
-        return 2
+        return 3 if isinstance(error, GateError) else 2
     except KeyboardInterrupt:
         print(f"calltune: interrupted; 'calltune {words.verb} {words.run_file}' goes on from here", file=sys.stderr)
         return 130

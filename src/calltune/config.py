@@ -13,9 +13,15 @@ from typing import Annotated, Any, Literal, Self
 import pydantic
 
 from calltune.errors import ConfigError
-from calltune.options import Table, parse_options
+from calltune.gate import Rule, parse_rule
+from calltune.options import Table, parse_options, unknown_key
 
 Stage = Literal["sft", "dpo"]
+
+
+def _as_rule(text: str) -> str:
+    parse_rule(text)
+    return text
 
 
 class Entry(pydantic.BaseModel):
@@ -85,6 +91,34 @@ class TrackingConfig(Table):
     experiment: str = "calltune"
 
 
+class GateConfig(Table):
+    """`[gate]`: what must hold of the last checkpoint; `report` and `run` exit with 3 when a rule is broken."""
+
+    rules: tuple[Annotated[str, pydantic.AfterValidator(_as_rule)], ...] = ()
+    """Such as `when2call.acc_norm >= +2`: a sign makes a difference in points, none a share in [0, 1]."""
+
+    checkpoint: Literal["base", "sft", "dpo"] | None = None
+    """Which checkpoint is judged; by default the last that was evaluated."""
+
+    against: Annotated[str, pydantic.Field(min_length=1)] = "base"
+    """What differences are taken to: a checkpoint of this run, or `<run>:<checkpoint>` of one that is compared."""
+
+    decide_by: Literal["value", "interval"] = "value"
+    """`value` asks that the figure itself keeps the rule, `interval` that all of its 95 % interval does."""
+
+    @property
+    def parsed(self) -> tuple[Rule, ...]:
+        """The rules, read."""
+        return tuple(map(parse_rule, self.rules))
+
+
+class ReportConfig(Table):
+    """`[report]`: what is shown."""
+
+    compare: tuple[str, ...] = ()
+    """Folders of other runs, shown side by side with this one."""
+
+
 class Config(Table):
     """A whole run file."""
 
@@ -103,6 +137,8 @@ class Config(Table):
     sft: dict[str, Any] = pydantic.Field(default_factory=dict)
     dpo: dict[str, Any] = pydantic.Field(default_factory=dict)
     evaluate: EvaluateConfig = EvaluateConfig()
+    gate: GateConfig = GateConfig()
+    report: ReportConfig = ReportConfig()
     tracking: TrackingConfig = TrackingConfig()
 
     @pydantic.model_validator(mode="after")
@@ -110,6 +146,15 @@ class Config(Table):
         titles = [entry.title for entry in self.evaluate.benchmarks]
         if len(set(titles)) < len(titles):
             raise ValueError("two of [[evaluate.benchmarks]] have one name; give one of them a 'label'")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _rules_name_benchmarks(self) -> Self:
+        titles = [entry.title for entry in self.evaluate.benchmarks]
+        for rule in self.gate.parsed:
+            if rule.benchmark not in titles:
+                problem = unknown_key(rule.benchmark, titles).replace("unknown key", "unknown benchmark", 1)
+                raise ValueError(f"gate.rules: '{rule.text}': {problem}")
         return self
 
     @pydantic.field_validator("stages")

@@ -5,7 +5,8 @@ CalltuneError
 ├── ConfigError      the run file or an override: a key, a value, a name that does not exist
 ├── DataError        a data file: which file, which row, which field
 ├── ModelError       a model folder or its template: no tokenizer, no tools, no weights
-└── RunFolderError   the output folder: another run's, not writable, incomplete
+├── RunFolderError   the output folder: another run's, not writable, incomplete
+└── GateError        a rule of `[gate]` is broken; exits with 3, once the report is written
 ```
 
 Anything else that escapes is a defect of calltune's own and keeps its traceback.
@@ -30,3 +31,7 @@ class ModelError(CalltuneError):
 
 class RunFolderError(CalltuneError):
     """The run's folder cannot be used as asked."""
+
+
+class GateError(CalltuneError):
+    """A checkpoint was measured and does not keep the rules of `[gate]`."""
