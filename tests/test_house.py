@@ -14,10 +14,14 @@ FLOORS = {
     1: ["types", "errors"],
     2: [
         *("options", "config", "rows", "manifest", "processes", "terminal", "tracking", "family", "statistics"),
+        *("gate", "resampling"),
         *("schema", "behavior", "calls", "chat", "models", "labelled_head", "trie", "prefix", "endpoint", "judge"),
     ],
     3: ["sources", "benchmarks", "backends"],
-    4: ["arguments", "training"],
+    4: [
+        *("arguments", "training", "results", "measures", "comparison", "operating_point"),
+        *("headline", "published", "findings", "page"),
+    ],
     5: ["check", "prepare", "sft", "dpo", "evaluate", "report", "run"],
     6: ["cli", "__main__"],
 }
