@@ -83,7 +83,7 @@ def write_run_file(folder, model):
 
 def ours(file):
     from calltune import prepare
-    from calltune.config import load_config
+    from calltune.run_file import load_config
 
     start = time.process_time()
     folder = prepare.run(load_config(file, ["data.workers=1"]))

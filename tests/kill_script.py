@@ -17,8 +17,8 @@ import warnings
 from pathlib import Path
 
 from calltune.cli import main
-from calltune.config import load_config
 from calltune.manifest import file_sha256
+from calltune.run_file import load_config
 
 
 def attempt(words: list[str], seconds: float | None) -> bool:

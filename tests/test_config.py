@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from calltune.config import load_config
 from calltune.errors import ConfigError
+from calltune.run_file import load_config
 
 GOOD = """
 name = "toy"

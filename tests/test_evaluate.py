@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from calltune import evaluate, prepare
-from calltune.config import load_config
 from calltune.errors import ConfigError, DataError, ModelError
+from calltune.run_file import load_config
 
 
 def results(folder: Path) -> dict[str, dict]:

@@ -8,9 +8,9 @@ import pytest
 
 from calltune.arguments import trl_arguments
 from calltune.cli import main
-from calltune.config import load_config
 from calltune.evaluate import open_benchmarks
 from calltune.prepare import open_sources
+from calltune.run_file import load_config
 from calltune.tuning import check_tuning
 
 ROOT = Path(__file__).parents[1]

@@ -14,10 +14,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from calltune.chat import Chat
 from calltune.cli import main
-from calltune.config import load_config
 from calltune.export import base_card
 from calltune.models import load_model, load_tokenizer
 from calltune.rows import read_examples
+from calltune.run_file import load_config
 
 ROOT = Path(__file__).parents[1]
 BASE = ROOT / "examples" / "tiny-qwen3"

@@ -13,13 +13,17 @@ SOURCE = ROOT / "src" / "calltune"
 FLOORS = {
     1: "types errors",
     2: (
-        "options config rows disk manifest processes stopping terminal tracking family statistics "
+        "options config run_file launch_settings gate rows disk manifest processes stopping "
+        "terminal tracking family statistics resampling "
         "strict_json edits type_names schema_rules schema behavior calls chat models endpoint judge "
         "labelled_head trie prefix flops sharing grouping spectrum spectrum_scan parity serving card template_proof "
         "derive_settings"
     ),
     3: "sources benchmarks backends launchers",
-    4: "arguments tuning memory recipe checkpoints progress sharding reference training doctor derive",
+    4: (
+        "arguments tuning memory recipe checkpoints progress sharding reference training doctor derive "
+        "results measures comparison operating_point headline published findings page"
+    ),
     5: "check prepare sft dpo evaluate report export run",
     6: "cli __main__",
 }

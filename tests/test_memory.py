@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from calltune.arguments import trl_arguments
-from calltune.config import load_config
 from calltune.memory import Memory, Shape, choose_checkpointing, training_memory
+from calltune.run_file import load_config
 from calltune.tuning import plan_tuning
 
 SMALL = Shape(layers=4, hidden=256, mlp=768, queries=256, keys=128, num_parameters=3_404_544, num_trained=3_404_544)

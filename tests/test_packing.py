@@ -10,12 +10,12 @@ import torch
 from calltune import sft
 from calltune.arguments import trl_arguments
 from calltune.chat import Chat
-from calltune.config import load_config
 from calltune.errors import ConfigError
 from calltune.labelled_head import score_labels_only
 from calltune.models import load_model, load_tokenizer
 from calltune.recipe import fit_rows
 from calltune.rows import write_jsonl
+from calltune.run_file import load_config
 from calltune.sources import synthetic
 from calltune.training import to_dataset
 

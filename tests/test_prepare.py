@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from calltune import prepare
-from calltune.config import Config, load_config
+from calltune.config import Config
 from calltune.errors import ConfigError, DataError
 from calltune.rows import read_examples, read_jsonl, read_preferences
+from calltune.run_file import load_config
 
 
 def lines(path: Path) -> list[dict]:
@@ -221,3 +222,24 @@ def test_a_wrong_key_of_derived_data_names_the_nearest(own_config: Callable[...,
         own_config([], "data.derive.cannot_anser=0.5")
     with pytest.raises(ConfigError, match=r"model\.base_url' is missing"):
         own_config([], "data.derive.model={ model = 'm' }")
+
+
+def test_rows_of_each_shape_stand_first_so_that_datasets_reads_the_file(
+    own_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    """The only calls come last, after far more than datasets looks at to learn what differs."""
+    import datasets
+
+    tool = {"name": "find_city", "parameters": {"properties": {"name": {"type": "str"}, "id": {"type": "int"}}}}
+    rows = [row(f"What of {n}?", f"Which {n} do you mean?") for n in range(60)]
+    for question, arguments in (("Find 1", {"id": 1}), ("Find Ulm", {"name": "Ulm"})):
+        called = json.dumps([{"name": "find_city", "arguments": arguments}])
+        rows.append({**row(question, f"<TOOLCALL>{called}</TOOLCALL>"), "tools": [tool]})
+    file = prepare.run(own_config(rows, "data.validation_fraction=0")) / "train.jsonl"
+    lines_of = [int(example.id.rpartition(":")[2]) for example in read_examples(file)]
+    assert set(lines_of[:3]) >= {1, 61}
+    assert len(lines_of) == 62
+    datasets.disable_progress_bars()
+    loaded = datasets.load_dataset("json", data_files=str(file), split="train", cache_dir=str(tmp_path), chunksize=4096)
+    found = next(r for r in loaded if r["id"].endswith(":62"))
+    assert found["messages"][-1]["tool_calls"][0]["function"]["arguments"] == {"name": "Ulm"}

@@ -14,11 +14,12 @@ from trl.trainer.sft_config import SFTConfig
 from calltune import dpo, prepare, sft
 from calltune.arguments import lora_config, trl_arguments
 from calltune.chat import Chat
-from calltune.config import Config, load_config
+from calltune.config import Config
 from calltune.models import load_model, load_tokenizer
 from calltune.recipe import fit_rows
 from calltune.reference import can_store, stand_in, store_reference
 from calltune.rows import read_examples, write_jsonl
+from calltune.run_file import load_config
 from calltune.sharing import share_prefixes
 from calltune.sources import synthetic
 from calltune.training import to_dataset

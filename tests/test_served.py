@@ -9,7 +9,7 @@ import pytest
 
 from calltune import prepare
 from calltune.cli import main
-from calltune.config import load_config
+from calltune.run_file import load_config
 from chat_server import Answer, label, says, serving
 
 JUDGE = """

@@ -3,7 +3,16 @@ import time
 
 import pytest
 
-from calltune.statistics import bootstrap_interval, confusion, macro_f1, mcnemar, recall_per_class, wilson_interval
+from calltune.statistics import (
+    bootstrap_interval,
+    confusion,
+    macro_f1,
+    mcnemar,
+    mcnemar_mid_p,
+    recall_per_class,
+    tango_interval,
+    wilson_interval,
+)
 
 
 def test_macro_f1_by_hand():
@@ -114,3 +123,32 @@ def test_wilson_refuses_impossible_counts():
 def test_mcnemar_refuses_negative_counts():
     with pytest.raises(ValueError, match="negative"):
         mcnemar(-1, 2)
+    with pytest.raises(ValueError, match="negative"):
+        mcnemar_mid_p(2, -1)
+
+
+@pytest.mark.parametrize("size", [1, 24, 3652])
+def test_tango_of_no_flips_is_its_closed_form(size):
+    reach = 1.959964**2 / (size + 1.959964**2)
+    assert tango_interval(0, 0, size) == pytest.approx((-reach, reach), rel=1e-5)
+
+
+def test_tango_turns_with_the_sides():
+    low, high = tango_interval(3, 1, 40)
+    assert low < 2 / 40 < high
+    assert tango_interval(1, 3, 40) == pytest.approx((-high, -low))
+
+
+def test_tango_of_many_flips_is_about_the_normal_interval():
+    wins, losses, size = 400, 300, 3652
+    share = (wins - losses) / size
+    reach = 1.96 * ((wins + losses) / size - share**2) ** 0.5 / size**0.5
+    assert tango_interval(wins, losses, size) == pytest.approx((share - reach, share + reach), abs=2e-4)
+
+
+def test_tango_of_nothing_knows_nothing():
+    assert tango_interval(0, 0, 0) == (-1.0, 1.0)
+    low, high = tango_interval(5, 0, 5)
+    assert 0 < low < high == pytest.approx(1.0)
+    with pytest.raises(ValueError, match="impossible"):
+        tango_interval(3, 3, 5)

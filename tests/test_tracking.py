@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from calltune.config import Config, load_config
+from calltune.config import Config
 from calltune.errors import ConfigError
+from calltune.run_file import load_config
 from calltune.tracking import track, track_report
 
 # MLflow's own imports use what its dependencies deprecate; SQLAlchemy pools are closed when they are collected.
@@ -138,7 +139,7 @@ def test_runs_that_begin_together_share_a_store(write_run_file: Callable[..., Pa
     file = write_run_file()
     code = (
         "import sys; from pathlib import Path\n"
-        "from calltune.config import load_config; from calltune.tracking import track\n"
+        "from calltune.run_file import load_config; from calltune.tracking import track\n"
         "config = load_config(Path(sys.argv[1]), ['tracking.mlflow=true', f'name={sys.argv[2]}'])\n"
         "config.run_folder.mkdir(parents=True)\n"
         "with track(config, 'sft', {}) as tracker: tracker.metrics({'loss': 1.0})\n"

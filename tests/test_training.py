@@ -9,12 +9,13 @@ from calltune import dpo, sft
 from calltune.arguments import lora_config, trl_arguments
 from calltune.chat import Chat
 from calltune.checkpoints import in_order, newest_whole
-from calltune.config import Config, load_config
+from calltune.config import Config
 from calltune.errors import ConfigError, DataError
 from calltune.labelled_head import score_labels_only
 from calltune.models import load_model, load_tokenizer
 from calltune.recipe import fit_rows
 from calltune.rows import write_jsonl
+from calltune.run_file import load_config
 from calltune.sources import synthetic
 from calltune.tracking import Tracker
 from calltune.training import train

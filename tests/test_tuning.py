@@ -11,11 +11,12 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 from calltune import dpo, sft
 from calltune.arguments import trl_arguments
 from calltune.chat import Chat
-from calltune.config import Config, load_config
+from calltune.config import Config
 from calltune.errors import ConfigError
 from calltune.models import load_model, load_tokenizer
 from calltune.recipe import fit_rows
 from calltune.rows import write_jsonl
+from calltune.run_file import load_config
 from calltune.sources import synthetic
 from calltune.training import to_dataset
 from calltune.tuning import (

@@ -19,7 +19,7 @@ VERBS = {
     "sft": "supervised fine-tuning of the base model",
     "dpo": "preference optimisation of the SFT model",
     "evaluate": "measure every checkpoint on every benchmark",
-    "report": "put the results side by side",
+    "report": "put the results side by side, on a page too, and hold the gate",
     "export": "the last checkpoint as a model to hand on, checked against what was trained",
     "run": "all of these in order; what is complete and unchanged is skipped",
 }
@@ -46,6 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="calltune",
         description="Teach a small language model when and how to call tools, and prove that it learned.",
+        epilog="exit codes: 0 done; 2 something to mend, told in one line; 3 the gate is not passed; 130 interrupted",
     )
     parser.add_argument("--version", action="version", version=f"calltune {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
@@ -67,8 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb.
 
     Returns:
-        0 when it went well, 2 when the user has something to mend, 130 when interrupted from the keyboard and 143
-        by SIGTERM: what was interrupted goes on when it is run again.
+        0 when it went well, 2 when the user has something to mend, 3 when the gate is not passed, 130 when interrupted
+        from the keyboard and 143 by SIGTERM: what was interrupted goes on when it is run again.
     """
     words = build_parser().parse_args(arguments)
     # Set before any heavy import reads it: forked tokenizer threads only warn.
@@ -77,10 +78,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     # PEFT 0.21 and TRL 1.16 ask transformers 5.23 by an old name; the user can do nothing about it.
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
-    from calltune.config import load_config
-    from calltune.errors import CalltuneError
+    from calltune.errors import CalltuneError, GateError
     from calltune.launchers import LAUNCHED, child
     from calltune.launchers.local import launch
+    from calltune.run_file import load_config
     from calltune.stopping import Stopped, stoppable
 
     with stoppable():
@@ -96,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 child.tell("error", str(error))
             else:
                 print(f"calltune: {error}", file=sys.stderr)
-            return 2
+            return 3 if isinstance(error, GateError) else 2
         except (KeyboardInterrupt, Stopped) as stop:
             if not child.is_child():
                 again = shlex.join(["calltune", words.verb, str(words.run_file), *words.overrides])

@@ -1,27 +1,30 @@
-"""The run file: TOML in, one frozen `Config` out, every mistake one line.
+"""What stands in a run file, as one frozen `Config`.
 
 `[sft]`, `[dpo]` and `[lora]` are kept as they stand and go word for word to TRL's `SFTConfig`, `DPOConfig` and PEFT's
 `LoraConfig`; the stage that reads them checks their keys. A source's or benchmark's own keys are checked by that
 module's `Settings`, through `parse_options`.
 """
 
-import json
-import tomllib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import pydantic
 
 from calltune.derive_settings import DeriveSettings
-from calltune.errors import ConfigError
-from calltune.options import Table, parse_options
+from calltune.gate import Rule, parse_rule
+from calltune.launch_settings import LaunchConfig
+from calltune.options import Table, unknown_key
 from calltune.types import Behavior
 
 Stage = Literal["sft", "dpo"]
 
 Choice = Literal["null_padding", "invalid_call", "contamination", "near_duplicate", "contradiction"]
 """Findings of the data doctor of which the run file may say whether their rows are left out."""
+
+
+def _as_rule(text: str) -> str:
+    parse_rule(text)
+    return text
 
 
 class Entry(pydantic.BaseModel):
@@ -171,32 +174,32 @@ class ExportConfig(Table):
     """Upper bound of one file of weights."""
 
 
-class LaunchConfig(Table):
-    """`[launch]`: how many processes train and evaluate, each with its own GPU, and how they share the work."""
+class GateConfig(Table):
+    """`[gate]`: what must hold of the last checkpoint; `report` and `run` exit with 3 when a rule is broken."""
 
-    processes: Annotated[int, pydantic.Field(ge=1)] = 1
-    """On each machine."""
+    rules: tuple[Annotated[str, pydantic.AfterValidator(_as_rule)], ...] = ()
+    """Such as `when2call.acc_norm >= +2`: a sign makes a difference in points, none a share in [0, 1]."""
 
-    machines: Annotated[int, pydantic.Field(ge=1)] = 1
-    """All of them see the run's folder; calltune is started on each, with its `launch.machine_rank`."""
+    checkpoint: Literal["base", "sft", "dpo"] | None = None
+    """Which checkpoint is judged; by default the last that was evaluated."""
 
-    machine_rank: Annotated[int, pydantic.Field(ge=0)] = 0
-    main_address: str | None = None
-    """Where the other machines reach machine 0."""
+    against: Annotated[str, pydantic.Field(min_length=1)] = "base"
+    """What differences are taken to: a checkpoint of this run, or `<run>:<checkpoint>` of one that is compared."""
 
-    main_port: Annotated[int, pydantic.Field(ge=1, le=65535)] = 29500
-    """Used with more than one machine; on one machine a free port is taken."""
+    decide_by: Literal["value", "interval"] = "value"
+    """`value` asks that the figure itself keeps the rule, `interval` that all of its 95 % interval does."""
 
-    strategy: Literal["ddp", "fsdp2", "zero1", "zero2", "zero3"] = "ddp"
-    """`ddp` keeps all on every GPU; `fsdp2` (torch) and `zero1` to `zero3` (DeepSpeed) spread it over them."""
+    @property
+    def parsed(self) -> tuple[Rule, ...]:
+        """The rules, read."""
+        return tuple(map(parse_rule, self.rules))
 
-    @pydantic.model_validator(mode="after")
-    def _machines_fit(self) -> Self:
-        if self.machine_rank >= self.machines:
-            raise ValueError(f"machine_rank {self.machine_rank} needs more than {self.machines} machines")
-        if self.machines > 1 and self.main_address is None:
-            raise ValueError("with several machines 'main_address' must be given")
-        return self
+
+class ReportConfig(Table):
+    """`[report]`: what is shown."""
+
+    compare: tuple[str, ...] = ()
+    """Folders of other runs, shown side by side with this one."""
 
 
 class Config(Table):
@@ -221,6 +224,8 @@ class Config(Table):
     dpo: dict[str, Any] = pydantic.Field(default_factory=dict)
     evaluate: EvaluateConfig = EvaluateConfig()
     launch: LaunchConfig = LaunchConfig()
+    gate: GateConfig = GateConfig()
+    report: ReportConfig = ReportConfig()
     tracking: TrackingConfig = TrackingConfig()
     export: ExportConfig | None = None
 
@@ -229,6 +234,15 @@ class Config(Table):
         titles = [entry.title for entry in self.evaluate.benchmarks]
         if len(set(titles)) < len(titles):
             raise ValueError("two of [[evaluate.benchmarks]] have one name; give one of them a 'label'")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _rules_name_benchmarks(self) -> Self:
+        titles = [entry.title for entry in self.evaluate.benchmarks]
+        for rule in self.gate.parsed:
+            if rule.benchmark not in titles:
+                problem = unknown_key(rule.benchmark, titles).replace("unknown key", "unknown benchmark", 1)
+                raise ValueError(f"gate.rules: '{rule.text}': {problem}")
         return self
 
     @pydantic.field_validator("stages")
@@ -246,60 +260,3 @@ class Config(Table):
     def checkpoint_folder(self, checkpoint: str) -> str:
         """What `from_pretrained` takes for `base`, `sft` or `dpo`."""
         return self.model if checkpoint == "base" else str(self.run_folder / checkpoint)
-
-
-def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
-    """Read a run file, lay `key.path=value` overrides over it, and check it.
-
-    TOML is for hands; `.json` is what calltune writes of a checked run file, such as `config.json` in a run's folder.
-
-    Raises:
-        ConfigError: the file is missing, is not TOML, or a key or value is wrong; names the file and the key.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-        table = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such run file") from None
-    except IsADirectoryError:
-        raise ConfigError(f"{path}: is a folder, a run file was expected") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 text at byte {error.start}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from None
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{path}: not valid JSON: {error}") from None
-    for override in overrides:
-        _apply_override(table, override)
-    return parse_options(Config, table, str(path))
-
-
-def _apply_override(table: dict[str, Any], override: str) -> None:
-    path, equals, text = override.partition("=")
-    if not equals or not path:
-        raise ConfigError(f"override '{override}': must be key.path=value")
-    *parents, last = path.strip().split(".")
-    place: Any = table
-    for part in parents:
-        if isinstance(place, dict):
-            place = place.setdefault(part, {})
-        elif isinstance(place, list) and part.isdigit() and int(part) < len(place):
-            place = place[int(part)]
-        else:
-            raise ConfigError(f"override '{override}': there is no '{part}' to go into")
-    if isinstance(place, list) and last.isdigit() and int(last) < len(place):
-        place[int(last)] = _toml_value(text)
-    elif isinstance(place, dict):
-        place[last] = _toml_value(text)
-    else:
-        raise ConfigError(f"override '{override}': there is no '{last}' to set")
-
-
-def _toml_value(text: str) -> Any:
-    # The shell takes the quotes of "a string" away, so what is not TOML is a string.
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text

@@ -284,22 +284,3 @@ def test_shown_rows_end_with_what_is_trained_on(
     assert shown.count(">>>") == shown.count("<<<") == 3, "two rows, and the line that says what the marks mean"
     assert '>>><tool_call>\n{"name": "find_city", "arguments": {"name": "Ulm"}}\n</tool_call><|im_end|><<<\n' in shown
     assert ">>>Which city do you mean?<|im_end|><<<\n" in shown
-
-
-def test_rows_of_each_shape_stand_first_so_that_datasets_reads_the_file(
-    run: Callable[..., tuple[int, str]], data: Path, tmp_path: Path
-) -> None:
-    """The only calls come last, after far more than datasets looks at to learn what differs."""
-    import datasets
-
-    words = [row(f"What of {n}?", f"Which {n} do you mean?") for n in range(60)]
-    run([*words, row("Pay 1", call("pay_bill", {"sum": 1})), row("Find Ulm", call("find_city", {"name": "Ulm"}))])
-    ids = [int(example.id.rpartition(":")[2]) for example in read_examples(data / "train.jsonl")]
-    assert set(ids[:3]) == {1, 61, 62}
-    assert len(ids) == 62
-    datasets.disable_progress_bars()
-    loaded = datasets.load_dataset(
-        "json", data_files=str(data / "train.jsonl"), split="train", cache_dir=str(tmp_path), chunksize=4096
-    )
-    found = next(r for r in loaded if r["id"].endswith(":62"))
-    assert found["messages"][-1]["tool_calls"][0]["function"]["arguments"] == {"name": "Ulm"}

@@ -23,11 +23,12 @@ from losses_rows import LOSSES, ROWS, loss_and_gradient, move_away, save_model, 
 from calltune import dpo, sft
 from calltune.arguments import trl_arguments
 from calltune.chat import Chat
-from calltune.config import Config, load_config
+from calltune.config import Config
 from calltune.labelled_head import score_labels_only
 from calltune.models import load_model, load_tokenizer
 from calltune.recipe import Recipe, fit_rows
 from calltune.rows import write_jsonl
+from calltune.run_file import load_config
 from calltune.schema import normalize_tool
 from calltune.training import to_dataset
 from calltune.types import Example, Message, Preference, ToolCall

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from calltune.config import load_config
 from calltune.errors import ConfigError
 from calltune.launchers.local import accelerate_command, accelerate_config, deepspeed_config
 from calltune.rows import write_json
+from calltune.run_file import load_config
 
 STRATEGIES = ["ddp", "fsdp2", "zero1", "zero2", "zero3"]
 

@@ -15,8 +15,9 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-from calltune.config import Config, LaunchConfig
+from calltune.config import Config
 from calltune.errors import CalltuneError, LaunchError
+from calltune.launch_settings import LaunchConfig
 from calltune.launchers import child
 from calltune.manifest import claim_run_folder
 from calltune.processes import processes
