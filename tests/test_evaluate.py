@@ -74,11 +74,11 @@ def test_a_model_without_a_template_takes_the_run_file_s(
     bare = tmp_path / "bare"
     shutil.copytree(tiny_model, bare, ignore=shutil.ignore_patterns("chat_template.jinja"))
     file = write_run_file(model=bare)
-    prepare.run(load_config(file))
+    named = load_config(file, [f"chat_template={tiny_model / 'chat_template.jinja'}"])
+    prepare.run(named)
     with pytest.raises(ModelError, match="no chat template; name one as 'chat_template'"):
         evaluate.run(load_config(file))
     assert not (tmp_path / "runs" / "toy" / "eval" / "base").exists()
-    named = load_config(file, [f"chat_template={tiny_model / 'chat_template.jinja'}"])
     usual = load_config(write_run_file(), ["name=usual"])
     prepare.run(usual)
     assert scores(evaluate.run(named)) == scores(evaluate.run(usual))

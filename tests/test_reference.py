@@ -138,7 +138,8 @@ def test_a_run_ends_with_the_same_metrics(write_run_file: Callable[..., Path], o
 def test_rows_with_the_same_tools_share_their_batches(write_run_file: Callable[..., Path]) -> None:
     file, computed = write_run_file(top='stages = ["sft"]'), {}
     for grouped in ("true", "false"):
-        config = load_config(file, [f"data.group_by_tools={grouped}", "sft.num_train_epochs=1"])
+        overrides = ["sft.num_train_epochs=1", "sft.per_device_train_batch_size=8"]
+        config = load_config(file, [f"data.group_by_tools={grouped}", *overrides])
         prepare.run(config)
         rows = config.run_folder / "data" / "train.jsonl"
         examples = read_examples(rows)

@@ -107,9 +107,11 @@ class Tuning(Table):
 
     @pydantic.model_validator(mode="after")
     def _keys_of_the_method(self) -> Self:
-        spectrum = {"spectrum_percent", "spectrum_file", "train_embeddings", "train_head"} & self.model_fields_set
+        # By value, as a run file that calltune wrote out names every key.
+        keys = ("spectrum_percent", "spectrum_file", "train_embeddings", "train_head")
+        spectrum = [key for key in keys if getattr(self, key)]
         if self.method != "spectrum" and spectrum:
-            raise ValueError(f"'{min(spectrum)}' is read by method 'spectrum' alone, not by '{self.method}'")
+            raise ValueError(f"'{spectrum[0]}' is read by method 'spectrum' alone, not by '{self.method}'")
         if self.method == "spectrum" and (self.spectrum_percent is None) == (self.spectrum_file is None):
             raise ValueError("method 'spectrum' takes either 'spectrum_percent' or 'spectrum_file'")
         return self
