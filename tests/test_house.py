@@ -16,6 +16,7 @@ FLOORS = {
         *(
             "options",
             "config",
+            "sagemaker_table",
             "rows",
             "manifest",
             "processes",
@@ -29,7 +30,7 @@ FLOORS = {
     ],
     3: ["sources", "benchmarks", "backends", "launchers"],
     4: ["arguments", "checkpoints", "progress", "sharding", "training"],
-    5: ["check", "prepare", "sft", "dpo", "evaluate", "report", "run"],
+    5: ["check", "prepare", "sft", "dpo", "evaluate", "report", "run", "sagemaker"],
     6: ["cli", "__main__"],
 }
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}

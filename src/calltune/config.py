@@ -15,6 +15,7 @@ import pydantic
 
 from calltune.errors import ConfigError
 from calltune.options import Table, parse_options
+from calltune.sagemaker_table import SageMakerConfig
 
 Stage = Literal["sft", "dpo"]
 
@@ -104,6 +105,9 @@ class LaunchConfig(Table):
 
     strategy: Literal["ddp", "fsdp2", "zero1", "zero2", "zero3"] = "ddp"
     """`ddp` keeps all on every GPU; `fsdp2` (torch) and `zero1` to `zero3` (DeepSpeed) spread it over them."""
+
+    sagemaker: SageMakerConfig | None = None
+    """`[launch.sagemaker]`, for `--on sagemaker`."""
 
     @pydantic.model_validator(mode="after")
     def _machines_fit(self) -> Self:

@@ -6,7 +6,8 @@ CalltuneError
 ├── DataError        a data file: which file, which row, which field
 ├── ModelError       a model folder or its template: no tokenizer, no tools, no weights
 ├── RunFolderError   the output folder: another run's, not writable, incomplete
-└── LaunchError      one of several processes was killed from outside
+├── LaunchError      one of several processes was killed from outside
+└── JobError         a job on rented machines was refused, or did not complete
 ```
 
 Anything else that escapes is a defect of calltune's own and keeps its traceback.
@@ -35,3 +36,7 @@ class RunFolderError(CalltuneError):
 
 class LaunchError(CalltuneError):
     """One of several processes was killed from outside, by the system's memory watch for instance."""
+
+
+class JobError(CalltuneError):
+    """A job on rented machines was refused, or did not complete; the text says what to do."""

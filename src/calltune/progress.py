@@ -1,5 +1,6 @@
 """What a trainer tells while it runs: steps to the terminal, numbers to the tracker, and a stop when asked to."""
 
+import signal
 from typing import Any
 
 from transformers import TrainerCallback, TrainingArguments
@@ -55,6 +56,8 @@ class StopWhenAsked(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
         """Every process must stop after the same step, so they ask each other."""
         if processes().any(self._request.signal is not None):
+            # One that was not told itself, on another machine perhaps, may not take the stage for complete.
+            self._request.signal = self._request.signal or signal.SIGTERM
             control.should_save = control.should_training_stop = self._stopping = True
 
     def on_epoch_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
