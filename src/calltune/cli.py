@@ -89,7 +89,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 when it went well, 2 when the user has something to mend, 130 when interrupted from the keyboard and 143
         by SIGTERM: what was interrupted goes on when it is run again.
     """
-    words = build_parser().parse_args(arguments)
+    parser = build_parser()
+    words, late = parser.parse_known_args(arguments)
+    # argparse looks for no more overrides once an option came.
+    if unknown := [word for word in late if word.startswith("-") or "=" not in word]:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    words.overrides += late
     # Set before any heavy import reads it: forked tokenizer threads only warn.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from calltune.config import load_config

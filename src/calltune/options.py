@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import pydantic
 
@@ -64,6 +64,8 @@ def _fields_at(model: type[pydantic.BaseModel], location: tuple[int | str, ...])
     for part in location:
         field = model.model_fields.get(str(part))
         annotation = field.annotation if field else None
+        # A table that may be left out is `Table | None`.
+        annotation = next((kind for kind in get_args(annotation) if isinstance(kind, type)), annotation)
         if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
             model = annotation
     return list(model.model_fields)
