@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ _OURS = PACKAGE / "launchers" / "sagemaker"
 _SUFFIXES = {".py", ".json", ".jinja", ".txt"}
 
 
-def code_archive(config: dict[str, Any], requirements: list[str], package: Path = PACKAGE) -> bytes:
+def code_archive(config: dict[str, Any], requirements: Sequence[str], package: Path = PACKAGE) -> bytes:
     """A tar.gz of the package's source, the entry point, the resolved run file and the pins.
 
     Equal input gives equal bytes.

@@ -217,7 +217,8 @@ def main(stage: str, root: str) -> int:
         if job.stopped:
             return 0
         text = str(failure)
-        print(f"calltune: {text.splitlines()[0]}", file=sys.stderr, flush=True)
+        if (line := f"calltune: {text.splitlines()[0]}") not in job.lines:
+            print(line, flush=True)
         place = Path(root) / "output"
         place.mkdir(parents=True, exist_ok=True)
         (place / "failure").write_text(text[:LONGEST_FAILURE], encoding="utf-8")

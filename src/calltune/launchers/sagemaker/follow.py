@@ -101,4 +101,4 @@ def require_completed(stage: str, job: dict[str, Any], last_lines: list[str]) ->
     why = " ".join(job.get("FailureReason", "").split()) or (
         "stopped by you or somebody else; run again to go on from its checkpoint" if secondary == status else secondary
     )
-    raise JobError(f"{stage}: job '{name}' {status.lower()}: {why}{hint(' '.join([why, *last_lines]))}")
+    raise JobError(f"{stage}: job '{name}' {status.lower()}: {why}{hint(why) or hint(' '.join(last_lines))}")

@@ -1,7 +1,7 @@
 """What a run comes to as jobs: which channels each has, and the hash of all that goes into it. Reads, sends nothing."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,11 +39,12 @@ class Plan:
     identities: Mapping[str, str]
 
 
-def make_plan(config: Config, package: Path = PACKAGE) -> Plan:
+def make_plan(config: Config, package: Path = PACKAGE, requirements: Sequence[str] | None = None) -> Plan:
     """Hash what `prepare` wrote, the model's folder and the benchmarks' files.
 
     Args:
         package: the source of the package that the jobs run.
+        requirements: what they install; by default the pins.
 
     Raises:
         CalltuneError: the data is not prepared, a path is not there, or the run file asks for what a job cannot do.
@@ -57,7 +58,9 @@ def make_plan(config: Config, package: Path = PACKAGE) -> Plan:
     hashes = {name: content_sha256(place) for name, place in folders.items()}
     prefix = run_prefix(config)
     uploads = {name: Upload(f"{prefix}{name}/{hashes[name][:16]}/", place) for name, place in folders.items()}
-    archive = code_archive(container_config(config), pins(mlflow=account(config).mlflow is not None), package)
+    if requirements is None:
+        requirements = pins(mlflow=account(config).mlflow is not None)
+    archive = code_archive(container_config(config), requirements, package)
     key = f"{prefix}code/{hashlib.sha256(archive).hexdigest()}/code.tar.gz"
     return Plan(key, archive, uploads, _identities(config, rows, hashes))
 
@@ -85,7 +88,7 @@ def stage_job(config: Config, plan: Plan, stage: str, artefacts: Mapping[str, st
 def container_config(config: Config) -> dict[str, Any]:
     """The run file as the jobs read it: without the account, and tracked where they can reach it or not at all."""
     table, wanted = config.model_dump(mode="json"), account(config)
-    table["launch"]["sagemaker"] = None
+    del table["launch"]["sagemaker"]
     table["tracking"] |= {"mlflow": wanted.mlflow is not None, "uri": wanted.mlflow}
     table["output"] = "runs"
     return table
