@@ -80,6 +80,7 @@ step_file = folder / "checkpoints" / "step.txt"
 first = step = int(step_file.read_text()) if step_file.exists() else 0
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 print("token", os.environ.get("HF_TOKEN"), "from step", first)
+print(f"parent is process {os.getppid()}, output={words['output']}")
 while step < table.get("steps", 4):
     step += 1
     time.sleep(0.1)

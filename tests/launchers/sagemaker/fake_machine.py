@@ -220,7 +220,8 @@ class Machines:
     def _upload(self, folder: Path, uri: str) -> None:
         bucket, _, prefix = uri.removeprefix("s3://").partition("/")
         sent = self.__dict__.setdefault("_sent", {})
-        for path in folder.rglob("*"):
+        # Unlike rglob, it bears folders that go away meanwhile.
+        for path in (Path(place) / name for place, _, names in os.walk(folder) for name in names):
             try:
                 state = (path.stat().st_mtime_ns, path.stat().st_size)
                 if path.is_symlink() or not path.is_file() or sent.get(path) == state:

@@ -56,7 +56,8 @@ class Aws:
             # Standard: throttling, 5xx and lost connections are tried again, each time later.
             tries: Any = {"mode": "standard", "total_max_attempts": _NUM_TRIES}
             settings = Config(retries=tries, connect_timeout=10, read_timeout=60)
-            self._clients[service] = boto3.client(service, region_name=self.region, config=settings)  # type: ignore[call-overload]
+            session: Any = boto3.Session(region_name=self.region)
+            self._clients[service] = session.client(service, config=settings)
         return self._clients[service]
 
 
