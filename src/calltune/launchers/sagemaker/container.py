@@ -115,10 +115,10 @@ class Stage:
                 elif place.is_dir():
                     shutil.rmtree(place)
                 place.symlink_to(channel)
-        written, model = self.run_folder / "config.json", self.root / "input" / "data" / "model"
-        if not written.exists():
-            # Whose folder this is; calltune writes the rest.
-            written.write_text(json.dumps({"model": str(model) if model.is_dir() else self.config["model"]}))
+        # Whose folder this is: the checkpoints are those of this stage with these inputs. calltune writes the rest.
+        model = self.root / "input" / "data" / "model"
+        owner = {"model": str(model) if model.is_dir() else self.config["model"]}
+        (self.run_folder / "config.json").write_text(json.dumps(owner))
 
     def overrides(self) -> list[str]:
         """What of the run file only the container knows: its folders, and its place among the machines."""
@@ -163,6 +163,9 @@ class Stage:
         for line in child.stdout or ():
             for name, value in self.secrets.items():
                 line = line.replace(value, f"<{name}>") if value else line
+            # It tells a command to go on with; here SageMaker, or the next attempt, goes on.
+            if line.startswith("calltune: interrupted;"):
+                continue
             self.lines.append(line.rstrip("\n"))
             print(line, end="", flush=True)
         code, self.child = child.wait(), None
