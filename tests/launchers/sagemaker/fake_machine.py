@@ -130,7 +130,8 @@ class Machines:
             if event and not told and event.when(roots[0]):
                 told = True
                 if event.kind == "interrupt":
-                    self._signal(signal.SIGTERM)
+                    # One machine is told; the others must stop with it.
+                    self.inside()[-1].send_signal(signal.SIGTERM)
                 else:
                     self.inside()[0].children()[-1].kill()
             if self._stop_as is None and time.monotonic() - start > bound:
