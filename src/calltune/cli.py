@@ -119,10 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"calltune: {error}", file=sys.stderr)
             return 2
         except (KeyboardInterrupt, Stopped) as stop:
-            if child.is_child():
-                # Its launcher knows, unless it was another machine that was asked to stop.
-                child.tell("asked", str(int(stop.signal if isinstance(stop, Stopped) else signal.SIGINT)))
-            else:
+            if not child.is_child():
                 again = shlex.join(["calltune", *(sys.argv[1:] if arguments is None else arguments)])
                 print(f"calltune: interrupted; '{again}' goes on from here", file=sys.stderr)
             return 128 + (stop.signal if isinstance(stop, Stopped) else signal.SIGINT)

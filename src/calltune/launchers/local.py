@@ -172,6 +172,7 @@ _OF_LAUNCH_TOOLS = re.compile(r"[WEI]\d{4} [\d:.]+ \d+ .*torch/")
 
 def _tell_failure(verb: str, words: Path, log: Path) -> None:
     """Raise the error of the process that failed first, as that process would have alone."""
+    # All agreed to stop, as another machine was asked to.
     if asked := list(words.glob("*.asked")):
         raise Stopped(int(asked[0].read_text(encoding="utf-8")))
     if errors := sorted(words.glob("*.error"), key=lambda path: path.stat().st_mtime_ns):
