@@ -39,9 +39,9 @@ def read(path: Path) -> dict:
 def test_killed_in_every_stage_and_run_again(write_run_file: Callable[..., Path], tmp_path: Path) -> None:
     file, folder = write_run_file(), tmp_path / "runs" / "toy"
     # Slow enough at the end of a stage that the kill falls inside it.
-    kill_when(start(file), lambda: any((folder / "sft" / "checkpoints").glob("checkpoint-2/trainer_state.json")))
+    kill_when(start(file), lambda: any((folder / "sft" / "checkpoints").glob("checkpoint-2/complete.json")))
     assert not (folder / "sft" / "manifest.json").exists()
-    kill_when(start(file), lambda: any((folder / "dpo" / "checkpoints").glob("checkpoint-2/trainer_state.json")))
+    kill_when(start(file), lambda: any((folder / "dpo" / "checkpoints").glob("checkpoint-2/complete.json")))
     sft = read(folder / "sft" / "manifest.json")
     assert sft["steps"] == 6
     assert sft["resumed_from"].startswith("checkpoint-")

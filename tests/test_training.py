@@ -8,13 +8,15 @@ import torch
 from calltune import dpo, sft
 from calltune.arguments import lora_config, trl_arguments
 from calltune.chat import Chat
+from calltune.checkpoints import in_order, newest_whole
 from calltune.config import Config, load_config
 from calltune.errors import ConfigError, DataError
 from calltune.labelled_head import score_labels_only
 from calltune.models import load_model, load_tokenizer
 from calltune.rows import write_jsonl
 from calltune.sources import synthetic
-from calltune.training import fit_rows, newest_checkpoint
+from calltune.tracking import Tracker
+from calltune.training import fit_rows, train
 
 
 @pytest.fixture
@@ -120,15 +122,25 @@ def test_rows_that_do_not_fit_are_left_out_whole_and_counted(chat: Chat, tmp_pat
         fit_rows(chat, dpo.RECIPE, file, 3)
 
 
-def test_only_whole_checkpoints_are_resumed_from(tmp_path: Path) -> None:
-    assert newest_checkpoint(tmp_path / "none") is None
-    for step, state in ((5, '{"global_step": 5}'), (10, '{"global_step": 10}'), (15, '{"global'), (20, None)):
-        (tmp_path / f"checkpoint-{step}").mkdir()
-        if state:
-            (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
-    found = newest_checkpoint(tmp_path)
-    assert found is not None
-    assert found.name == "checkpoint-10"
+def test_no_step_is_done_again_when_training_was_over(
+    write_run_file: Callable[..., Path], chat: Chat, tiny_model: Path, tmp_path: Path
+) -> None:
+    """Killed while the model was saved, in the middle of an epoch, the trainer alone would do one step more."""
+    config = load_config(write_run_file(), ["sft.max_steps=2", "sft.per_device_train_batch_size=2"])
+    write_jsonl(tmp_path / "train.jsonl", synthetic.examples(0, 12))
+
+    def trained(checkpoint: Path | None) -> tuple[int, float]:
+        trainer = trainer_of(sft.RECIPE, config, chat, tiny_model, tmp_path / "train.jsonl")
+        state, seconds = train(trainer, "sft", checkpoint, Tracker())
+        return state.global_step, seconds
+
+    steps, seconds = trained(None)
+    assert steps == 2
+    assert seconds > 0
+    last = newest_whole(tmp_path / "checkpoints", "sft")
+    assert last is not None
+    assert trained(last) == (2, 0.0)
+    assert [path.name for path in in_order(tmp_path / "checkpoints")] == ["checkpoint-2", "checkpoint-1"]
 
 
 @pytest.mark.parametrize(

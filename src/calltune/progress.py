@@ -1,6 +1,7 @@
 """What a trainer tells while it runs: steps to the terminal, numbers to the tracker, and a stop when asked to."""
 
 import signal
+from collections.abc import Mapping
 from typing import Any
 
 from transformers import TrainerCallback, TrainingArguments
@@ -21,6 +22,9 @@ class Progress(TrainerCallback):
 
     def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
         """Open the bar; a resumed run begins where it stopped."""
+        # What a killed process had not sent yet; the tracker leaves out what it has.
+        for entry in state.log_history:
+            self._track(entry)
         self._tokens_before = max((logs.get("num_tokens", 0) for logs in state.log_history), default=0)
         self._bar = ProgressBar(self._stage, state.max_steps, state.global_step)
         self._bar.__enter__()
@@ -41,7 +45,10 @@ class Progress(TrainerCallback):
             entry[key] += self._tokens_before
         if "loss" in entry:
             self._note = f"loss {float(entry['loss']):.3f}"
-        self._tracker.metrics({key: value for key, value in entry.items() if key != "step"}, step=state.global_step)
+        self._track(entry)
+
+    def _track(self, entry: Mapping[str, Any]) -> None:
+        self._tracker.metrics({key: value for key, value in entry.items() if key != "step"}, step=entry["step"])
 
     def on_train_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
         """Close the bar."""
