@@ -118,6 +118,7 @@ def test_one_mlflow_run_across_an_interruption(
     runs = {run.info.run_name: run for run in store.search_runs([experiment.experiment_id])}
     assert sorted(runs) == ["toy", "toy-sft"]
     assert len(store.search_runs([experiment.experiment_id])) == 2
-    steps = [metric.step for metric in store.get_metric_history(runs["toy-sft"].info.run_id, "loss")]
-    assert steps == [1, 2, 3, 4, 5, 6]
+    told = {(metric.step, metric.value) for metric in store.get_metric_history(runs["toy-sft"].info.run_id, "loss")}
+    # The tracker may tell the step at which it goes on twice, with the same value.
+    assert sorted(step for step, _ in told) == [1, 2, 3, 4, 5, 6]
     assert runs["toy-sft"].info.status == "FINISHED"
