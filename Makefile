@@ -18,7 +18,7 @@ demo: $(VENV)/.installed
 	$(BIN)/calltune run examples/quickstart.toml
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -13,7 +13,7 @@ SOURCE = ROOT / "src" / "calltune"
 FLOORS = {
     1: "types errors",
     2: (
-        "options config run_file launch_settings gate rows disk manifest processes stopping "
+        "options config run_file launch_settings sagemaker_settings gate rows disk manifest processes stopping "
         "terminal tracking family statistics resampling "
         "strict_json edits type_names schema_rules schema behavior calls chat models endpoint judge "
         "labelled_head trie prefix flops sharing grouping spectrum spectrum_scan parity serving card template_proof "
@@ -24,7 +24,7 @@ FLOORS = {
         "arguments tuning memory recipe checkpoints progress sharding reference training doctor derive "
         "results measures comparison operating_point headline published findings page"
     ),
-    5: "check prepare sft dpo evaluate report export run",
+    5: "check prepare sft dpo evaluate report export run sagemaker",
     6: "cli __main__",
 }
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms.split()}

@@ -11,7 +11,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 VERBS = {
     "check": "look for mistakes in the run file, the data and the model; writes nothing",
@@ -24,6 +24,15 @@ VERBS = {
     "run": "all of these in order; what is complete and unchanged is skipped",
 }
 
+SAGEMAKER = "look at a run's jobs on Amazon SageMaker, or clear them away"
+ACTIONS = {
+    "plan": "what run --on sagemaker would do, and its upper bound of cost",
+    "status": "every job of the run",
+    "logs": "what they printed",
+    "fetch": "bring what complete jobs made",
+    "clean": "stop jobs, end warm machines, delete what is in the bucket",
+}
+
 
 class _Parser(argparse.ArgumentParser):
     """argparse, with one line for a mistake instead of the usage."""
@@ -31,9 +40,9 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         if "invalid choice" in message and "VERB" in message:
             verb = message.split("'")[1]
-            near = difflib.get_close_matches(verb, VERBS, n=1)
+            near = difflib.get_close_matches(verb, [*VERBS, "sagemaker"], n=1)
             message = f"unknown verb '{verb}'" + (
-                f", did you mean '{near[0]}'?" if near else f" (there are: {', '.join(VERBS)})"
+                f", did you mean '{near[0]}'?" if near else f" (there are: {', '.join(VERBS)}, sagemaker)"
             )
         print(f"calltune: {message}", file=sys.stderr)
         sys.exit(2)
@@ -60,8 +69,25 @@ def build_parser() -> argparse.ArgumentParser:
             words.add_argument(
                 "--show", type=int, default=0, metavar="N", help="print N rows of each source, trained tokens marked"
             )
-        words.add_argument("--on", choices=["local"], default="local", help="where to run: local is this machine")
+        words.add_argument(
+            "--on",
+            choices=["local", "sagemaker"],
+            default="local",
+            help="where to run: local is this machine, sagemaker the account of [launch.sagemaker]",
+        )
+        words.add_argument(
+            "--dry-run", action="store_true", help="with --on sagemaker: print the requests and send nothing"
+        )
+    _add_sagemaker(verbs)
     return parser
+
+
+def _add_sagemaker(verbs: Any) -> None:
+    words = verbs.add_parser("sagemaker", help=SAGEMAKER, description=SAGEMAKER)
+    words.add_argument("action", choices=list(ACTIONS), help="; ".join(f"{k}: {v}" for k, v in ACTIONS.items()))
+    words.add_argument("run_file", type=Path, metavar="run.toml", help="the run file")
+    words.add_argument("overrides", nargs="*", metavar="key=value", help="laid over the run file")
+    words.add_argument("--yes", action="store_true", help="clean: do it")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,7 +97,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 when it went well, 2 when the user has something to mend, 3 when the gate is not passed, 130 when interrupted
         from the keyboard and 143 by SIGTERM: what was interrupted goes on when it is run again.
     """
-    words = build_parser().parse_args(arguments)
+    parser = build_parser()
+    words, late = parser.parse_known_args(arguments)
+    # argparse looks for no more overrides once an option came.
+    if unknown := [word for word in late if word.startswith("-") or "=" not in word]:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    words.overrides += late
     # Set before any heavy import reads it: forked tokenizer threads only warn.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # PEFT imports bitsandbytes where it is installed, and on a CPU that warns of a kernel it would have to download.
@@ -89,7 +120,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if child.is_child():
                 child.begin()
             config = load_config(words.run_file, words.overrides)
-            if words.verb not in LAUNCHED or not launch(config, words.verb):
+            if words.verb == "sagemaker" or words.on == "sagemaker" or words.dry_run:
+                _on_sagemaker(config, words)
+            elif words.verb not in LAUNCHED or not launch(config, words.verb):
                 options = {"show_rows": words.show} if words.verb == "check" else {}
                 importlib.import_module(f"calltune.{words.verb}").run(config, **options)
         except CalltuneError as error:
@@ -100,10 +133,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 3 if isinstance(error, GateError) else 2
         except (KeyboardInterrupt, Stopped) as stop:
             if not child.is_child():
-                again = shlex.join(["calltune", words.verb, str(words.run_file), *words.overrides])
+                again = shlex.join(["calltune", *(sys.argv[1:] if arguments is None else arguments)])
                 print(f"calltune: interrupted; '{again}' goes on from here", file=sys.stderr)
             return 128 + (stop.signal if isinstance(stop, Stopped) else signal.SIGINT)
     return 0
+
+
+def _on_sagemaker(config: Any, words: argparse.Namespace) -> None:
+    from calltune import sagemaker
+    from calltune.errors import ConfigError
+
+    if words.verb == "sagemaker":
+        sagemaker.act(config, words.action, words.yes)
+    elif words.on != "sagemaker":
+        raise ConfigError("--dry-run goes with --on sagemaker; 'check' is what looks at a run on this machine")
+    elif words.verb not in sagemaker.LAUNCHED:
+        raise ConfigError(f"{words.verb} runs on this machine; leave --on sagemaker out")
+    else:
+        sagemaker.launch(config, words.verb, words.dry_run)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ CalltuneError
 ├── ModelError       a model folder or its template: no tokenizer, no tools, no weights
 ├── RunFolderError   the output folder: another run's, not writable, incomplete
 ├── LaunchError      one of several processes was killed from outside
-└── GateError        a rule of `[gate]` is broken; exits with 3, once the report is written
+├── GateError        a rule of `[gate]` is broken; exits with 3, once the report is written
+└── JobError         a job on rented machines was refused, or did not complete
 ```
 
 Anything else that escapes is a defect of calltune's own and keeps its traceback.
@@ -40,3 +41,7 @@ class LaunchError(CalltuneError):
 
 class GateError(CalltuneError):
     """A checkpoint was measured and does not keep the rules of `[gate]`."""
+
+
+class JobError(CalltuneError):
+    """A job on rented machines was refused, or did not complete; the text says what to do."""

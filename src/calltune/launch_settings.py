@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 import pydantic
 
 from calltune.options import Table
+from calltune.sagemaker_settings import SageMakerConfig
 
 
 class LaunchConfig(Table):
@@ -25,6 +26,9 @@ class LaunchConfig(Table):
 
     strategy: Literal["ddp", "fsdp2", "zero1", "zero2", "zero3"] = "ddp"
     """`ddp` keeps all on every GPU; `fsdp2` (torch) and `zero1` to `zero3` (DeepSpeed) spread it over them."""
+
+    sagemaker: SageMakerConfig | None = None
+    """`[launch.sagemaker]`, for `--on sagemaker`."""
 
     @pydantic.model_validator(mode="after")
     def _machines_fit(self) -> Self:

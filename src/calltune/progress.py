@@ -1,11 +1,13 @@
 """What a trainer tells while it runs: steps to the terminal, numbers to the tracker, and a stop when asked to."""
 
+import signal
 from collections.abc import Mapping
 from typing import Any
 
 from transformers import TrainerCallback, TrainingArguments
 
 from calltune.checkpoints import ends_epoch
+from calltune.launchers import child
 from calltune.processes import processes
 from calltune.stopping import StopRequest
 from calltune.terminal import ProgressBar
@@ -62,6 +64,11 @@ class StopWhenAsked(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
         """Every process must stop after the same step, so they ask each other."""
         if processes().any(self._request.signal is not None):
+            # One that was not told itself, on another machine perhaps, may not take the stage for complete; nor may its
+            # launcher take its end for a failure.
+            self._request.signal = self._request.signal or signal.SIGTERM
+            if child.is_child():
+                child.tell("asked", str(int(self._request.signal)))
             control.should_save = control.should_training_stop = self._stopping = True
 
     def on_epoch_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:

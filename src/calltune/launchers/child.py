@@ -41,7 +41,7 @@ def begin() -> None:
 
 
 def tell(kind: str, text: str) -> None:
-    """Leave a word for the launcher: `pid`, `error` (the user's line) or `traceback`."""
+    """Leave a word for the launcher: `pid`, `error` (the user's line), `traceback`, or `asked` (to stop)."""
     # Under its name only when it is whole, as the launcher may look at any moment.
     path = Path(os.environ[FOLDER]) / f"{processes().rank}.{kind}"
     path.with_suffix(".part").write_text(text, encoding="utf-8")

@@ -22,10 +22,11 @@ from calltune.launchers import child
 from calltune.manifest import claim_run_folder
 from calltune.processes import processes
 from calltune.rows import write_json
-from calltune.stopping import postponed_stop
+from calltune.stopping import Stopped, postponed_stop
 from calltune.terminal import say
 
 _SECONDS_TO_SAVE = 600.0
+_ENDS = ("error", "traceback", "asked")
 
 
 def launch(config: Config, verb: str) -> bool:
@@ -151,7 +152,7 @@ def _relay(lines: IO[str], kept: IO[str], words: Path) -> None:
         kept.write(line)
         kept.flush()
         # Our own processes leave their tracebacks in the folder.
-        over = over or line.startswith("Traceback") or any(words.glob("*.error")) or any(words.glob("*.traceback"))
+        over = over or line.startswith("Traceback") or any(any(words.glob(f"*.{kind}")) for kind in _ENDS)
         if not over and not any(words.glob("*.stopped")) and not _OF_LAUNCH_TOOLS.match(line):
             sys.stderr.write(line)
 
@@ -172,6 +173,9 @@ _OF_LAUNCH_TOOLS = re.compile(r"[WEI]\d{4} [\d:.]+ \d+ .*torch/")
 
 def _tell_failure(verb: str, words: Path, log: Path) -> None:
     """Raise the error of the process that failed first, as that process would have alone."""
+    # All agreed to stop, as another machine was asked to.
+    if asked := list(words.glob("*.asked")):
+        raise Stopped(int(asked[0].read_text(encoding="utf-8")))
     if errors := sorted(words.glob("*.error"), key=lambda path: path.stat().st_mtime_ns):
         raise CalltuneError(errors[0].read_text(encoding="utf-8"))
     killed = re.findall(r"Signal \d+ \((SIG\w+)\) received by PID", log.read_text(encoding="utf-8"))
