@@ -113,7 +113,7 @@ def test_preferences_on_a_model_spread_over_two_processes(one_process: Callable[
     assert two.returncode == 0, error
     alone, together = (losses(tmp_path / "runs" / name / "dpo") for name in ("toy", "two"))
     assert together == pytest.approx(alone, rel=1e-4)
-    assert out.count("dpo: 100.0% of the weights are trained") == 1
+    assert out.count("parameters are trained, 100.00%") == 1
 
 
 def test_the_mistake_of_a_process_is_one_line(write_run_file: Callable[..., Path], tmp_path: Path) -> None:

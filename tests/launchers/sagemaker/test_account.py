@@ -61,7 +61,9 @@ def test_spot_wants_checkpoints(fake: FakeAws, say_no: Callable[..., str]) -> No
 
 
 def test_a_module_of_your_own_is_not_sent(fake: FakeAws, say_no: Callable[..., str]) -> None:
-    assert "'my.bench', is not sent to jobs" in say_no("evaluate.benchmarks.0.name=my.bench")
+    assert "'calltune.benchmarks.when2call', is not sent to jobs" in say_no(
+        "evaluate.benchmarks.0.name=calltune.benchmarks.when2call"
+    )
 
 
 def test_dpo_alone_needs_the_sft_job(

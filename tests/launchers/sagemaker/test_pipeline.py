@@ -1,6 +1,7 @@
 """The whole way as jobs, with TRL on a tiny random Qwen3: interrupted, resumed, measured, fetched, cleaned away."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from calltune.cli import main
 from calltune.prepare import run as prepare
 from calltune.run_file import load_config
 
-STEPS = ["sft.max_steps=6", "sft.save_steps=2", "dpo.max_steps=4", "dpo.save_steps=2"]
+STEPS = ["sft.max_steps=6", "sft.save_steps=2", "dpo.max_steps=24", "dpo.save_steps=2"]
 
 
 def sealed(stage: str, step: int) -> Callable[[Path], bool]:
@@ -82,7 +83,9 @@ def mlflow_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[s
     store = f"sqlite:///{tmp_path}/server.db"
     words = ["server", "--host", "127.0.0.1", "--port", str(port), "--backend-store-uri", store, "--workers", "1"]
     with (tmp_path / "mlflow.log").open("w") as log:
-        server = subprocess.Popen([sys.executable, "-m", "mlflow", *words], stdout=log, stderr=log)
+        # Without the background workers that a server of 3.17 starts for evaluations of its own.
+        environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        server = subprocess.Popen([sys.executable, "-m", "mlflow", *words], stdout=log, stderr=log, env=environment)
         url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 120
         try:
             while True:
