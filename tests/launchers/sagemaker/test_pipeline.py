@@ -36,10 +36,12 @@ def step_of(key: str) -> int:
 
 
 def without_machine(report: dict) -> dict:
-    """What two machines must agree on: all but seconds, and the checkpoint a stage went on from."""
+    """What two machines must agree on: all but seconds, and what tells of a stage's last attempt alone."""
     for stage in report["stages"].values():
-        for key in ("train_seconds", "resumed_from"):
+        for key in ("train_seconds", "resumed_from", "shared_prefixes"):
             stage.pop(key, None)
+    for result in report["results"]:
+        result.pop("seconds")
     return report
 
 
