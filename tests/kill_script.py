@@ -21,8 +21,8 @@ from calltune.manifest import file_sha256
 from calltune.run_file import load_config
 
 
-def attempt(words: list[str], seconds: float | None) -> bool:
-    """Run the command in a fork and kill it after some seconds; whether it came through."""
+def begin(words: list[str]) -> int:
+    """Begin the command in a fork; its process number."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         child = os.fork()
@@ -31,13 +31,29 @@ def attempt(words: list[str], seconds: float | None) -> bool:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
         code = main(words)
         os._exit(code)
-    if seconds is not None:
-        time.sleep(seconds)
-        os.kill(child, signal.SIGKILL)
+    return child
+
+
+def came_through(child: int, words: list[str]) -> bool:
+    """Wait for its end: whether it came through or was killed; no other end is accepted."""
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if status not in (0, -signal.SIGKILL):
         raise SystemExit(f"{words} ended by itself with {status}")
     return status == 0
+
+
+def wait_for(child: int, step: int, folder: Path) -> None:
+    """Return when a checkpoint of this step or a later one begins to be written (at once for 0), or at its end."""
+    while step > 0 and not any(number >= step for number in steps_in(folder, "checkpoint-*")):
+        if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+            return
+        time.sleep(0.001)
+
+
+def steps_in(folder: Path, pattern: str) -> list[int]:
+    """The steps of the checkpoints whose path has the pattern."""
+    names = [path.relative_to(folder / "checkpoints").parts[0] for path in folder.glob(f"checkpoints/{pattern}")]
+    return [int(name.split("-")[1]) for name in names]
 
 
 def result(folder: Path) -> dict:
@@ -53,19 +69,22 @@ def result(folder: Path) -> dict:
 def compare(file: Path, stage: str, kills: int, overrides: list[str], seed: int) -> dict:
     words, chance = [stage, str(file), *overrides], random.Random(seed)
     folder = load_config(file, overrides).run_folder / stage
-    start = time.monotonic()
-    attempt(words, None)
-    duration = time.monotonic() - start
+    came_through(begin(words), words)
+    last = json.loads((folder / "manifest.json").read_text())["steps"]
     undisturbed = folder.with_name(f"{stage}-undisturbed")
     shutil.rmtree(undisturbed, ignore_errors=True)
     folder.rename(undisturbed)
     steps = []
-    for _ in range(kills):
-        if attempt(words, chance.uniform(0.15, 0.4) * duration):
+    # Moments spread over the stage, between the checkpoints and while one is written.
+    for moment in sorted(chance.uniform(0, last) for _ in range(kills)):
+        child = begin(words)
+        wait_for(child, int(moment), folder)
+        time.sleep(chance.uniform(0, 0.3))
+        os.kill(child, signal.SIGKILL)
+        if came_through(child, words):
             break
-        sealed = [int(path.parent.name.split("-")[1]) for path in folder.glob("checkpoints/*/complete.json")]
-        steps.append(max(sealed, default=0))
-    attempt(words, None)
+        steps.append(max(steps_in(folder, "*/complete.json"), default=0))
+    came_through(begin(words), words)
     before, after = result(undisturbed), result(folder)
     return {
         "stage": stage,

@@ -54,6 +54,7 @@ def test_overrides(tmp_path: Path, override: str, read) -> None:
         (GOOD + "[export]\ndtyp='float32'", [], "unknown key 'export.dtyp', did you mean 'dtype'?"),
         (GOOD + "[tuning]\nmethod='half'", [], "'tuning.method'"),
         (GOOD, ["seed=many"], "'seed'"),
+        (GOOD, ["sft.hub_token=hf_x"], "'hub_token': a run file holds no secret; set HF_TOKEN"),
         (GOOD, ["stages=['dpo','sft']"], "'stages': must be"),
         (GOOD.replace('name = "toy"', ""), [], "'name' is missing"),
         (GOOD.replace('"toy"', '"../up"'), [], "'name'"),
@@ -67,6 +68,7 @@ def test_mistakes_are_one_line_that_names_the_key(tmp_path: Path, text: str, ove
         load_config(write(tmp_path, text), overrides)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+    assert "hf_x" not in str(error.value)
 
 
 def test_a_file_that_is_not_there_or_not_text(tmp_path: Path) -> None:

@@ -164,6 +164,16 @@ def test_a_batch_with_little_in_common_takes_the_plain_path(monkeypatch: pytest.
     assert torch.equal(states(model, **batch), expected)
 
 
+def test_the_batch_that_is_checked_goes_the_way_it_always_would() -> None:
+    # A resumed run checks another batch than an undisturbed one did, and must come to the same bits.
+    model = trained("qwen3")
+    batch = {"input_ids": torch.arange(1, 49).view(2, 24), "attention_mask": torch.ones(2, 24), "use_cache": False}
+    expected = model.base_model(**batch).last_hidden_state
+    sharing = share_prefixes(model)
+    assert torch.equal(model.base_model(**batch).last_hidden_state, expected)
+    assert sharing.is_checked
+
+
 def test_generation_is_as_before() -> None:
     model: Any = make_model("Llama")
     prompt = torch.tensor([[5, 6, 7, 8], [5, 6, 7, 9]])

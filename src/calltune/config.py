@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 import pydantic
 
 from calltune.derive_settings import DeriveSettings
+from calltune.errors import ConfigError
 from calltune.gate import Rule, parse_rule
 from calltune.launch_settings import LaunchConfig
 from calltune.options import Table, unknown_key
@@ -246,6 +247,15 @@ class Config(Table):
                 problem = unknown_key(rule.benchmark, titles).replace("unknown key", "unknown benchmark", 1)
                 raise ValueError(f"gate.rules: '{rule.text}': {problem}")
         return self
+
+    @pydantic.field_validator("sft", "dpo")
+    @classmethod
+    def _no_secret(cls, table: dict[str, Any]) -> dict[str, Any]:
+        # Every run's folder has a copy of its run file.
+        if "hub_token" in table:
+            # Not a ValueError, whose message would have the table in it, and the token.
+            raise ConfigError("'hub_token': a run file holds no secret; set HF_TOKEN in the environment instead")
+        return table
 
     @pydantic.field_validator("stages")
     @classmethod

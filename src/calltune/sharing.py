@@ -124,23 +124,23 @@ def share_prefixes(model: torch.nn.Module) -> Sharing:
         num_padded, num_row = kwargs["input_ids"].numel(), sum(map(len, rows))
         packed = pack([row for row in rows if row], kwargs["input_ids"].device)
         num_packed = packed.ids.numel()
-        # The number of passes must be the same on all processes, as sharded weights are gathered in each of them.
-        must_check = torch.is_grad_enabled() and not sharing.is_checked
         is_worth_it = num_padded >= _LEAST_RATIO * num_packed
         if torch.is_grad_enabled():
+            # Two more passes on every process, whatever each finds, as sharded weights are gathered in each pass; and
+            # the batch itself goes its own way after them, so that a resumed run computes what an undisturbed one did.
+            if not sharing.is_checked:
+                sharing.is_checked = True
+                if difference := _difference(backbone, plain, packed, rows, kwargs):
+                    sharing.turn_off(difference)
+                    is_worth_it = False
             sharing.num_padded_tokens += num_padded
             sharing.num_row_tokens += num_row
             sharing.num_computed_tokens += num_packed if is_worth_it else num_padded
             sharing.useful_flops += flops.of(packed)
-        if not is_worth_it and not must_check:
+        if not is_worth_it:
             return plain(**kwargs)
         outputs = _packed_outputs(plain, packed, kwargs)
         states = outputs.last_hidden_state[0]
-        if must_check:
-            sharing.is_checked = True
-            if difference := _difference(backbone, plain, kwargs, states, _index(packed, rows, kwargs["input_ids"])):
-                sharing.turn_off(difference)
-                return plain(**kwargs)
         index = _index(packed, rows, kwargs["input_ids"])
         wanted = WANTED.get()
         if wanted is not None:
@@ -208,17 +208,19 @@ def _index(packed: Packed, rows: list[list[int]], like: torch.Tensor) -> torch.T
 
 
 def _difference(
-    backbone: torch.nn.Module, plain: Any, kwargs: Mapping[str, Any], states: torch.Tensor, index: torch.Tensor
+    backbone: torch.nn.Module, plain: Any, packed: Packed, rows: list[list[int]], kwargs: Mapping[str, Any]
 ) -> str | None:
     """None when the packed states are the plain ones, as far as their precision tells."""
+    is_token = kwargs["attention_mask"].bool()
     was_training = backbone.training
     backbone.eval()
     try:
         with torch.no_grad():
-            expected = plain(**kwargs).last_hidden_state[kwargs["attention_mask"].bool()].float()
+            expected = plain(**kwargs).last_hidden_state[is_token].float()
+            states = _packed_outputs(plain, packed, kwargs).last_hidden_state[0]
     finally:
         backbone.train(was_training)
-    found = states.detach()[index[kwargs["attention_mask"].bool()]].float()
+    found = states[_index(packed, rows, kwargs["input_ids"])[is_token]].float()
     kind = states.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else states.dtype
     error = float((found - expected).norm() / expected.norm())
