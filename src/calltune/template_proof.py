@@ -7,6 +7,8 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
 from typing import Any
 
 from calltune.chat import Chat
@@ -28,6 +30,10 @@ _RESULT = Message("tool", "Probe result 9917.")
 _TEXT = Message("assistant", "Probe answer 3350.")
 _SYSTEM = Message("system", "Probe rules 1472.")
 _ROWS_COMPARED = 16
+_LINES_KEPT = 16_384
+_LINE = re.compile(r"(?s).+?\n(?=\S)|.+")
+_ENDS = ("}", "]", '"', "word", "42", " ", "\n", "\r", "\t", ".", ">", "\u4f60", "\U0001f642")
+_BEGINNINGS = ("{", "[", '"', "word", "Word", "42", "-", "'s", "<", "#", "\u4f60", "\U0001f642", "\u0301")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +171,9 @@ class _Tokens:
     """Counts the tokens of a prompt and its answers as `tokenizer(prompt + answer)` has them, in less time.
 
     A tokenizer splits at special tokens before all else, so what stands before a prompt's last one has the same
-    tokens whatever follows. That is compared with the long way on the first rows; where it does not hold, the long
-    way is gone.
+    tokens whatever follows. And where it splits at the end of a line, too, the tokens of a line are those it had in the
+    row before: templates write a tool to a line or several, and data offer the same tools again and again. Both are
+    compared with the long way on the first rows; where one does not hold, the long way is gone.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -179,6 +186,13 @@ class _Tokens:
             tokens = tokenizer.added_tokens_decoder.values()
             plain = [t.content for t in tokens if t.special and not (t.lstrip or t.rstrip or t.single_word)]
             self._split = _any_of(plain)
+            self._num_automatic = len(tokenizer("").input_ids)
+            self._line_count = lru_cache(_LINES_KEPT)(self._count)
+            # Found out beforehand, so that every process counts every row in the same way.
+            self._lines_are_apart = all(
+                self._count(f"a{end}\n{beginning}b") == self._count(f"a{end}\n") + self._count(f"{beginning}b")
+                for end, beginning in product(_ENDS, _BEGINNINGS)
+            )
 
     def counts(self, prompt: str, answers: Sequence[str]) -> tuple[int, list[int]] | None:
         """Tokens of the prompt and of each answer; None when they share a token."""
@@ -204,13 +218,18 @@ class _Tokens:
         for match in self._split.finditer(prompt):
             place = match.end()
         head, tail = prompt[:place], prompt[place:]
-        # Faster than `encode` by a third: it does not keep where each token was in the text.
-        before = len(self._backend.encode_batch_fast([head])[0].ids)
+        lines = _LINE.findall(head) if self._lines_are_apart else [head]
+        before = self._num_automatic + sum(map(self._line_count, lines))
         encoded = self._backend.encode_batch_fast([tail, *(tail + a for a in answers)], add_special_tokens=False)
         first, *wholes = [encoding.ids for encoding in encoded]
         if any(whole[: len(first)] != first for whole in wholes):
             return None
         return before + len(first), [len(whole) - len(first) for whole in wholes]
+
+    def _count(self, text: str) -> int:
+        assert self._backend is not None, "there is a short way"
+        # Faster than `encode` by a third: it does not keep where each token was in the text.
+        return len(self._backend.encode_batch_fast([text], add_special_tokens=False)[0].ids)
 
 
 def _any_of(words: Sequence[str]) -> re.Pattern[str]:
