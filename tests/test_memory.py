@@ -101,7 +101,7 @@ def test_the_choice_is_said_with_its_numbers(
     config = load_config(write_run_file(), [override.replace("STAGE", stage) for override in overrides])
     plan = plan_tuning(config, stage, str(tiny_model))
     arguments = trl_arguments(stage, config, Path("x"))
-    assert choose_checkpointing(config, stage, plan, arguments, 512) == on
+    assert choose_checkpointing(config, stage, plan, arguments, 512)[1] == on
     shown = capsys.readouterr().out
     assert said.replace("STAGE", stage) in shown
     assert ("reference" in shown) == (stage == "dpo")

@@ -1,0 +1,172 @@
+"""How long a stage takes, from a few real optimiser steps of the real model on the real rows.
+
+A probe does what the stage does, in a folder that is thrown away: it loads the model, tokenizes every row, opens the
+tracker, asks some of DPO's reference batches, takes the first steps in the stage's own order, writes one checkpoint and
+the stage's model. What happens once counts once; the rest is multiplied.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from accelerate.data_loader import BatchSamplerShard
+from transformers import LlamaConfig, LlamaForCausalLM, TrainerCallback, TrainingArguments
+from transformers.trainer_utils import IntervalStrategy, SaveStrategy
+
+from calltune.config import Config
+from calltune.flops import Flops, peak_by_name
+from calltune.recipe import Recipe
+from calltune.reference import can_store, time_reference
+from calltune.terminal import say
+from calltune.tracking import track
+from calltune.training import Ready, group, make_trainer, save_model, share, train
+from calltune.trie import pack
+
+_FEWEST_STEPS = 4
+_FORWARD = 1 / 3
+"""Of a step, for validation and reference: the backward pass takes twice as long as the forward pass."""
+
+
+class _Length:
+    """As many batches as one process of several is given."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+
+def count_steps(trainer: Any, config: Config) -> tuple[int, float]:
+    """A stage's optimiser steps and epochs, by the trainer's own arithmetic, for all processes of `[launch]`."""
+    loader, launch = trainer.get_train_dataloader(), config.launch
+    num_processes = launch.processes * launch.machines
+    batches: Any = loader
+    if num_processes > 1:
+        batches = _Length(len(BatchSamplerShard(loader.batch_sampler, num_processes=num_processes, process_index=0)))
+    *_, steps_in_epoch, max_steps = trainer.set_initial_training_values(trainer.args, batches)
+    accumulated = trainer.args.gradient_accumulation_steps
+    return max_steps, max_steps / max(1, math.ceil(steps_in_epoch / accumulated))
+
+
+def weightless_trainer(config: Config, recipe: Recipe, ready: Ready) -> Any:
+    """The stage's trainer over its real rows and a model of no layers: it counts steps and draws batches."""
+    sizes: dict[str, Any] = {"vocab_size": len(ready.chat.tokenizer), "hidden_size": 2, "intermediate_size": 2}
+    tiny = LlamaConfig(**sizes, num_hidden_layers=0, num_attention_heads=1, bos_token_id=None, eos_token_id=None)
+    return make_trainer(config, recipe, ready, LlamaForCausalLM(tiny))
+
+
+class _Watch(TrainerCallback):
+    """Stops training when enough was seen; seconds and tokens of each step, from one step's end to the next."""
+
+    def __init__(self, model: torch.nn.Module, seconds: float) -> None:
+        self.seconds: list[float] = []
+        self.tokens: list[int] = []
+        self._limit, self._seen = seconds, 0
+        model.register_forward_pre_hook(self._see, with_kwargs=True)
+
+    def _see(self, module: torch.nn.Module, inputs: Any, kwargs: dict[str, Any]) -> None:
+        if torch.is_grad_enabled():
+            mask = kwargs.get("attention_mask")
+            self._seen += kwargs["input_ids"].numel() if mask is None else int(mask.sum())
+
+    def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
+        """Start the clock, and learn how often the stage saves."""
+        self.last, self.save_steps = time.perf_counter(), state.save_steps
+
+    def on_step_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
+        """One step; the last one is followed by a checkpoint."""
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        now = time.perf_counter()
+        self.seconds.append(now - self.last)
+        self.tokens.append(self._seen)
+        self.last, self._seen = now, 0
+        if len(self.seconds) >= _FEWEST_STEPS and sum(self.seconds) >= self._limit:
+            control.should_save = control.should_training_stop = True
+
+    def of(self, num_steps: int, num_tokens: float) -> float:
+        """Seconds of all steps: the first as it was, the others by their tokens."""
+        if len(self.seconds) >= num_steps:
+            return sum(self.seconds)
+        rate = sum(self.seconds[1:]) / sum(self.tokens[1:])
+        return self.seconds[0] + rate * (num_tokens - self.tokens[0])
+
+    def of_watched(self, num_tokens: float) -> float:
+        """Seconds of forward passes alone."""
+        return _FORWARD * num_tokens * sum(self.seconds) / sum(self.tokens)
+
+
+def time_training(config: Config, recipe: Recipe, ready: Ready) -> tuple[int, float, float]:
+    """A stage's optimiser steps, its epochs, and the seconds it is going to take here.
+
+    Args:
+        config: with an output folder that may be written to and is thrown away.
+    """
+    stage, limit = recipe.stage, config.plan.probe_seconds
+    folder, launch = config.run_folder / stage, config.launch
+    say(f"{stage}: some real steps, for the time they take ...")
+    begun = time.perf_counter()
+    trainer = make_trainer(config, recipe, ready)
+    sharing = share(config, trainer)
+    once = time.perf_counter() - begun
+    reference = time_reference(trainer, sharing, limit / 2) if recipe.stage == "dpo" else 0.0
+    group(config, trainer, ready.rows)
+    steps, epochs = count_steps(trainer, config)
+    saves = trainer.args.save_strategy
+    # No word from validation, and no checkpoint but the last.
+    trainer.args.eval_strategy, trainer.args.load_best_model_at_end = IntervalStrategy.NO, False
+    trainer.args.save_strategy = SaveStrategy.NO
+    watch = _Watch(trainer.model, limit)
+    trainer.add_callback(watch)
+    begun = time.perf_counter()
+    with track(config, stage, {}) as tracker:
+        tracker.parameters(trainer.args.to_dict())
+        once += time.perf_counter() - begun
+        state, _ = train(trainer, f"{stage}, a probe", None, tracker)
+        save = time.perf_counter() - watch.last
+        begun = time.perf_counter()
+        save_model(folder / "checkpoints" / f"checkpoint-{state.global_step}", ready.model, folder, ready.chat)
+    once += time.perf_counter() - begun
+    share_of_processes = 1 / (launch.processes * launch.machines)
+    tokens = ready.rows.num_tokens * epochs * share_of_processes
+    watched = ready.watched.num_tokens * share_of_processes
+    is_stored = stage == "dpo" and can_store(trainer.args)
+    seconds = once + watch.of(steps, tokens) + save * _num_saves(saves, watch.save_steps, steps, epochs)
+    seconds += watch.of_watched(watched * (math.floor(epochs) + is_stored)) + reference * share_of_processes
+    return steps, epochs, seconds
+
+
+def _num_saves(strategy: Any, save_steps: int, steps: int, epochs: float) -> int:
+    """Checkpoints that are written; the last step's always is."""
+    if strategy == SaveStrategy.STEPS:
+        return math.ceil(steps / max(1, save_steps))
+    return math.ceil(epochs) if strategy == SaveStrategy.EPOCH else 1
+
+
+def reckon_training(config: Config, recipe: Recipe, ready: Ready) -> tuple[int, float, float]:
+    """As `time_training`, by the floating-point operations of every batch and `[plan]`'s MFU, without a model."""
+    trainer = weightless_trainer(config, recipe, ready)
+    group(config, trainer, ready.rows)
+    steps, epochs = count_steps(trainer, config)
+    inner: Any = ready.plan.skeleton
+    flops = Flops(inner.get_base_model() if ready.plan.peft else inner)
+    # DPO's reference is one more forward pass over each row.
+    work = (1 + _FORWARD / epochs * (recipe.stage == "dpo")) * sum(flops.of(pack(rows)) for rows in _batches(trainer))
+    per_second = peak_by_name(config.plan.device or "") * (config.plan.mfu or 0)
+    return steps, epochs, work * epochs / per_second / (config.launch.processes * config.launch.machines)
+
+
+def _batches(trainer: Any) -> Iterator[list[list[int]]]:
+    """The rows of each batch of an epoch; packed ones apart, as they share nothing."""
+    for batch in trainer.get_train_dataloader():
+        if "attention_mask" in batch:
+            lengths = batch["attention_mask"].sum(1).tolist()
+            yield [row[:length] for row, length in zip(batch["input_ids"].tolist(), lengths, strict=True)]
+            continue
+        starts = (batch["position_ids"][0] == 0).nonzero().flatten().tolist()
+        ids = batch["input_ids"][0].tolist()
+        for start, stop in zip(starts, [*starts[1:], len(ids)], strict=True):
+            yield [ids[start:stop]]
