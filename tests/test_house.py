@@ -24,7 +24,7 @@ FLOORS = {
         "plan probe arguments tuning memory recipe checkpoints progress sharding reference training doctor derive "
         "results measures comparison operating_point headline published findings page"
     ),
-    5: "check prepare sft dpo evaluate report export run sagemaker",
+    5: "init check prepare sft dpo evaluate report export run sagemaker",
     6: "cli __main__",
 }
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms.split()}

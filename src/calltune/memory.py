@@ -1,8 +1,8 @@
 """How much memory a training step takes on one device, and whether activations can be kept for the backward pass.
 
 Counted are the weights, one gradient and AdamW's two moments in float32 for each weight trained, the reference model of
-DPO, and what backward needs of every layer of a decoder with gated MLPs and SDPA or FlashAttention. Not counted: what a
-launcher shards away or adds, and kernels' work space, for which a margin is left.
+DPO where TRL keeps one, and what backward needs of every layer of a decoder with gated MLPs and SDPA or FlashAttention.
+Not counted: what a launcher shards away or adds, and kernels' work space, for which a margin is left.
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ import torch
 
 from calltune.arguments import given_checkpointing, model_keys
 from calltune.config import Config, Stage
+from calltune.reference import can_store
 from calltune.terminal import say
 from calltune.tuning import Plan, count_parameters
 
@@ -159,7 +160,9 @@ def choose_checkpointing(
         in_layers = sum(each.weight.numel() for each in plan.skeleton.modules() if isinstance(each, torch.nn.Linear))
         # Half a byte, and a scale for every 64 numbers in little over a byte.
         weights -= round((precision - 0.52) * (in_layers - trained))
-    has_reference = stage == "dpo" and plan.peft is None and not arguments.precompute_ref_log_probs
+    # Stored once by calltune or by TRL, the reference needs no second model.
+    is_stored = stage == "dpo" and (can_store(arguments) or arguments.precompute_ref_log_probs)
+    has_reference = stage == "dpo" and plan.peft is None and not is_stored
     rows = arguments.per_device_train_batch_size * (2 if stage == "dpo" else 1)
     kept, twice = (
         training_memory(
