@@ -106,11 +106,11 @@ def _tell_plan(config: Config) -> None:
 
     recipes = {"sft": sft.RECIPE, "dpo": dpo.RECIPE}
     is_timed = config.plan.mfu is None and config.plan.probe_seconds > 0
-    start = plan.seconds_to_start(config) if is_timed else None
+    starts = plan.seconds_to_start(config) if is_timed else {}
     plans = [plan.plan_training(config, recipes[stage]) for stage in config.stages]
     if config.evaluate.benchmarks:
         plans.append(_plan_evaluation(config))
-    plan.show_plan(config, plans, start)
+    plan.show_plan(config, plans, starts)
 
 
 def _plan_evaluation(config: Config) -> "StagePlan":

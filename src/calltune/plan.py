@@ -7,7 +7,7 @@ device (`calltune.probe`), or reckoned from floating-point operations when `[pla
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,15 +123,20 @@ def _evaluation_bytes(config: Config, shape: Shape) -> int:
     return width * shape.num_parameters + config.evaluate.tokens_per_batch * per_token
 
 
-def seconds_to_start(config: Config) -> float:
-    """What a command takes before its stage begins: the libraries are read, in a process of their own."""
-    names = "calltune.sft, calltune.dpo, calltune.evaluate" + (", mlflow" if config.tracking.mlflow else "")
-    begun = time.perf_counter()
-    subprocess.run([sys.executable, "-W", "ignore", "-c", f"import {names}"], check=True, capture_output=True)
-    return time.perf_counter() - begun
+def seconds_to_start(config: Config) -> dict[str, float]:
+    """What a training command, and `evaluate`, take before they begin: libraries are read, in processes of their own."""
+    names = {"sft and dpo": "calltune.sft, calltune.dpo", "evaluate": "calltune.evaluate, calltune.backends.hf"}
+    others = ", mlflow" if config.tracking.mlflow else ""
+    found = {}
+    for commands, modules in names.items():
+        begun = time.perf_counter()
+        code = f"import {modules}{others}"
+        subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, capture_output=True)
+        found[commands] = time.perf_counter() - begun
+    return found
 
 
-def show_plan(config: Config, plans: Sequence[StagePlan], start: float | None) -> None:
+def show_plan(config: Config, plans: Sequence[StagePlan], starts: Mapping[str, float]) -> None:
     """Tell the plan, and what its figures are not."""
     price = config.plan.price_per_hour
     costs = [_cost(config, plan.seconds) for plan in plans]
@@ -156,10 +161,14 @@ def show_plan(config: Config, plans: Sequence[StagePlan], start: float | None) -
     if not known:
         say("plan: nothing says how long it takes: plan.probe_seconds is 0, or the model does not fit here")
         return
-    total = sum(known) + (start or 0)
+    start = max(starts.values(), default=0.0)
+    total = sum(known) + start
     parts = f"plan: {duration(total)} for {', '.join(plan.stage for plan in plans if plan.seconds is not None)}"
     parts += f", with {duration(start)} for the start of the command" if start else ""
     say(parts + ("" if price is None else f", ${_cost(config, total):,.2f} at ${price:g} an hour"))
+    if starts:
+        alone = ", ".join(f"{duration(seconds)} for {commands}" for commands, seconds in starts.items())
+        say(f"plan: 'run' starts once; a stage on its own takes its start on top: {alone}")
     how = (
         f"reckoned from the work and {config.plan.mfu:.0%} of the peak of {config.plan.device}, without loads and saves"
         if config.plan.mfu is not None

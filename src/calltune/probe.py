@@ -7,11 +7,13 @@ the stage's model. What happens once counts once; the rest is multiplied.
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import torch
 from accelerate.data_loader import BatchSamplerShard
+from peft import PeftModel
 from transformers import LlamaConfig, LlamaForCausalLM, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
@@ -25,6 +27,7 @@ from calltune.training import Ready, group, make_trainer, save_model, share, tra
 from calltune.trie import pack
 
 _FEWEST_STEPS = 4
+_MOST_BATCHES = 2_000  # of an epoch that are looked at
 _FORWARD = 1 / 3
 """Of a step, for validation and reference: the backward pass takes twice as long as the forward pass."""
 
@@ -58,19 +61,53 @@ def weightless_trainer(config: Config, recipe: Recipe, ready: Ready) -> Any:
     return make_trainer(config, recipe, ready, LlamaForCausalLM(tiny))
 
 
-class _Watch(TrainerCallback):
-    """Stops training when enough was seen; seconds and tokens of each step, from one step's end to the next."""
+class _Work:
+    """Floating-point operations of a batch as it is computed: what its rows share once, or padding and all."""
 
-    def __init__(self, model: torch.nn.Module, seconds: float) -> None:
+    def __init__(self, model: Any, is_shared: bool) -> None:
+        self._flops = Flops(model.get_base_model() if isinstance(model, PeftModel) else model)
+        self._is_shared = is_shared
+
+    def of(self, batch: Mapping[str, Any]) -> float:
+        """For what a trainer's collator gives; tokens where the operations are not known (a mixture of experts)."""
+        if self._flops.per_token is None:
+            return float(batch["input_ids"].numel())
+        if not self._is_shared and "attention_mask" in batch:
+            rows, length = batch["input_ids"].shape
+            return rows * self._flops.of(pack([list(range(length))]))
+        return sum(self._flops.of(pack(rows)) for rows in _rows(batch))
+
+    def of_epoch(self, trainer: Any) -> float:
+        """For all batches of an epoch, from the first of them when they are many."""
+        loader = trainer.get_train_dataloader()
+        works = [self.of(batch) for batch in islice(loader, _MOST_BATCHES)]
+        return sum(works) * len(loader) / len(works)
+
+
+def _rows(batch: Mapping[str, Any]) -> Iterator[list[list[int]]]:
+    """The rows of a batch; packed ones apart, as they share nothing."""
+    if batch.get("attention_mask") is not None:
+        lengths = batch["attention_mask"].sum(1).tolist()
+        yield [row[:length] for row, length in zip(batch["input_ids"].tolist(), lengths, strict=True)]
+        return
+    starts = (batch["position_ids"][0] == 0).nonzero().flatten().tolist()
+    ids = batch["input_ids"][0].tolist()
+    for start, stop in zip(starts, [*starts[1:], len(ids)], strict=True):
+        yield [ids[start:stop]]
+
+
+class _Watch(TrainerCallback):
+    """Stops training when enough was seen; seconds and work of each step, from one step's end to the next."""
+
+    def __init__(self, model: torch.nn.Module, work: _Work, limit: float) -> None:
         self.seconds: list[float] = []
-        self.tokens: list[int] = []
-        self._limit, self._seen = seconds, 0
+        self.works: list[float] = []
+        self._work, self._limit, self._seen = work, limit, 0.0
         model.register_forward_pre_hook(self._see, with_kwargs=True)
 
     def _see(self, module: torch.nn.Module, inputs: Any, kwargs: dict[str, Any]) -> None:
         if torch.is_grad_enabled():
-            mask = kwargs.get("attention_mask")
-            self._seen += kwargs["input_ids"].numel() if mask is None else int(mask.sum())
+            self._seen += self._work.of(kwargs)
 
     def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
         """Start the clock, and learn how often the stage saves."""
@@ -82,21 +119,22 @@ class _Watch(TrainerCallback):
             torch.cuda.synchronize()
         now = time.perf_counter()
         self.seconds.append(now - self.last)
-        self.tokens.append(self._seen)
-        self.last, self._seen = now, 0
+        self.works.append(self._seen)
+        self.last, self._seen = now, 0.0
         if len(self.seconds) >= _FEWEST_STEPS and sum(self.seconds) >= self._limit:
             control.should_save = control.should_training_stop = True
 
-    def of(self, num_steps: int, num_tokens: float) -> float:
-        """Seconds of all steps: the first as it was, the others by their tokens."""
+    def of(self, num_steps: int, work: float) -> float:
+        """Seconds of all steps: the first as it was, as it checks its batch twice over; the others by their work."""
         if len(self.seconds) >= num_steps:
             return sum(self.seconds)
-        rate = sum(self.seconds[1:]) / sum(self.tokens[1:])
-        return self.seconds[0] + rate * (num_tokens - self.tokens[0])
+        return self.seconds[0] + self.per_work * max(0.0, work - self.works[0])
 
-    def of_watched(self, num_tokens: float) -> float:
-        """Seconds of forward passes alone."""
-        return _FORWARD * num_tokens * sum(self.seconds) / sum(self.tokens)
+    @property
+    def per_work(self) -> float:
+        """Seconds for one unit of work, but for the first step where there are others."""
+        start = min(1, len(self.seconds) - 1)
+        return sum(self.seconds[start:]) / sum(self.works[start:])
 
 
 def time_training(config: Config, recipe: Recipe, ready: Ready) -> tuple[int, float, float]:
@@ -119,7 +157,9 @@ def time_training(config: Config, recipe: Recipe, ready: Ready) -> tuple[int, fl
     # No word from validation, and no checkpoint but the last.
     trainer.args.eval_strategy, trainer.args.load_best_model_at_end = IntervalStrategy.NO, False
     trainer.args.save_strategy = SaveStrategy.NO
-    watch = _Watch(trainer.model, limit)
+    work = _Work(trainer.model, sharing.off_because is None)
+    work_of_epoch = work.of_epoch(trainer)
+    watch = _Watch(trainer.model, work, limit)
     trainer.add_callback(watch)
     begun = time.perf_counter()
     with track(config, stage, {}) as tracker:
@@ -130,12 +170,12 @@ def time_training(config: Config, recipe: Recipe, ready: Ready) -> tuple[int, fl
         begun = time.perf_counter()
         save_model(folder / "checkpoints" / f"checkpoint-{state.global_step}", ready.model, folder, ready.chat)
     once += time.perf_counter() - begun
-    share_of_processes = 1 / (launch.processes * launch.machines)
-    tokens = ready.rows.num_tokens * epochs * share_of_processes
-    watched = ready.watched.num_tokens * share_of_processes
+    part = 1 / (launch.processes * launch.machines)
+    seconds = once + watch.of(steps, work_of_epoch * epochs * part)
+    seconds += save * _num_saves(saves, watch.save_steps, steps, epochs) + reference * part
     is_stored = stage == "dpo" and can_store(trainer.args)
-    seconds = once + watch.of(steps, tokens) + save * _num_saves(saves, watch.save_steps, steps, epochs)
-    seconds += watch.of_watched(watched * (math.floor(epochs) + is_stored)) + reference * share_of_processes
+    watched = work_of_epoch * ready.watched.num_tokens / ready.rows.num_tokens * (math.floor(epochs) + is_stored)
+    seconds += _FORWARD * watch.per_work * watched * part
     return steps, epochs, seconds
 
 
@@ -151,22 +191,8 @@ def reckon_training(config: Config, recipe: Recipe, ready: Ready) -> tuple[int, 
     trainer = weightless_trainer(config, recipe, ready)
     group(config, trainer, ready.rows)
     steps, epochs = count_steps(trainer, config)
-    inner: Any = ready.plan.skeleton
-    flops = Flops(inner.get_base_model() if ready.plan.peft else inner)
+    work = _Work(ready.plan.skeleton, config.tuning.share_prefixes).of_epoch(trainer)
     # DPO's reference is one more forward pass over each row.
-    work = (1 + _FORWARD / epochs * (recipe.stage == "dpo")) * sum(flops.of(pack(rows)) for rows in _batches(trainer))
+    work *= epochs + _FORWARD * (recipe.stage == "dpo")
     per_second = peak_by_name(config.plan.device or "") * (config.plan.mfu or 0)
-    return steps, epochs, work * epochs / per_second / (config.launch.processes * config.launch.machines)
-
-
-def _batches(trainer: Any) -> Iterator[list[list[int]]]:
-    """The rows of each batch of an epoch; packed ones apart, as they share nothing."""
-    for batch in trainer.get_train_dataloader():
-        if "attention_mask" in batch:
-            lengths = batch["attention_mask"].sum(1).tolist()
-            yield [row[:length] for row, length in zip(batch["input_ids"].tolist(), lengths, strict=True)]
-            continue
-        starts = (batch["position_ids"][0] == 0).nonzero().flatten().tolist()
-        ids = batch["input_ids"][0].tolist()
-        for start, stop in zip(starts, [*starts[1:], len(ids)], strict=True):
-            yield [ids[start:stop]]
+    return steps, epochs, work / per_second / (config.launch.processes * config.launch.machines)
