@@ -39,8 +39,11 @@ def manifest(tmp_path: Path, name: str, stage: str) -> dict:
     return json.loads((tmp_path / "runs" / name / stage / "manifest.json").read_text())
 
 
-@pytest.mark.parametrize("probe", [0, 0.01], ids=["counted", "probed"])
-@pytest.mark.parametrize("overrides", RUNS.values(), ids=RUNS)
+@pytest.mark.parametrize(
+    ("overrides", "probe"),
+    [(keys, 0) for keys in RUNS.values()] + [([*RUNS.values()][-1], 0.01)],
+    ids=[*RUNS, "probed"],
+)
 def test_steps_and_tokens_are_those_of_the_manifest(
     write_run_file: Callable[..., Path], tmp_path: Path, overrides: list[str], probe: float
 ) -> None:
@@ -66,7 +69,7 @@ def test_check_tells_time_and_price_and_leaves_nothing_behind(
     shown = capsys.readouterr().out
     for stage, rows in (("sft", 24), ("dpo", 16), ("evaluate", 16)):
         assert re.search(rf"│ {stage} +│ +{rows} │.* s │ +\$[\d.]+ │", shown), shown
-    assert re.search(r"plan: \d+ s for sft, dpo, evaluate, with \d+ s for the start .*, \$[\d.]+ at \$3600 an", shown)
+    assert re.search(r"plan: .* s for sft, dpo, evaluate, with .* s for the start .*, \$[\d.]+ at \$3600 an", shown)
     assert list(tmp_path.iterdir()) == [file]
 
 

@@ -124,7 +124,7 @@ def _evaluation_bytes(config: Config, shape: Shape) -> int:
 
 
 def seconds_to_start(config: Config) -> dict[str, float]:
-    """What a training command, and `evaluate`, take before they begin: libraries are read, in processes of their own."""
+    """What training commands, and `evaluate`, take before they begin: libraries are read, each in a new process."""
     names = {"sft and dpo": "calltune.sft, calltune.dpo", "evaluate": "calltune.evaluate, calltune.backends.hf"}
     others = ", mlflow" if config.tracking.mlflow else ""
     found = {}
