@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from calltune.init import TEMPLATES
 
 VERBS = {
-    "check": "look for mistakes in the run file, the data and the model; writes nothing",
+    "check": "look for mistakes, then tell what the run is going to take; writes nothing",
     "prepare": "read the sources and write data/",
     "sft": "supervised fine-tuning of the base model",
     "dpo": "preference optimisation of the SFT model",

@@ -27,6 +27,7 @@ from calltune.training import Ready, group, make_trainer, save_model, share, tra
 from calltune.trie import pack
 
 _FEWEST_STEPS = 4
+_PATIENCE = 6  # times the limit, after which fewer steps have to do
 _MOST_BATCHES = 2_000  # of an epoch that are looked at
 _FORWARD = 1 / 3
 """Of a step, for validation and reference: the backward pass takes twice as long as the forward pass."""
@@ -121,7 +122,8 @@ class _Watch(TrainerCallback):
         self.seconds.append(now - self.last)
         self.works.append(self._seen)
         self.last, self._seen = now, 0.0
-        if len(self.seconds) >= _FEWEST_STEPS and sum(self.seconds) >= self._limit:
+        spent = sum(self.seconds)
+        if spent >= self._limit and (len(self.seconds) >= _FEWEST_STEPS or spent >= _PATIENCE * self._limit):
             control.should_save = control.should_training_stop = True
 
     def of(self, num_steps: int, work: float) -> float:
@@ -145,7 +147,7 @@ def time_training(config: Config, recipe: Recipe, ready: Ready) -> tuple[int, fl
     """
     stage, limit = recipe.stage, config.plan.probe_seconds
     folder, launch = config.run_folder / stage, config.launch
-    say(f"{stage}: some real steps, for the time they take ...")
+    say(f"{stage}: some real steps, for the time they take (plan.probe_seconds=0 leaves them out) ...")
     begun = time.perf_counter()
     trainer = make_trainer(config, recipe, ready)
     sharing = share(config, trainer)
