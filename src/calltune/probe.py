@@ -66,7 +66,8 @@ class _Work:
     """Floating-point operations of a batch as it is computed: what its rows share once, or padding and all."""
 
     def __init__(self, model: Any, is_shared: bool) -> None:
-        self._flops = Flops(model.get_base_model() if isinstance(model, PeftModel) else model)
+        inner: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+        self._flops = Flops(inner)
         self._is_shared = is_shared
 
     def of(self, batch: Mapping[str, Any]) -> float:
