@@ -1,12 +1,14 @@
 """Every mistake a user may make: one line, exit 2, nothing half-written."""
 
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from calltune.cli import main
+from calltune import __version__
+from calltune.cli import VERBS, main
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
@@ -98,3 +100,32 @@ def test_another_run_s_folder(
     assert code == 2
     assert "belongs to a run of model" in error
     assert "give this run another name" in error
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"calltune {__version__}\n"
+
+
+def test_help_tells_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    told = " ".join(capsys.readouterr().out.split()).split("exit codes: ")[1]
+    for code in ("0 done", "1 a fault", "2 something to mend", "3 the gate", "130 interrupted", "143 by SIGTERM"):
+        assert code in told
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_completion_knows_every_verb(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert [verb for verb in (*VERBS, "init", "sagemaker") if verb not in script] == []
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+def test_bash_completes(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["completion", "bash"])
+    asked = "\nCOMP_WORDS=(calltune ev); COMP_CWORD=1; _shtab_calltune calltune ev calltune; echo ${COMPREPLY[@]}"
+    script = capsys.readouterr().out + asked
+    assert subprocess.run(["bash", "-c", script], capture_output=True, text=True).stdout == "evaluate\n"

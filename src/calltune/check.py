@@ -1,8 +1,11 @@
 """`calltune check`: all that can be known before time or money is spent; writes nothing."""
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 from calltune.backends import BACKENDS
 from calltune.config import Config
@@ -11,12 +14,32 @@ from calltune.doctor.mix import stop_when_missing
 from calltune.doctor.spool import Spool
 from calltune.doctor.tell import show
 from calltune.doctor.workers import pack
-from calltune.evaluate import open_benchmarks
+from calltune.evaluate import (
+    SAMPLES_BETWEEN_SAVES,
+    Job,
+    ask,
+    num_characters,
+    open_backend,
+    open_benchmarks,
+    read_jobs,
+)
 from calltune.family import load_module
-from calltune.prepare import Source, asked_questions, diagnose, held_out, open_sources
+from calltune.manifest import is_complete
+from calltune.prepare import (
+    Source,
+    asked_questions,
+    data_inputs,
+    diagnose,
+    held_out,
+    open_sources,
+    write_data,
+)
 from calltune.template_proof import Proof, prove_template
 from calltune.terminal import say, show_marked
 from calltune.types import Example, Rejected
+
+if TYPE_CHECKING:
+    from calltune.plan import StagePlan
 
 
 def run(config: Config, show_rows: int = 0, *, with_data: bool = True) -> Path:
@@ -49,15 +72,66 @@ def run(config: Config, show_rows: int = 0, *, with_data: bool = True) -> Path:
     say(f"check: the template of {config.model} passes its proof: tools once, calls read back, labels on the answer")
     if not with_data:
         return config.run_folder
-    asked, counted = asked_questions(config, held_out(config, sources)[1])
+    kept_back, tests = held_out(config, sources)
+    asked, counted = asked_questions(config, tests)
     say(f"check: {len(asked.names):,} questions of {len(benchmarks)} benchmarks can be read")
     with Spool() as spool, ChangeLog() as changes:
         found = diagnose(_without_paid_requests(config), pack(chat), sources, asked, spool, changes)
-    show(found.told)
-    if show_rows > 0:
-        _show_rows(sources, Proof(chat), show_rows)
-    stop_when_missing(config, found.told["behaviors"], counted)
+        show(found.told)
+        if show_rows > 0:
+            _show_rows(sources, Proof(chat), show_rows)
+        stop_when_missing(config, found.told["behaviors"], counted)
+        with TemporaryDirectory(prefix="calltune-check-") as place:
+            trial = _trial(config, place)
+            data, folder = config.run_folder / "data", trial.run_folder / "data"
+            if is_complete(data, data_inputs(config, sources, asked)):
+                folder.parent.mkdir()
+                folder.symlink_to(data.resolve())
+            else:
+                write_data(trial, found, spool, folder, kept_back, tests)
+            _tell_plan(trial)
     return config.run_folder
+
+
+def _trial(config: Config, place: str) -> Config:
+    """The run, written elsewhere and tracked nowhere else."""
+    tracking = config.tracking.model_copy(update={"mlflow": config.tracking.mlflow and config.tracking.uri is None})
+    return config.model_copy(update={"output": place, "tracking": tracking})
+
+
+def _tell_plan(config: Config) -> None:
+    if not config.stages and not config.evaluate.benchmarks:
+        return
+    from calltune import dpo, plan, sft
+
+    recipes = {"sft": sft.RECIPE, "dpo": dpo.RECIPE}
+    is_timed = config.plan.mfu is None and config.plan.probe_seconds > 0
+    starts = plan.seconds_to_start(config) if is_timed else {}
+    plans = [plan.plan_training(config, recipes[stage]) for stage in config.stages]
+    if config.evaluate.benchmarks:
+        plans.append(_plan_evaluation(config))
+    plan.show_plan(config, plans, starts)
+
+
+def _plan_evaluation(config: Config) -> "StagePlan":
+    from calltune.memory import shape_of
+    from calltune.models import load_skeleton
+    from calltune.plan import Questions, plan_evaluation
+
+    module, options = open_backend(config)
+    asked = []
+    for job in read_jobs(config):
+        samples, size = sorted(job.samples, key=num_characters, reverse=True), SAMPLES_BETWEEN_SAVES
+        parts = [samples[start : start + size] for start in range(0, len(samples), size)]
+        asked.append(Questions(job.title, parts, num_characters, partial(_ask, job)))
+    # A server may be paid, and vLLM takes the whole device: they are not started for a look.
+    is_timed = config.evaluate.backend == "hf"
+    load = partial(module.Backend, config.model, **options) if is_timed else None
+    return plan_evaluation(config, shape_of(load_skeleton(config.model)), asked, load)
+
+
+def _ask(job: Job, backend: Any, samples: Sequence[Any]) -> object:
+    return ask(backend, job, samples)
 
 
 def _without_paid_requests(config: Config) -> Config:

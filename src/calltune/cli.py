@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from calltune.init import TEMPLATES
+
 VERBS = {
-    "check": "look for mistakes in the run file, the data and the model; writes nothing",
+    "check": "look for mistakes, then tell what the run is going to take; writes nothing",
     "prepare": "read the sources and write data/",
     "sft": "supervised fine-tuning of the base model",
     "dpo": "preference optimisation of the SFT model",
@@ -24,7 +26,10 @@ VERBS = {
     "run": "all of these in order; what is complete and unchanged is skipped",
 }
 
+INIT = "write a commented run file to begin with"
+COMPLETION = "print what makes a shell complete verbs and options"
 SAGEMAKER = "look at a run's jobs on Amazon SageMaker, or clear them away"
+OTHERS = ("init", "sagemaker", "completion")
 ACTIONS = {
     "plan": "what run --on sagemaker would do, and its upper bound of cost",
     "status": "every job of the run",
@@ -40,9 +45,9 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         if "invalid choice" in message and "VERB" in message:
             verb = message.split("'")[1]
-            near = difflib.get_close_matches(verb, [*VERBS, "sagemaker"], n=1)
+            near = difflib.get_close_matches(verb, [*VERBS, *OTHERS], n=1)
             message = f"unknown verb '{verb}'" + (
-                f", did you mean '{near[0]}'?" if near else f" (there are: {', '.join(VERBS)}, sagemaker)"
+                f", did you mean '{near[0]}'?" if near else f" (there are: {', '.join([*VERBS, *OTHERS])})"
             )
         print(f"calltune: {message}", file=sys.stderr)
         sys.exit(2)
@@ -55,10 +60,17 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="calltune",
         description="Teach a small language model when and how to call tools, and prove that it learned.",
-        epilog="exit codes: 0 done; 2 something to mend, told in one line; 3 the gate is not passed; 130 interrupted",
+        epilog="exit codes: 0 done; 1 a fault of calltune's own, with its traceback; 2 something to mend, told in one "
+        "line; 3 the gate is not passed; 130 interrupted from the keyboard, 143 by SIGTERM: the same command goes on",
     )
     parser.add_argument("--version", action="version", version=f"calltune {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    words = verbs.add_parser("init", help=INIT, description=INIT)
+    words.add_argument(
+        "template", nargs="?", choices=list(TEMPLATES), default="quickstart", help="which; default quickstart"
+    )
+    words.add_argument("-o", "--output", type=Path, metavar="FILE", help="by default TEMPLATE.toml")
+    words.add_argument("--force", action="store_true", help="overwrite what is there")
     for verb, text in VERBS.items():
         words = verbs.add_parser(verb, help=text, description=text)
         words.add_argument("run_file", type=Path, metavar="run.toml", help="the run file")
@@ -79,6 +91,8 @@ def build_parser() -> argparse.ArgumentParser:
             "--dry-run", action="store_true", help="with --on sagemaker: print the requests and send nothing"
         )
     _add_sagemaker(verbs)
+    words = verbs.add_parser("completion", help=COMPLETION, description=COMPLETION)
+    words.add_argument("shell", choices=["bash", "zsh", "tcsh"], help="such as: calltune completion bash > FILE")
     return parser
 
 
@@ -99,16 +113,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = build_parser()
     words, late = parser.parse_known_args(arguments)
+    if words.verb == "completion" and not late:
+        import shtab
+
+        print(shtab.complete(parser, shell=words.shell))
+        return 0
     # argparse looks for no more overrides once an option came.
-    if unknown := [word for word in late if word.startswith("-") or "=" not in word]:
+    if unknown := [w for w in late if w.startswith("-") or "=" not in w or "overrides" not in words]:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-    words.overrides += late
+    if late:
+        words.overrides += late
     # Set before any heavy import reads it: forked tokenizer threads only warn.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # PEFT imports bitsandbytes where it is installed, and on a CPU that warns of a kernel it would have to download.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     # PEFT 0.21 and TRL 1.16 ask transformers 5.23 by an old name; the user can do nothing about it.
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
+    from calltune import init
     from calltune.errors import CalltuneError, GateError
     from calltune.launchers import LAUNCHED, child
     from calltune.launchers.local import launch
@@ -119,6 +140,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             if child.is_child():
                 child.begin()
+            if words.verb == "init":
+                init.run(words.template, words.output, words.force)
+                return 0
             config = load_config(words.run_file, words.overrides)
             if words.verb == "sagemaker" or words.on == "sagemaker" or words.dry_run:
                 _on_sagemaker(config, words)

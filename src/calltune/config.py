@@ -15,6 +15,7 @@ from calltune.errors import ConfigError
 from calltune.gate import Rule, parse_rule
 from calltune.launch_settings import LaunchConfig
 from calltune.options import Table, unknown_key
+from calltune.plan_settings import PlanConfig
 from calltune.types import Behavior
 
 Stage = Literal["sft", "dpo"]
@@ -231,6 +232,7 @@ class Config(Table):
     report: ReportConfig = ReportConfig()
     tracking: TrackingConfig = TrackingConfig()
     export: ExportConfig | None = None
+    plan: PlanConfig = PlanConfig()
 
     @pydantic.model_validator(mode="after")
     def _titles_differ(self) -> Self:

@@ -34,12 +34,12 @@ from calltune.terminal import ProgressBar, say
 from calltune.tracking import track
 from calltune.types import Completion, Sample, Score
 
-_SAMPLES_BETWEEN_SAVES = 64
+SAMPLES_BETWEEN_SAVES = 64
 _MOST_ERRORS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
+class Job:
     """One benchmark with its questions, to be asked of each checkpoint."""
 
     title: str
@@ -92,19 +92,29 @@ def run(config: Config) -> Path:
     Raises:
         CalltuneError: a benchmark, its data, a model or the folder is wrong.
     """
-    benchmarks = open_benchmarks(config)
+    open_benchmarks(config)
     folder = processes().first(lambda: claim_run_folder(config)) / "eval"
-    jobs = []
-    for entry, module, settings in benchmarks:
-        samples = list(module.samples(settings))
-        data = value_sha256([asdict(sample) for sample in samples])
-        jobs.append(_Job(entry.title, module, settings, samples, data))
+    jobs = read_jobs(config)
     for checkpoint in existing_checkpoints(config):
         _evaluate(config, checkpoint, jobs, folder / checkpoint)
     return folder
 
 
-def _evaluate(config: Config, checkpoint: str, jobs: Sequence[_Job], folder: Path) -> None:
+def read_jobs(config: Config) -> list[Job]:
+    """Every benchmark of the run file with its questions.
+
+    Raises:
+        CalltuneError: a benchmark or its data is wrong.
+    """
+    jobs = []
+    for entry, module, settings in open_benchmarks(config):
+        samples = list(module.samples(settings))
+        data = value_sha256([asdict(sample) for sample in samples])
+        jobs.append(Job(entry.title, module, settings, samples, data))
+    return jobs
+
+
+def _evaluate(config: Config, checkpoint: str, jobs: Sequence[Job], folder: Path) -> None:
     model, ours = config.checkpoint_folder(checkpoint), processes()
     identity, backend = model_sha256(model), None
     module, options = open_backend(config)
@@ -143,7 +153,7 @@ def _evaluate(config: Config, checkpoint: str, jobs: Sequence[_Job], folder: Pat
 
 
 def _finish(
-    backend: Any, job: _Job, checkpoint: str, place: Path, inputs: dict[str, Any], start: float
+    backend: Any, job: Job, checkpoint: str, place: Path, inputs: dict[str, Any], start: float
 ) -> dict[str, Any]:
     done = _completions_in(place)
     completions = [done[sample.id] for sample in job.samples]
@@ -164,26 +174,27 @@ def _completions_in(place: Path) -> dict[str, Completion]:
     return found
 
 
-def _complete(backend: Any, job: _Job, place: Path, description: str, ours: Processes) -> None:
+def _complete(backend: Any, job: Job, place: Path, description: str, ours: Processes) -> None:
     """Append what is still missing to this process's file of completions, its share of the samples."""
     done = {key for key, completion in _completions_in(place).items() if completion.status != "error"}
     ours.wait()
     file = place / ("completions.jsonl" if ours.count == 1 else f"completions-{ours.rank}.jsonl")
     # Long prompts first, side by side with those of their length: least padding, and the worst memory comes at once.
-    left = sorted((s for s in job.samples if s.id not in done), key=_num_characters, reverse=True)[
+    left = sorted((s for s in job.samples if s.id not in done), key=num_characters, reverse=True)[
         ours.rank :: ours.count
     ]
     share = len(job.samples) // ours.count
     with ProgressBar(f"evaluating {description}", max(share, len(left)), max(0, share - len(left))) as bar:
-        for start in range(0, len(left), _SAMPLES_BETWEEN_SAVES):
-            part = left[start : start + _SAMPLES_BETWEEN_SAVES]
-            completions = _ask(backend, job, part)
+        for start in range(0, len(left), SAMPLES_BETWEEN_SAVES):
+            part = left[start : start + SAMPLES_BETWEEN_SAVES]
+            completions = ask(backend, job, part)
             with file.open("a", encoding="utf-8", errors="backslashreplace") as lines:
                 lines.writelines(to_json(completion) + "\n" for completion in completions)
             bar.advance(len(part))
 
 
-def _ask(backend: Any, job: _Job, samples: Sequence[Sample]) -> list[Completion]:
+def ask(backend: Any, job: Job, samples: Sequence[Sample]) -> list[Completion]:
+    """Ask a checkpoint some of a benchmark's questions: what it answers, or how likely each choice is."""
     if not samples[0].choices:
         return backend.answer(samples, max_new_tokens=job.settings.max_new_tokens)
     if backend.chat is None:
@@ -203,9 +214,7 @@ def _ask(backend: Any, job: _Job, samples: Sequence[Sample]) -> list[Completion]
     ]
 
 
-def _conclude(
-    job: _Job, checkpoint: str, prompt: str, completions: Sequence[Completion], place: Path
-) -> dict[str, Any]:
+def _conclude(job: Job, checkpoint: str, prompt: str, completions: Sequence[Completion], place: Path) -> dict[str, Any]:
     failed = [completion for completion in completions if completion.status == "error"]
     if len(failed) > _MOST_ERRORS * len(completions):
         # Kept on the disk all the same: run again, and only these are asked again.
@@ -253,5 +262,6 @@ def count(completions: Sequence[Completion], scores: Sequence[Score]) -> dict[st
     return {"num_samples": len(scores), **{f"num_{name}": bins[name] for name in names}}
 
 
-def _num_characters(sample: Sample) -> int:
+def num_characters(sample: Sample) -> int:
+    """Of a question and its tools, which stand for its tokens."""
     return sum(len(message.content) for message in sample.messages) + sum(len(str(tool)) for tool in sample.tools)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from calltune.errors import ConfigError
 from calltune.trie import Packed
 
 # Dense bf16 peaks from the vendors' data sheets; a device's name holds the key.
@@ -39,6 +40,17 @@ class Flops:
         seen = packed.positions[0] + 1
         scores = {window: float(seen.clamp(max=window or seen.numel() * 2**20).sum()) for window in {*self._windows}}
         return self.per_token * seen.numel() + self._per_score * sum(scores[window] for window in self._windows)
+
+
+def peak_by_name(device: str) -> float:
+    """The dense bf16 peak of a device that is not here, in FLOP/s.
+
+    Raises:
+        ConfigError: its name is not known.
+    """
+    if device not in _PEAKS:
+        raise ConfigError(f"'plan.device': no peak is known of {device!r} (there are: {', '.join(_PEAKS)})")
+    return _PEAKS[device]
 
 
 def peak_flops(device: torch.device) -> float | None:

@@ -1,8 +1,8 @@
 """How much memory a training step takes on one device, and whether activations can be kept for the backward pass.
 
 Counted are the weights, one gradient and AdamW's two moments in float32 for each weight trained, the reference model of
-DPO, and what backward needs of every layer of a decoder with gated MLPs and SDPA or FlashAttention. Not counted: what a
-launcher shards away or adds, and kernels' work space, for which a margin is left.
+DPO where TRL keeps one, and what backward needs of every layer of a decoder with gated MLPs and SDPA or FlashAttention.
+Not counted: what a launcher shards away or adds, and kernels' work space, for which a margin is left.
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ import torch
 
 from calltune.arguments import given_checkpointing, model_keys
 from calltune.config import Config, Stage
+from calltune.reference import can_store
 from calltune.terminal import say
 from calltune.tuning import Plan, count_parameters
 
@@ -119,26 +120,18 @@ def layer_bytes(shape: Shape, autocast: bool) -> int:
     return 4 * (norms + attention + mlp)
 
 
-def choose_checkpointing(config: Config, stage: Stage, plan: Plan, arguments: Any, max_length: int) -> bool:
-    """Whether activations are computed twice because keeping them would not fit; says the numbers.
+def free_bytes() -> int:
+    """Memory that is free on the device that trains."""
+    return torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else psutil.virtual_memory().available
 
-    Args:
-        arguments: TRL's, for the batch size and what is precomputed.
-        max_length: in tokens, of the longest row, or of a packed one.
-    """
-    keys, text = model_keys(stage, config), plan.skeleton.config.get_text_config()
-    trained, everything = count_parameters(plan.skeleton)
-    base = everything - (trained if plan.peft else 0)
-    precision = keys.get("dtype", torch.bfloat16 if plan.peft and arguments.bf16 else torch.float32).itemsize
-    weights = precision * base + (4 * trained if plan.peft else 0)
-    if plan.method == "qlora":
-        in_layers = sum(each.weight.numel() for each in plan.skeleton.modules() if isinstance(each, torch.nn.Linear))
-        # Half a byte, and a scale for every 64 numbers in little over a byte.
-        weights -= round((precision - 0.52) * (in_layers - trained))
-    has_reference = stage == "dpo" and plan.peft is None and not arguments.precompute_ref_log_probs
+
+def shape_of(model: Any) -> Shape:
+    """The sizes of a model, which may be one without weights."""
+    text = model.config.get_text_config()
+    trained, everything = count_parameters(model)
     heads = text.num_attention_heads
     head_size = getattr(text, "head_dim", None) or text.hidden_size // heads
-    shape = Shape(
+    return Shape(
         layers=text.num_hidden_layers,
         hidden=text.hidden_size,
         mlp=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
@@ -147,6 +140,29 @@ def choose_checkpointing(config: Config, stage: Stage, plan: Plan, arguments: An
         num_parameters=everything,
         num_trained=trained,
     )
+
+
+def choose_checkpointing(
+    config: Config, stage: Stage, plan: Plan, arguments: Any, max_length: int
+) -> tuple[Memory, bool]:
+    """What a step takes, and whether activations are computed twice as keeping them would not fit; says the numbers.
+
+    Args:
+        arguments: TRL's, for the batch size and what is precomputed.
+        max_length: in tokens, of the longest row, or of a packed one.
+    """
+    keys, shape = model_keys(stage, config), shape_of(plan.skeleton)
+    trained, everything = shape.num_trained, shape.num_parameters
+    base = everything - (trained if plan.peft else 0)
+    precision = keys.get("dtype", torch.bfloat16 if plan.peft and arguments.bf16 else torch.float32).itemsize
+    weights = precision * base + (4 * trained if plan.peft else 0)
+    if plan.method == "qlora":
+        in_layers = sum(each.weight.numel() for each in plan.skeleton.modules() if isinstance(each, torch.nn.Linear))
+        # Half a byte, and a scale for every 64 numbers in little over a byte.
+        weights -= round((precision - 0.52) * (in_layers - trained))
+    # Stored once by calltune or by TRL, the reference needs no second model.
+    is_stored = stage == "dpo" and (can_store(arguments) or arguments.precompute_ref_log_probs)
+    has_reference = stage == "dpo" and plan.peft is None and not is_stored
     rows = arguments.per_device_train_batch_size * (2 if stage == "dpo" else 1)
     kept, twice = (
         training_memory(
@@ -160,8 +176,7 @@ def choose_checkpointing(config: Config, stage: Stage, plan: Plan, arguments: An
         )
         for checkpointing in (False, True)
     )
-    free = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else psutil.virtual_memory().available
-    given = given_checkpointing(stage, config)
+    free, given = free_bytes(), given_checkpointing(stage, config)
     checkpointing = given if given is not None else not kept.fits(free)
     estimate = twice if checkpointing else kept
     why = f" ({gigabytes(kept.total)} GB without)" if checkpointing else ""
@@ -174,4 +189,4 @@ def choose_checkpointing(config: Config, stage: Stage, plan: Plan, arguments: An
     )
     if not estimate.fits(free):
         say(f"{stage}: that may not fit; lower per_device_train_batch_size or max_length in [{stage}], or use adapters")
-    return checkpointing
+    return estimate, checkpointing

@@ -64,13 +64,7 @@ def run(config: Config) -> Path:
     kept_back, tests = held_out(config, sources)
     asked, counted = asked_questions(config, tests)
     folder = claim_run_folder(config) / "data"
-    inputs = {
-        "seed": config.seed,
-        "data": value_sha256(config.data.model_dump(mode="json", exclude={"workers", "allow_missing"})),
-        "sources": [module.fingerprint(settings) for _, module, settings in sources],
-        "tokenizer": tokenizer_sha256(config.model),
-        "questions": value_sha256([asked.names, sorted(run.hex() for run in asked.exact)]),
-    }
+    inputs = data_inputs(config, sources, asked)
     if is_complete(folder, inputs):
         stop_when_missing(config, read_json(folder / "doctor.json")["behaviors"], counted)
         say("prepare: complete and unchanged, skipped")
@@ -82,16 +76,40 @@ def run(config: Config) -> Path:
         stop_when_missing(config, found.told["behaviors"], counted)
         if moved := begin(folder, inputs):
             say(moved)
-        counts = write_rows(found, found.titles, spool, folder, config.seed, config.data.validation_fraction)
+        counts = write_data(config, found, spool, folder, kept_back, tests)
         write_jsonl(folder / "changes.jsonl", changes.rows())
-    if config.data.derive:
-        counts["held_out"] = write_jsonl(folder / "held_out.jsonl", kept_back)
-    counts["test"] = write_jsonl(folder / "test.jsonl", tests)
     write_json(folder / "doctor.json", found.told)
     say(", ".join(f"{name} {count:,}" for name, count in counts.items()))
     hashes = {path.name: file_sha256(path) for path in sorted(folder.glob("*.jsonl"))}
     finish(folder, inputs, counts=counts, behaviors=_by_file(found.told["behaviors"]), sha256=hashes)
     return folder
+
+
+def data_inputs(config: Config, sources: Sequence[Source], asked: AskedQuestions) -> dict[str, Any]:
+    """What `data/` is made of; when none of it changed, it is left as it is."""
+    return {
+        "seed": config.seed,
+        "data": value_sha256(config.data.model_dump(mode="json", exclude={"workers", "allow_missing"})),
+        "sources": [module.fingerprint(settings) for _, module, settings in sources],
+        "tokenizer": tokenizer_sha256(config.model),
+        "questions": value_sha256([asked.names, sorted(run.hex() for run in asked.exact)]),
+    }
+
+
+def write_data(
+    config: Config,
+    found: Diagnosis,
+    spool: Spool,
+    folder: Path,
+    kept_back: Sequence[Example | Preference],
+    tests: Sequence[dict[str, Any]],
+) -> dict[str, int]:
+    """Write the rows to train on, those left out, and those to measure with; returns the rows of each file."""
+    counts = write_rows(found, found.titles, spool, folder, config.seed, config.data.validation_fraction)
+    if config.data.derive:
+        counts["held_out"] = write_jsonl(folder / "held_out.jsonl", kept_back)
+    counts["test"] = write_jsonl(folder / "test.jsonl", tests)
+    return counts
 
 
 def held_out(config: Config, sources: Sequence[Source]) -> tuple[list[Example | Preference], list[dict[str, Any]]]:

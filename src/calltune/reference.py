@@ -7,8 +7,11 @@ TRL's own precomputing would compute padded rows and forget them with its tempor
 
 import hashlib
 import os
+import random
+import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,7 @@ from calltune.processes import processes
 from calltune.rows import write_json
 from calltune.sharing import Sharing, share_prefixes
 from calltune.terminal import ProgressBar, say
-from calltune.trie import batches
+from calltune.trie import batches, pack
 
 _TOKENS_PER_BATCH = 8_192
 _COLUMNS = ("ref_chosen_logps", "ref_rejected_logps")
@@ -83,24 +86,71 @@ def _values(trainer: Any, dataset: Any, file: Path, sharing: Sharing) -> list[li
 
 
 def _computed(trainer: Any, dataset: Any, sharing: Sharing) -> list[list[float]]:
-    ours, device = processes(), trainer.accelerator.device
+    ours = processes()
     pairs = dataset.select_columns(["prompt_ids", "chosen_ids", "rejected_ids"]).to_list()
-    parts = _parts([pair["prompt_ids"] + pair["chosen_ids"] for pair in pairs], trainer, sharing)
+    parts = _parts(_rows(pairs), trainer, sharing)
     found: list[tuple[int, float, float]] = []
-    was_training = trainer.model.training
-    trainer.model.eval()
-    with ProgressBar("reference", len(parts)) as bar, warnings.catch_warnings():
-        # TRL 1.16 asks transformers 5.23 by an old name; the user can do nothing about it.
-        warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
+    with ProgressBar("reference", len(parts)) as bar, _asking(trainer) as ask:
         for part in parts[ours.rank :: ours.count]:
-            batch = trainer.data_collator([pairs[number] for number in part])
-            inputs = {name: values.to(device) for name, values in batch.items()}
-            chosen, rejected = trainer.compute_ref_log_probs(trainer.model, inputs)
-            found += zip(part, chosen.float().tolist(), rejected.float().tolist(), strict=True)
+            chosen, rejected = ask([pairs[number] for number in part])
+            found += zip(part, chosen, rejected, strict=True)
             bar.advance(ours.count, "")
-    trainer.model.train(was_training)
     everything = sorted(gather_object(found))
     return [[row[column] for row in everything] for column in (1, 2)]
+
+
+def time_reference(trainer: Any, sharing: Sharing, seconds: float) -> float:
+    """The seconds that `store_reference` takes for the training rows, from a few of its batches; stores zeros.
+
+    Args:
+        seconds: to try for.
+    """
+    if not can_store(trainer.args):
+        store_reference(trainer, Path(), sharing)
+        return 0.0
+    trainer.ref_model = None
+    begun = time.perf_counter()
+    _weights_sha256(trainer.model)
+    pairs = trainer.train_dataset.select_columns(["prompt_ids", "chosen_ids", "rejected_ids"]).to_list()
+    rows = _rows(pairs)
+    parts = _parts(rows, trainer, sharing)
+    once = time.perf_counter() - begun
+    sizes = [pack([rows[number] for number in part]).ids.numel() for part in parts]
+    num_asked, spent, order = 0, 0.0, random.Random(0).sample(range(len(parts)), len(parts))
+    with _asking(trainer) as ask:
+        for number in order:
+            begun = time.perf_counter()
+            ask([pairs[each] for each in parts[number]])
+            spent, num_asked = spent + time.perf_counter() - begun, num_asked + 1
+            if spent >= seconds:
+                break
+    for column in _COLUMNS:
+        trainer.train_dataset = trainer.train_dataset.add_column(column, [0.0] * len(pairs))
+    trainer.precompute_ref_logps = True
+    ours = sum(sizes[number] for number in order[:num_asked])
+    return once + spent * sum(sizes) / ours
+
+
+@contextmanager
+def _asking(trainer: Any) -> Iterator[Callable[[list[Any]], tuple[list[float], list[float]]]]:
+    """The reference's log-probabilities of pairs: of the chosen answers, of the rejected."""
+
+    def ask(pairs: list[Any]) -> tuple[list[float], list[float]]:
+        inputs = {name: values.to(trainer.accelerator.device) for name, values in trainer.data_collator(pairs).items()}
+        chosen, rejected = trainer.compute_ref_log_probs(trainer.model, inputs)
+        return chosen.float().tolist(), rejected.float().tolist()
+
+    was_training = trainer.model.training
+    trainer.model.eval()
+    with warnings.catch_warnings():
+        # TRL 1.16 asks transformers 5.23 by an old name; the user can do nothing about it.
+        warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
+        yield ask
+    trainer.model.train(was_training)
+
+
+def _rows(pairs: list[Any]) -> list[list[int]]:
+    return [pair["prompt_ids"] + pair["chosen_ids"] for pair in pairs]
 
 
 def _parts(rows: list[list[int]], trainer: Any, sharing: Sharing) -> list[list[int]]:

@@ -60,7 +60,7 @@ class ProgressBar:
     def __init__(self, description: str, total: int | None, done: int = 0) -> None:
         self._description, self._total, self._done = description, total, done
         self._live = sys.stdout.isatty() and processes().rank == 0
-        self._note = ""
+        self._note, self._told = "", -1
 
     def __enter__(self) -> Self:
         self._start = self._last = time.monotonic()
@@ -88,7 +88,7 @@ class ProgressBar:
             self._plain_line()
 
     def _plain_line(self) -> None:
-        self._last = time.monotonic()
+        self._last, self._told = time.monotonic(), self._done
         seconds = self._last - self._start
         count = f"{self._done:,}" if self._total is None else f"{self._done:,}/{self._total:,}"
         say(f"{self._description}: {count} after {seconds:.0f} s {self._note}".rstrip())
@@ -99,5 +99,5 @@ class ProgressBar:
     ) -> None:
         if self._live:
             self._bar.stop()
-        elif time.monotonic() - self._start >= _SECONDS_WORTH_A_LINE:
+        elif self._told != self._done and time.monotonic() - self._start >= _SECONDS_WORTH_A_LINE:
             self._plain_line()

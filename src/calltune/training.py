@@ -4,6 +4,7 @@ import logging
 import shutil
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from calltune.manifest import (
     template_sha256,
     value_sha256,
 )
-from calltune.memory import choose_checkpointing
+from calltune.memory import Memory, choose_checkpointing
 from calltune.models import load_model, load_tokenizer
 from calltune.processes import processes
 from calltune.progress import Progress, StopWhenAsked
@@ -56,6 +57,39 @@ from calltune.tuning import (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """All that a stage needs before its model is loaded; `watched` are the validation rows."""
+
+    model: str
+    chat: Chat
+    rows: FittedRows
+    watched: FittedRows
+    plan: Plan
+    memory: Memory
+    checkpointing: bool
+
+
+def get_ready(config: Config, recipe: Recipe, model: str) -> Ready:
+    """Read a stage's rows and decide what is trained of the model, in which memory; loads no weights.
+
+    Raises:
+        CalltuneError: the data, the model, or a table of the run file is wrong.
+    """
+    stage, data = recipe.stage, config.run_folder / "data"
+    # Wrong keys are told before anything is loaded.
+    check_tuning(config, stage)
+    asked = trl_arguments(stage, config, config.run_folder / stage)
+    chat = Chat(load_tokenizer(model, config.chat_template), model)
+    rows = fit_rows(chat, recipe, data / recipe.train_file, getattr(config, stage).get("max_length"))
+    if not rows.texts:
+        raise ConfigError(f"{stage}: {data / recipe.train_file} holds no rows; leave '{stage}' out of 'stages'")
+    watched = fit_rows(chat, recipe, data / recipe.validation_file, rows.max_length)
+    plan = plan_tuning(config, stage, model)
+    memory, checkpointing = choose_checkpointing(config, stage, plan, asked, rows.max_length)
+    return Ready(model, chat, rows, watched, plan, memory, checkpointing)
+
+
 def train_stage(config: Config, recipe: Recipe, model: str) -> Path:
     """Train `model` by a recipe and save it, whole, in the stage's folder.
 
@@ -72,23 +106,17 @@ def train_stage(config: Config, recipe: Recipe, model: str) -> Path:
     if ours.first(lambda: is_complete(folder, inputs)):
         say(f"{stage}: complete and unchanged, skipped")
         return folder
-    # Wrong keys are told before anything is loaded.
-    check_tuning(config, stage)
-    asked = trl_arguments(stage, config, folder)
-    chat = Chat(load_tokenizer(model, config.chat_template), model)
-    rows = fit_rows(chat, recipe, data / recipe.train_file, getattr(config, stage).get("max_length"))
-    if not rows.texts:
-        raise ConfigError(f"{stage}: {data / recipe.train_file} holds no rows; leave '{stage}' out of 'stages'")
-    watched = fit_rows(chat, recipe, data / recipe.validation_file, rows.max_length)
-    plan = plan_tuning(config, stage, model)
-    checkpointing = choose_checkpointing(config, stage, plan, asked, rows.max_length)
+    ready = get_ready(config, recipe, model)
+    plan, rows = ready.plan, ready.rows
     with track(config, stage, inputs) as tracker, writing_to(folder):
         if moved := ours.first(lambda: begin(folder, inputs)):
             say(moved)
         write_plan(plan, folder)
         begun_from = ours.first(lambda: newest_whole(folder / "checkpoints", stage))
-        trainer = _trainer(config, recipe, plan, checkpointing, model, chat, rows, watched)
-        sharing = _shared(config, trainer, rows)
+        trainer = make_trainer(config, recipe, ready)
+        sharing = share(config, trainer)
+        store_reference(trainer, config.run_folder / "reference", sharing)
+        group(config, trainer, rows)
         tuned = _tuned(plan, trainer.model)
         say(
             f"{stage}: {plan.method}: {tuned['parameters_trained']:,} of {tuned['parameters']:,} parameters "
@@ -96,7 +124,7 @@ def train_stage(config: Config, recipe: Recipe, model: str) -> Path:
         )
         tracker.parameters({"model": model, **tuned, **_hashes(data), **trainer.args.to_dict()})
         state, seconds = train(trainer, stage, begun_from, tracker)
-        ours.first(lambda: save_model(_best_or_last(trainer.args, state), model, folder, chat))
+        ours.first(lambda: save_model(_best_or_last(trainer.args, state), model, folder, ready.chat))
         facts = {
             "steps": state.global_step,
             "resumed_from": begun_from.name if begun_from else None,
@@ -144,30 +172,26 @@ def _hashes(data: Path) -> dict[str, str]:
     return {f"sha256 {name}": sha256 for name, sha256 in read_json(data / "manifest.json")["sha256"].items()}
 
 
-def _trainer(
-    config: Config,
-    recipe: Recipe,
-    plan: Plan,
-    checkpointing: bool,
-    model: str,
-    chat: Chat,
-    rows: FittedRows,
-    watched: FittedRows,
-) -> Any:
-    """TRL's trainer over the rows, with what calltune lays over its models."""
-    stage, folder = recipe.stage, config.run_folder / recipe.stage
+def make_trainer(config: Config, recipe: Recipe, ready: Ready, model: Any = None) -> Any:
+    """TRL's trainer over the rows, with what calltune lays over its models.
+
+    Args:
+        model: instead of the one to be trained, such as one without weights, to count steps with.
+    """
+    stage, folder, plan = recipe.stage, config.run_folder / recipe.stage, ready.plan
+    rows, watched, peft = ready.rows, ready.watched, None if model else plan.peft
     evaluated = {"max_length": rows.max_length, "eval_strategy": "epoch" if watched.texts else "no"}
     # First of all: they tell transformers of a sharded launch before a model is loaded.
-    arguments = trl_arguments(stage, config, folder, checkpointing, **evaluated)
+    arguments = trl_arguments(stage, config, folder, ready.checkpointing, **evaluated)
     allow_sharding_on_cpu()
     trainer = recipe.trainer(
         args=arguments,
-        model=load_to_train(config, stage, plan, model, bool(arguments.bf16)),
+        model=model or load_to_train(config, stage, plan, ready.model, bool(arguments.bf16)),
         train_dataset=to_dataset(rows.texts),
         eval_dataset=to_dataset(watched.texts) if watched.texts else None,
-        processing_class=chat.tokenizer,
-        peft_config=plan.peft,
-        **stand_in(arguments, is_peft=plan.peft is not None),
+        processing_class=ready.chat.tokenizer,
+        peft_config=peft,
+        **stand_in(arguments, is_peft=peft is not None),
     )
     for each in (trainer.model, getattr(trainer, "ref_model", None)):
         if each is not None:
@@ -176,14 +200,16 @@ def _trainer(
     return trainer
 
 
-def _shared(config: Config, trainer: Any, rows: FittedRows) -> Sharing:
-    """Lay shared prefixes over a trainer's model, store what DPO's reference says, and put like tools together."""
+def share(config: Config, trainer: Any) -> Sharing:
+    """Lay shared prefixes over a trainer's model, unless the run file says no."""
     off = None if config.tuning.share_prefixes else "tuning.share_prefixes is false"
-    sharing = Sharing(off) if off else share_prefixes(trainer.model)
-    store_reference(trainer, config.run_folder / "reference", sharing)
+    return Sharing(off) if off else share_prefixes(trainer.model)
+
+
+def group(config: Config, trainer: Any, rows: FittedRows) -> None:
+    """Let a trainer draw rows with the same tools together, if the run file says so."""
     if config.data.group_by_tools:
         group_batches(trainer, rows.tools)
-    return sharing
 
 
 def to_dataset(texts: Sequence[dict[str, str]]) -> datasets.Dataset:
