@@ -150,7 +150,7 @@ def test_nearly_duplicated_rows(run: Callable[..., tuple[int, str]], data: Path,
     _, shown = run([*GOOD, *rows], f"data.reject={reject}")
     fate = "rejected" if reject else "kept"
     assert (
-        f"1 row {fate}, nearly a duplicate (near_duplicate): train_sft:11: nearly the same as train_sft:10\n" in shown
+        f"doctor: 1 row {fate}, nearly a duplicate (near_duplicate): train_sft:11: nearly the same as train_sft:10\n" in shown
     )
     assert rejected(data) == [("train_sft:11", "near_duplicate")] * bool(reject)
 
@@ -199,7 +199,7 @@ def test_rows_of_which_none_can_be_kept_stop(run: Callable[..., tuple[int, str]]
     code, shown = run([row("Pay it.", call("pay_bill", {"sum": "much"}))])
     assert code == 2
     assert shown.endswith(
-        "all 1 rows are rejected; the first, train_sft:1: 'pay_bill' sum: 'much' is not of type 'number'\n"
+        "calltune: all 1 rows are rejected; the first, train_sft:1: 'pay_bill' sum: 'much' is not of type 'number'\n"
     )
     assert not data.exists()
 
