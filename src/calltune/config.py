@@ -14,6 +14,7 @@ from calltune.derive_settings import DeriveSettings
 from calltune.errors import ConfigError
 from calltune.gate import Rule, parse_rule
 from calltune.launch_settings import LaunchConfig
+from calltune.mine_settings import MineSettings
 from calltune.options import Table, unknown_key
 from calltune.types import Behavior
 
@@ -224,6 +225,9 @@ class Config(Table):
     tuning: TuningConfig = TuningConfig()
     lora: dict[str, Any] = pydantic.Field(default_factory=dict)
     sft: dict[str, Any] = pydantic.Field(default_factory=dict)
+    mine: MineSettings | None = None
+    """Pairs from the model's own mistakes, on which `dpo` then trains; without it, on the given ones."""
+
     dpo: dict[str, Any] = pydantic.Field(default_factory=dict)
     evaluate: EvaluateConfig = EvaluateConfig()
     launch: LaunchConfig = LaunchConfig()

@@ -48,12 +48,20 @@ class Draw(LogitsProcessor):
         """Scores of which one in each row is 0 and the others are minus infinity."""
         number = self._numbers[:, input_ids.shape[1] - self._prompt_length, None]
         probabilities = (scores.float() / self._temperature).softmax(-1)
-        sorted_, order = probabilities.sort(dim=-1, descending=True, stable=True)
-        sums = sorted_.cumsum(-1)
-        # A token is kept when those before it do not reach top_p yet, so the likeliest always is.
-        num_kept = (sums - sorted_ < self._top_p).sum(-1, keepdim=True)
-        total = sums.gather(-1, num_kept - 1)
-        # float32 rounds the largest numbers to 1, which no stretch holds.
-        place = torch.minimum((sums <= number * total).sum(-1, keepdim=True), num_kept - 1)
+        if self._top_p == 1:
+            # Sorting a vocabulary for each token takes as long as a small model does.
+            token = _place(probabilities.cumsum(-1), number, probabilities.shape[-1])
+        else:
+            sorted_, order = probabilities.sort(dim=-1, descending=True, stable=True)
+            sums = sorted_.cumsum(-1)
+            # A token is kept when those before it do not reach top_p yet, so the likeliest always is.
+            token = order.gather(-1, _place(sums, number, (sums - sorted_ < self._top_p).sum(-1, keepdim=True)))
         drawn = torch.full_like(scores, float("-inf"))
-        return drawn.scatter_(-1, order.gather(-1, place), 0.0)  # pyright: ignore[reportReturnType]
+        return drawn.scatter_(-1, token, 0.0)  # pyright: ignore[reportReturnType]
+
+
+def _place(sums: torch.Tensor, number: torch.Tensor, num_kept: torch.Tensor | int) -> torch.Tensor:
+    """The place on whose stretch of the running sums of those kept each row's number falls."""
+    last = torch.as_tensor(num_kept, device=sums.device).expand(len(sums), 1) - 1
+    # float32 rounds the largest numbers to 1, which no stretch holds.
+    return torch.minimum(torch.searchsorted(sums, number * sums.gather(-1, last), right=True), last)

@@ -250,7 +250,7 @@ class Backend:
         return ids, mask
 
     def _batches(self, lengths: Sequence[int], room: int, copies: int = 1) -> Iterator[list[int]]:
-        """Row numbers in batches of like length, longest first, each within the bound of tokens when copied so often."""
+        """Row numbers in batches of like length, longest first, each within the bound of tokens with its copies."""
         batch: list[int] = []
         for number in sorted(range(len(lengths)), key=lambda number: -lengths[number]):
             widest = lengths[batch[0]] if batch else lengths[number]
