@@ -67,7 +67,7 @@ def test_every_pair_prefers_a_right_answer_to_a_mistake_of_the_model_s_own(
     assert told["num_wrong"]["needless_call"] > 20
     printed = capsys.readouterr().out
     assert "--- needless_call: '" in printed
-    assert "mine: 40 questions; 0 more have contradicting answers" in printed
+    assert "mine: 40 of 40 questions are asked; 0 have contradicting answers" in printed
     mine.run(config)
     assert "mine: complete and unchanged, skipped" in capsys.readouterr().out
 
@@ -119,6 +119,12 @@ def test_given_pairs_are_mixed_in_by_share(prepared: Callable[..., Config]) -> N
     told = read(folder / "statistics.json")
     assert (told["num_pairs"], told["num_mined"], told["num_given"], told["num_chosen_own"]) == (8, 6, 2, 0)
     assert told["num_not_paired"]["beyond num_pairs"] > 0
+
+
+def test_fewer_questions_are_some_of_them_with_the_same_answers(prepared: Callable[..., Config]) -> None:
+    every, some = (read_answers(mine.run(prepared(f"name=n{n}", f"mine.num_questions={n}"))) for n in (40, 10))
+    assert len(some) == 10
+    assert some == {key: every[key] for key in some}
 
 
 def test_the_whole_way_is_one_command(write_run_file: Callable[..., Path], tmp_path: Path) -> None:

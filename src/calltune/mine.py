@@ -73,11 +73,14 @@ def run(config: Config) -> Path:
     found, contradicting = questions(read_examples(data / "train.jsonl"), given)
     problems = {question.id: problem for question in found if (problem := gold_problem(question))}
     asked = [question for question in found if question.id not in problems]
+    if settings.num_questions:
+        asked.sort(key=lambda question: unit_interval(config.seed, "asked", question.id))
+        asked = asked[: settings.num_questions]
     if not asked:
         raise DataError(f"{data}: holds no question whose known answer can be verified")
     say(
-        f"mine: {len(asked):,} questions; {len(contradicting):,} more have contradicting answers, and of "
-        f"{len(problems):,} the known answer cannot be verified"
+        f"mine: {len(asked):,} of {len(found) + len(contradicting):,} questions are asked; {len(contradicting):,} have "
+        f"contradicting answers, and of {len(problems):,} the known answer cannot be verified"
     )
     start = time.monotonic()
     # Before anything is written: a model that cannot be asked leaves nothing behind.

@@ -12,6 +12,9 @@ Count = Annotated[int, pydantic.Field(gt=0)]
 class MineSettings(Table):
     """The keys of `[mine]`; where the table stands in the run file, `dpo` trains on `mined/pairs.jsonl`."""
 
+    num_questions: Count | None = None
+    """Training questions that are asked, at most; by default all."""
+
     num_answers: Count = 8
     """Answers that are drawn for each question."""
 

@@ -1,4 +1,4 @@
-"""Verified answers -> preference pairs: a right answer over a mistake of the model's own, all kinds of mistake alike."""
+"""Verified answers -> preference pairs: a right answer over one of the model's own mistakes, each kind as often."""
 
 import json
 from collections import Counter, defaultdict
