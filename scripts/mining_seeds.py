@@ -3,7 +3,8 @@
 python scripts/mining_seeds.py --split final --at-once 3 --record docs/benchmarks/mining.json
 
 For each seed SFT and DPO as examples/quickstart.toml has them, then, from the same SFT model and with the same settings
-and as many pairs, DPO as examples/quickstart-mine.toml has it. Both, and SFT, answer the same held-out questions.
+and as many pairs, DPO as examples/quickstart-mine.toml has it. Both, and SFT, answer the same held-out questions. With
+--control also more SFT on the chosen answers of the mined pairs: what mining has over it comes from the rejected ones.
 Differences are paired by question within a seed and resampled in two stages, seeds and then questions.
 """
 
@@ -54,9 +55,9 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def one_by_one(run: Path, checkpoint: str) -> dict[str, list[float | None]]:
+def one_by_one(questions_file: Path, run: Path, checkpoint: str) -> dict[str, list[float | None]]:
     """For each figure, one value a question; None where the figure does not count it."""
-    questions = {row["uuid"]: row for row in read_lines(run / "data" / "test.jsonl")}
+    questions = {row["uuid"]: row for row in read_lines(questions_file)}
     chosen, written = (run / "eval" / checkpoint / name for name in BENCHMARKS)
     ranked = {row["sample_id"]: row["value"] for row in read_lines(chosen / "scores.jsonl")}
     scores = {row["sample_id"]: row for row in read_lines(written / "scores.jsonl")}
@@ -99,6 +100,8 @@ def one_seed(seed: int, words: argparse.Namespace) -> dict[str, Any]:
     from_sft = [f"model={given / 'sft'}", 'stages=["dpo"]', 'evaluate.checkpoints=["dpo"]']
     mined = calltune(MINED, words.output, f"{name}-mined", words.threads, *seeded, *from_sft)
     places = {"sft": (given, "sft"), "given": (given, "dpo"), "mined": (mined, "dpo")}
+    if words.control:
+        places["control"] = (control(given, mined, f"{name}-control", words), "sft")
     told = read(mined / "mined" / "statistics.json")
     kept = {key: value for key, value in told.items() if isinstance(value, int) or key.startswith("num_")}
     kept |= {f"num_{key}": len(told[key]) for key in ("easy", "never_right", "contradicting", "not_verified")}
@@ -109,8 +112,31 @@ def one_seed(seed: int, words: argparse.Namespace) -> dict[str, Any]:
     }
     print(seed, short, flush=True)
     steps = {arm: read(run / "dpo" / "manifest.json")["steps"] for arm, run in (("given", given), ("mined", mined))}
-    by_question = {arm: one_by_one(run, checkpoint) for arm, (run, checkpoint) in places.items()}
+    test = given / "data" / "test.jsonl"
+    by_question = {arm: one_by_one(test, run, checkpoint) for arm, (run, checkpoint) in places.items()}
     return {"seed": seed, "figures": found, "dpo_steps": steps, "mining": kept, "by_question": by_question}
+
+
+def control(given: Path, mined: Path, name: str, words: argparse.Namespace) -> Path:
+    """More SFT of the SFT model on the mined pairs' chosen answers, for as many steps of as many rows as DPO did."""
+    rows = words.output / f"{name}.jsonl"
+    pairs = read_lines(mined / "mined" / "pairs.jsonl")
+    kept = [{"prompt": pair["prompt"], "completion": pair["chosen"], "tools": pair["tools"]} for pair in pairs]
+    rows.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+    questions = given / "data" / "test.jsonl"
+    return calltune(
+        GIVEN,
+        words.output,
+        name,
+        words.threads,
+        f"seed={read(given / 'config.json')['seed']}",
+        f"model={given / 'sft'}",
+        'stages=["sft"]',
+        'evaluate.checkpoints=["sft"]',
+        f'data.sources=[{{name = "chat_jsonl", path = "{rows}"}}]',
+        f"sft.max_steps={read(mined / 'dpo' / 'manifest.json')['steps']}",
+        *(f"evaluate.benchmarks.{number}.path={questions}" for number in range(2)),
+    )
 
 
 def means(values: Sequence[Sequence[float | None]]) -> float:
@@ -121,12 +147,14 @@ def means(values: Sequence[Sequence[float | None]]) -> float:
 
 def summary(seeds: Sequence[dict[str, Any]], figure: str) -> dict[str, Any]:
     """Each arm's mean over seeds, its lowest and highest, and the differences with 95 % intervals."""
-    arms = {arm: [one["by_question"][arm][figure] for one in seeds] for arm in ("sft", "given", "mined")}
+    arms = {arm: [one["by_question"][arm][figure] for one in seeds] for arm in seeds[0]["by_question"]}
     found: dict[str, Any] = {}
     for arm, values in arms.items():
         each = [means([one]) for one in values]
         found[arm] = {"mean": sum(each) / len(each), "lowest": min(each), "highest": max(each)}
-    for new, old in (("given", "sft"), ("mined", "sft"), ("mined", "given")):
+    for new, old in (("given", "sft"), ("mined", "sft"), ("mined", "given"), ("mined", "control")):
+        if old not in arms:
+            continue
         pairs = [
             [a - b for a, b in zip(first, second, strict=True) if a is not None and b is not None]
             for first, second in zip(arms[new], arms[old], strict=True)
@@ -154,6 +182,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--threads", type=int, default=1, help="of each run")
     parser.add_argument("--at-once", type=int, default=1, help="runs side by side")
+    parser.add_argument("--control", action="store_true", help="train and measure the control, too")
     parser.add_argument("--output", type=Path, default=ROOT / "runs" / "mining")
     parser.add_argument("--record", type=Path, help="where to write the JSON; only printed by default")
     words = parser.parse_args()

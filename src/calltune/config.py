@@ -252,6 +252,15 @@ class Config(Table):
                 raise ValueError(f"gate.rules: '{rule.text}': {problem}")
         return self
 
+    @pydantic.model_validator(mode="after")
+    def _mining_is_of_use(self) -> Self:
+        # Told before SFT is paid for.
+        if self.mine and "dpo" not in self.stages:
+            raise ValueError("[mine] makes pairs for 'dpo', which is not among the stages")
+        if self.mine and self.evaluate.backend == "openai":
+            raise ValueError("[mine] needs the backend 'hf' or 'vllm': the openai backend draws none")
+        return self
+
     @pydantic.field_validator("sft", "dpo")
     @classmethod
     def _no_secret(cls, table: dict[str, Any]) -> dict[str, Any]:
