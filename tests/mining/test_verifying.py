@@ -126,9 +126,7 @@ def test_a_whole_number_may_stand_for_a_fraction() -> None:
 def test_a_question_whose_known_answer_is_not_found_right_decides_nothing() -> None:
     taker = tool("take", "Take.", (), value={"type": ["string", "null"]})
     assert "cannot be compared" in gold_problem(question(call("take", value=None), tools=(taker,)))
-    assert "no tool" in gold_problem(question(call("take", value="x"), tools=())) or gold_problem(
-        question(call("take", value="x"), tools=())
-    )
+    assert "cannot be compared" in gold_problem(question(call("take", value="x"), tools=()))
     assert gold_problem(question(call("book_table", city="Paris"))) == "'book_table' needs 'people'"
     assert "expected" in gold_problem(question(Message("assistant", REFUSES), "direct"))
     assert gold_problem(question(Message("assistant", ASKS), "tool_call"))
