@@ -127,11 +127,16 @@ def test_fewer_questions_are_some_of_them_with_the_same_answers(prepared: Callab
     assert some == {key: every[key] for key in some}
 
 
-def test_the_whole_way_is_one_command(write_run_file: Callable[..., Path], tmp_path: Path) -> None:
-    words = ["sft.max_steps=1", "dpo.max_steps=1", "evaluate.benchmarks=[]"]
+def test_the_whole_way_is_one_command_and_the_model_card_tells_it(
+    write_run_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    words = ["sft.max_steps=1", "dpo.max_steps=1", "evaluate.benchmarks=[]", "export={}"]
     assert main(["run", str(write_run_file(MINE, model=WARM)), *words]) == 0
     folder = tmp_path / "runs" / "toy"
     assert read(folder / "dpo" / "manifest.json")["inputs"]["train rows"] == file_sha256(folder / "mined/pairs.jsonl")
+    card = (folder / "export" / "README.md").read_text()
+    assert '"num_answers": 3' in card
+    assert "pairs.jsonl" in card
 
 
 def test_without_a_mistake_that_can_be_learned_from(prepared: Callable[..., Config], tiny_model: Path) -> None:
