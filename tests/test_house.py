@@ -17,14 +17,14 @@ FLOORS = {
         "terminal tracking family statistics resampling "
         "strict_json edits type_names schema_rules schema behavior calls chat models endpoint judge "
         "labelled_head trie prefix flops sharing grouping spectrum spectrum_scan parity serving card template_proof "
-        "derive_settings plan_settings"
+        "derive_settings mine_settings plan_settings"
     ),
     3: "sources benchmarks backends launchers",
     4: (
         "plan probe arguments tuning memory recipe checkpoints progress sharding reference training doctor derive "
-        "results measures comparison operating_point headline published findings page"
+        "results measures comparison operating_point headline published findings page mining"
     ),
-    5: "init check prepare sft dpo evaluate report export run sagemaker",
+    5: "init check prepare sft mine dpo evaluate report export run sagemaker",
     6: "cli __main__",
 }
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms.split()}

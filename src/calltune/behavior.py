@@ -47,6 +47,12 @@ def text_behavior(text: str) -> Behavior:
     return "direct"
 
 
+def is_ambiguous(text: str) -> bool:
+    """Whether a text has words of both a refusal and a request, of which `text_behavior` takes the refusal."""
+    text = text.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    return bool(_REFUSAL.search(text)) and bool(_REQUEST.search(text) or any(map(_requests, _QUESTION.findall(text))))
+
+
 def message_behavior(message: Message) -> Behavior:
     """What an assistant's message does; text beside a call does not make it less of a call."""
     return "tool_call" if message.tool_calls else text_behavior(message.content)

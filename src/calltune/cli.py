@@ -19,6 +19,7 @@ VERBS = {
     "check": "look for mistakes, then tell what the run is going to take; writes nothing",
     "prepare": "read the sources and write data/",
     "sft": "supervised fine-tuning of the base model",
+    "mine": "preference pairs from the SFT model's own mistakes, for dpo",
     "dpo": "preference optimisation of the SFT model",
     "evaluate": "measure every checkpoint on every benchmark",
     "report": "put the results side by side, on a page too, and hold the gate",

@@ -14,6 +14,7 @@ from calltune.derive_settings import DeriveSettings
 from calltune.errors import ConfigError
 from calltune.gate import Rule, parse_rule
 from calltune.launch_settings import LaunchConfig
+from calltune.mine_settings import MineSettings
 from calltune.options import Table, unknown_key
 from calltune.plan_settings import PlanConfig
 from calltune.types import Behavior
@@ -225,6 +226,9 @@ class Config(Table):
     tuning: TuningConfig = TuningConfig()
     lora: dict[str, Any] = pydantic.Field(default_factory=dict)
     sft: dict[str, Any] = pydantic.Field(default_factory=dict)
+    mine: MineSettings | None = None
+    """Pairs from the model's own mistakes, on which `dpo` then trains; without it, on the given ones."""
+
     dpo: dict[str, Any] = pydantic.Field(default_factory=dict)
     evaluate: EvaluateConfig = EvaluateConfig()
     launch: LaunchConfig = LaunchConfig()
@@ -248,6 +252,15 @@ class Config(Table):
             if rule.benchmark not in titles:
                 problem = unknown_key(rule.benchmark, titles).replace("unknown key", "unknown benchmark", 1)
                 raise ValueError(f"gate.rules: '{rule.text}': {problem}")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _mining_is_of_use(self) -> Self:
+        # Told before SFT is paid for.
+        if self.mine and "dpo" not in self.stages:
+            raise ValueError("[mine] makes pairs for 'dpo', which is not among the stages")
+        if self.mine and self.evaluate.backend == "openai":
+            raise ValueError("[mine] needs the backend 'hf' or 'vllm': the openai backend draws none")
         return self
 
     @pydantic.field_validator("sft", "dpo")

@@ -1,9 +1,10 @@
-"""`calltune dpo`: preference optimisation on `data/preferences.jsonl`, from the SFT model, through TRL.
+"""`calltune dpo`: preference optimisation of the SFT model on `data/preferences.jsonl` or what was mined, through TRL.
 
 Direct preference optimisation (arXiv 2305.18290); `[dpo] loss_type` may be a list with `loss_weights`, such as the
 mixed MPO of arXiv 2411.10442: `["sigmoid", "bco_pair", "sft"]` with `[0.8, 0.2, 1.0]`.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from trl.trainer.dpo_trainer import DPOTrainer
@@ -27,7 +28,9 @@ def row_text(chat: Chat, preference: Preference) -> dict[str, str]:
     }
 
 
-RECIPE = Recipe("dpo", DPOTrainer, "preferences.jsonl", "validation_preferences.jsonl", read_preferences, row_text)
+RECIPE = Recipe(
+    "dpo", DPOTrainer, "data/preferences.jsonl", "data/validation_preferences.jsonl", read_preferences, row_text
+)
 
 
 def run(config: Config) -> Path:
@@ -39,7 +42,11 @@ def run(config: Config) -> Path:
     Raises:
         CalltuneError: the data, the model, the folder, `[dpo]` or `[lora]` is wrong.
     """
-    if "sft" not in config.stages:
-        return train_stage(config, RECIPE, config.model)
-    read_json(config.run_folder / "sft" / "manifest.json")
-    return train_stage(config, RECIPE, config.checkpoint_folder("sft"))
+    recipe, model = RECIPE, config.model
+    if "sft" in config.stages:
+        read_json(config.run_folder / "sft" / "manifest.json")
+        model = config.checkpoint_folder("sft")
+    if config.mine:
+        read_json(config.run_folder / "mined" / "manifest.json")
+        recipe = replace(RECIPE, train_file="mined/pairs.jsonl")
+    return train_stage(config, recipe, model)

@@ -222,7 +222,7 @@ def _describe(facts: CardFacts, parity: Parity, chat: Chat, built: Path, inputs:
 
 
 def _facts(config: Config, checkpoint: Stage, dtype: str) -> CardFacts:
-    run = config.run_folder
+    run, mine = config.run_folder, config.mine if checkpoint == "dpo" else None
     trained: list[Stage] = [name for name in config.stages if (name, checkpoint) != ("dpo", "sft")]
     sources = [
         (entry.name, str(getattr(settings, "path", "")) or "made by calltune")
@@ -237,10 +237,11 @@ def _facts(config: Config, checkpoint: Stage, dtype: str) -> CardFacts:
         method=" then ".join(dict.fromkeys(config.tuning.of(name).method for name in trained)),
         datasets=sorted({origin for _, origin in sources if origin.count("/") == 1 and _public(origin) == origin}),
         sources=[(name, _public(origin)) for name, origin in sources],
-        files=_data_files(run / "data"),
+        files=_data_files(run / "data") + (_data_files(run / "mined") if mine else []),
         recipe={
             "seed": config.seed,
             "tuning": config.tuning.model_dump(mode="json"),
+            **({"mine": mine.model_dump(mode="json")} if mine else {}),
             **{name: table for name in ("lora", *trained) if (table := getattr(config, name))},
         },
         stages={name: _trained(read_json(run / name / MANIFEST)) for name in trained},

@@ -174,6 +174,8 @@ def show_plan(config: Config, plans: Sequence[StagePlan], starts: Mapping[str, f
         if config.plan.mfu is not None
         else "timed by a few real steps on this device, as it was loaded just now"
     )
+    if config.mine:
+        say("plan: mining is not in it, and dpo is planned on the given pairs: those to be mined are not known yet")
     say(f"plan: {how}; prepare and report are not in it. No row is ever cut: one that is too long is left out whole")
 
 

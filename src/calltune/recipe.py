@@ -16,8 +16,8 @@ from calltune.terminal import say
 class Recipe:
     """What one stage trains on and with.
 
-    `row_text` writes a row as the strings that TRL's trainer wants: `prompt`, and `completion` or `chosen` and
-    `rejected`.
+    Files of rows are named by their place in the run's folder. `row_text` writes a row as the strings that TRL's
+    trainer wants: `prompt`, and `completion` or `chosen` and `rejected`.
     """
 
     stage: Stage

@@ -27,6 +27,10 @@ def run(config: Config) -> Path:
         from calltune import sft
 
         sft.run(config)
+    if config.mine and "dpo" in config.stages and not launch(config, "mine"):
+        from calltune import mine
+
+        mine.run(config)
     if "dpo" in config.stages and not launch(config, "dpo"):
         from calltune import dpo
 

@@ -34,6 +34,8 @@ def launch(config: Config, verb: str, dry_run: bool = False) -> Path:
     Raises:
         CalltuneError: the run file, the account or a job is wrong.
     """
+    if config.mine:
+        raise ConfigError("[mine] runs on this machine: 'calltune run' without --on sagemaker")
     wanted = account(config)
     stages = stages_of(config) if verb == "run" else [verb]
     if missing := [stage for stage in stages if stage not in stages_of(config)]:

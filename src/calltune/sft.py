@@ -21,7 +21,7 @@ def row_text(chat: Chat, example: Example) -> dict[str, str]:
     }
 
 
-RECIPE = Recipe("sft", SFTTrainer, "train.jsonl", "validation.jsonl", read_examples, row_text)
+RECIPE = Recipe("sft", SFTTrainer, "data/train.jsonl", "data/validation.jsonl", read_examples, row_text)
 
 
 def run(config: Config) -> Path:

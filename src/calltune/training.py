@@ -76,15 +76,15 @@ def get_ready(config: Config, recipe: Recipe, model: str) -> Ready:
     Raises:
         CalltuneError: the data, the model, or a table of the run file is wrong.
     """
-    stage, data = recipe.stage, config.run_folder / "data"
+    stage, folder = recipe.stage, config.run_folder
     # Wrong keys are told before anything is loaded.
     check_tuning(config, stage)
-    asked = trl_arguments(stage, config, config.run_folder / stage)
+    asked = trl_arguments(stage, config, folder / stage)
     chat = Chat(load_tokenizer(model, config.chat_template), model)
-    rows = fit_rows(chat, recipe, data / recipe.train_file, getattr(config, stage).get("max_length"))
+    rows = fit_rows(chat, recipe, folder / recipe.train_file, getattr(config, stage).get("max_length"))
     if not rows.texts:
-        raise ConfigError(f"{stage}: {data / recipe.train_file} holds no rows; leave '{stage}' out of 'stages'")
-    watched = fit_rows(chat, recipe, data / recipe.validation_file, rows.max_length)
+        raise ConfigError(f"{stage}: {folder / recipe.train_file} holds no rows; leave '{stage}' out of 'stages'")
+    watched = fit_rows(chat, recipe, folder / recipe.validation_file, rows.max_length)
     plan = plan_tuning(config, stage, model)
     memory, checkpointing = choose_checkpointing(config, stage, plan, asked, rows.max_length)
     return Ready(model, chat, rows, watched, plan, memory, checkpointing)
@@ -147,8 +147,8 @@ def _inputs(config: Config, recipe: Recipe, model: str, data: Path) -> dict[str,
     read_json(data / "manifest.json")
     return {
         "model": model_sha256(model),
-        "train rows": file_sha256(data / recipe.train_file),
-        "validation rows": file_sha256(data / recipe.validation_file),
+        "train rows": file_sha256(config.run_folder / recipe.train_file),
+        "validation rows": file_sha256(config.run_folder / recipe.validation_file),
         "chat template": template_sha256(config),
         "settings": value_sha256([config.seed, tuning_settings(config, recipe.stage), getattr(config, recipe.stage)]),
         "grouped by tools": config.data.group_by_tools,

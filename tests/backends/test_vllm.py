@@ -32,13 +32,17 @@ class SamplingParams:
     def __init__(
         self,
         *,
+        n: int = 1,
         temperature: float = 1.0,
+        top_p: float = 1.0,
+        seed: int | None = None,
         max_tokens: int | None = 16,
         prompt_logprobs: int | None = None,
         detokenize: bool = True,
         stop_token_ids: list[int] | None = None,
     ) -> None:
         self.temperature, self.max_tokens, self.prompt_logprobs = temperature, max_tokens, prompt_logprobs
+        self.n, self.top_p, self.seed = n, top_p, seed
         self.stop_token_ids = stop_token_ids or []
 
 
@@ -70,7 +74,6 @@ class LLM:
         ]
 
     def _generate(self, ids: list[int], params: SamplingParams) -> Any:
-        assert params.temperature == 0
         assert params.max_tokens is not None
         if len(ids) + 1 > self.max_model_len or len(ids) + params.max_tokens > self.max_model_len:
             raise ValueError("The decoder prompt is longer than the maximum model length")
@@ -79,12 +82,24 @@ class LLM:
         for row, token in zip(scored[:-1], ids[1:], strict=True):
             likeliest = int(row.argmax())
             places.append({t: SimpleNamespace(logprob=float(row[t])) for t in (likeliest, token)})
+        generator = torch.Generator().manual_seed(params.seed or 0)
+        outputs = [SimpleNamespace(token_ids=tuple(self._write(ids, params, generator))) for _ in range(params.n)]
+        logprobs = places if params.prompt_logprobs is not None else None
+        return SimpleNamespace(prompt_logprobs=logprobs, outputs=outputs)
+
+    def _write(self, ids: list[int], params: SamplingParams, generator: torch.Generator) -> list[int]:
+        assert params.max_tokens is not None
         tokens: list[int] = []
         while len(tokens) < params.max_tokens and not (tokens and tokens[-1] in params.stop_token_ids):
             logits = self._model(torch.tensor([ids + tokens])).logits[0, -1]
-            tokens.append(int(logits.argmax()))
-        logprobs = places if params.prompt_logprobs is not None else None
-        return SimpleNamespace(prompt_logprobs=logprobs, outputs=[SimpleNamespace(token_ids=tuple(tokens))])
+            if params.temperature:
+                # Among the likeliest two, where `top_p` leaves out any, is enough for a stand-in.
+                kept = logits.topk(2 if params.top_p < 1 else len(logits))
+                place = torch.multinomial((kept.values / params.temperature).softmax(-1), 1, generator=generator)
+                tokens.append(int(kept.indices[place]))
+            else:
+                tokens.append(int(logits.argmax()))
+        return tokens
 
 
 @pytest.fixture
@@ -120,6 +135,16 @@ def test_scores_and_answers_are_the_hf_backend_s(vllm: Any, tiny_model: Path) ->
     assert backend.answer([], max_new_tokens=5) == []
 
 
+def test_drawn_answers_depend_on_seed_and_question(vllm: Any, tiny_model: Path) -> None:
+    backend, asked = vllm.Backend(str(tiny_model), 2048, vllm.Settings()), questions(3)
+    options = {"num_answers": 2, "temperature": 1.0, "top_p": 0.9}
+    answers = backend.sample(asked, 5, **options, seed=1)
+    assert [[answer.sample_id for answer in pair] for pair in answers] == [[sample.id] * 2 for sample in asked]
+    assert backend.sample(asked[1:2], 5, **options, seed=1) == answers[1:2]
+    assert backend.sample(asked, 5, **options, seed=2) != answers
+    assert backend.sample([], 5, **options, seed=1) == []
+
+
 def test_engine_arguments(vllm: Any, tiny_model: Path) -> None:
     settings = parse_options(vllm.Settings, {"engine": {"max_model_len": 2048, "dtype": "float32"}}, "x")
     vllm.Backend(str(tiny_model), 300, settings)
@@ -144,6 +169,8 @@ def test_what_does_not_fit(vllm: Any, tiny_model: Path) -> None:
     assert (first.sample_id, first.status, first.message) == ("long", "error", None)
     assert "leaves no room in the model's length" in first.reason
     assert (second.status, second.reason) == ("truncated", "no end within 3 tokens")
+    drawn = backend.sample([long, short], 50, num_answers=2, temperature=1.0, top_p=1.0, seed=0)
+    assert [[answer.status for answer in pair] for pair in drawn] == [["error"] * 2, ["truncated"] * 2]
     with pytest.raises(ModelError, match=r"does not fit its length of \d+; raise engine.max_model_len"):
         backend.loglikelihood([ScoringRequest(backend.chat.prompt(long.messages, ()), ("Yes.",))])
 

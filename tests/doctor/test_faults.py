@@ -149,9 +149,8 @@ def test_nearly_duplicated_rows(run: Callable[..., tuple[int, str]], data: Path,
     rows = [row(text, ANSWERS["request_for_info"]) for text in (f"{LONG}.", f"{LONG}!?")]
     _, shown = run([*GOOD, *rows], f"data.reject={reject}")
     fate = "rejected" if reject else "kept"
-    assert (
-        f"doctor: 1 row {fate}, nearly a duplicate (near_duplicate): train_sft:11: nearly the same as train_sft:10\n" in shown
-    )
+    told = f"doctor: 1 row {fate}, nearly a duplicate (near_duplicate): train_sft:11: nearly the same as train_sft:10"
+    assert f"{told}\n" in shown
     assert rejected(data) == [("train_sft:11", "near_duplicate")] * bool(reject)
 
 

@@ -6,8 +6,10 @@ from itertools import chain
 from typing import Any
 
 import torch
-from transformers import GenerationConfig
+from transformers import DynamicCache, GenerationConfig, LogitsProcessorList
+from transformers.cache_utils import DynamicLayer
 
+from calltune.backends.drawing import Draw, numbers_for
 from calltune.backends.tokens import completion, end_ids
 from calltune.chat import Chat
 from calltune.errors import ModelError
@@ -115,6 +117,51 @@ class Backend:
                 completions[number] = completion(self.chat, self._ends, samples[number], tokens)
         return [completion for completion in completions if completion is not None]
 
+    @torch.inference_mode()
+    def sample(
+        self,
+        samples: Sequence[Sample],
+        max_new_tokens: int,
+        num_answers: int,
+        temperature: float,
+        top_p: float,
+        seed: int,
+    ) -> list[list[Completion]]:
+        """Answers drawn at random; a prompt is computed once for all its answers."""
+        prompts = [self.chat.tokenizer(self.chat.prompt(s.messages, s.tools)).input_ids for s in samples]
+        self._tell_too_long(len(prompt) + max_new_tokens for prompt in prompts)
+        answers: list[list[Completion]] = [[] for _ in samples]
+        for batch in self._batches([len(prompt) for prompt in prompts], max_new_tokens, num_answers):
+            ids, mask = self._pad_left([prompts[number] for number in batch])
+            numbers = numbers_for(seed, [samples[number].id for number in batch], num_answers, max_new_tokens)
+            generated = self._model.generate(
+                input_ids=ids.repeat_interleave(num_answers, dim=0),
+                attention_mask=mask.repeat_interleave(num_answers, dim=0),
+                past_key_values=self._prompt_cache(ids, mask, num_answers),
+                max_new_tokens=max_new_tokens,
+                logits_processor=LogitsProcessorList(
+                    [Draw(numbers.to(self._device), ids.shape[1], temperature, top_p)]
+                ),
+            )
+            rows = iter(generated[:, ids.shape[1] :].tolist())
+            for number in batch:
+                answers[number] = [
+                    completion(self.chat, self._ends, samples[number], next(rows)) for _ in range(num_answers)
+                ]
+        return answers
+
+    def _prompt_cache(self, ids: torch.Tensor, mask: torch.Tensor, copies: int) -> Any:
+        """What the model keeps of prompts, for so many answers to each; None where it cannot be copied."""
+        # All but the last token, whose logits `generate` wants to compute.
+        ids, mask = ids[:, :-1], mask[:, :-1]
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        outputs = self._model.base_model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True)
+        cache = outputs.past_key_values
+        if not isinstance(cache, DynamicCache) or not all(isinstance(layer, DynamicLayer) for layer in cache.layers):
+            return None
+        cache.batch_repeat_interleave(copies)
+        return cache
+
     def _tell_too_long(self, lengths: Iterable[int]) -> None:
         """Say once that the model was never meant to see as many tokens; it is asked all the same, nothing is cut."""
         longest = max(lengths, default=0)
@@ -202,12 +249,12 @@ class Backend:
         mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=self._device)
         return ids, mask
 
-    def _batches(self, lengths: Sequence[int], room: int) -> Iterator[list[int]]:
-        """Row numbers in batches of similar length, longest first, each within the bound of tokens."""
+    def _batches(self, lengths: Sequence[int], room: int, copies: int = 1) -> Iterator[list[int]]:
+        """Row numbers in batches of like length, longest first, each within the bound of tokens with its copies."""
         batch: list[int] = []
         for number in sorted(range(len(lengths)), key=lambda number: -lengths[number]):
             widest = lengths[batch[0]] if batch else lengths[number]
-            if batch and (len(batch) + 1) * (widest + room) > self._tokens_per_batch:
+            if batch and (len(batch) + 1) * copies * (widest + room) > self._tokens_per_batch:
                 yield batch
                 batch = []
             batch.append(number)

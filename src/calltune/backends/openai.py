@@ -65,6 +65,22 @@ class Backend:
         """
         raise ConfigError("the openai backend answers only; log-likelihoods need the backend 'hf' or 'vllm'")
 
+    def sample(
+        self,
+        samples: Sequence[Sample],
+        max_new_tokens: int,
+        num_answers: int,
+        temperature: float,
+        top_p: float,
+        seed: int,
+    ) -> list[list[Completion]]:
+        """There is none: no server promises the same answers for the same seed, nor the text that a broken call was.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError("the openai backend draws no answers; 'mine' needs the backend 'hf' or 'vllm'")
+
     def answer(self, samples: Sequence[Sample], max_new_tokens: int) -> list[Completion]:
         """Answers in the order of the samples; where the server gives none after all tries, the status is `error`.
 

@@ -6,7 +6,7 @@ Follows vLLM's documented interface: `LLM(model, **engine_arguments)`, `llm.gene
 in the engine's arithmetic alone. vLLM ignores its prefix cache where log-probabilities of the prompt are asked.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import fsum
 from typing import Any
 
@@ -14,6 +14,7 @@ import pydantic
 import vllm  # pyright: ignore[reportMissingImports]  # an extra of its own, with its own torch
 from transformers import AutoConfig, GenerationConfig
 
+from calltune.backends.drawing import question_seed
 from calltune.backends.hf import encode_requests
 from calltune.backends.tokens import completion, end_ids
 from calltune.chat import Chat
@@ -94,18 +95,46 @@ class Backend:
 
         A prompt that leaves no room for an answer is an `error`.
         """
+        return [
+            answers[0] for answers in self._answers(samples, max_new_tokens, 1, lambda sample: {"temperature": 0.0})
+        ]
+
+    def sample(
+        self,
+        samples: Sequence[Sample],
+        max_new_tokens: int,
+        num_answers: int,
+        temperature: float,
+        top_p: float,
+        seed: int,
+    ) -> list[list[Completion]]:
+        """Answers drawn at random, each question with a seed of its own; prompts without room as in `answer`."""
+
+        def drawing(sample: Sample) -> dict[str, Any]:
+            own = question_seed(seed, sample.id)
+            return {"temperature": temperature, "top_p": top_p, "n": num_answers, "seed": own}
+
+        return self._answers(samples, max_new_tokens, num_answers, drawing)
+
+    def _answers(
+        self,
+        samples: Sequence[Sample],
+        max_new_tokens: int,
+        num_answers: int,
+        drawing: Callable[[Sample], dict[str, Any]],
+    ) -> list[list[Completion]]:
         prompts = [self.chat.tokenizer(self.chat.prompt(s.messages, s.tools)).input_ids for s in samples]
         rooms = [min(max_new_tokens, self._num_positions - len(prompt)) for prompt in prompts]
         fitting = [number for number, room in enumerate(rooms) if room > 0]
         asked = [
-            vllm.SamplingParams(temperature=0.0, max_tokens=rooms[number], stop_token_ids=sorted(self._ends))
+            vllm.SamplingParams(max_tokens=rooms[number], stop_token_ids=sorted(self._ends), **drawing(samples[number]))
             for number in fitting
         ]
         outputs = dict(zip(fitting, self._generate([prompts[number] for number in fitting], asked), strict=True))
         return [
-            completion(self.chat, self._ends, sample, outputs[number].outputs[0].token_ids)
+            [completion(self.chat, self._ends, sample, written.token_ids) for written in outputs[number].outputs]
             if number in outputs
-            else _too_long(sample, len(prompts[number]), self._num_positions)
+            else [_too_long(sample, len(prompts[number]), self._num_positions)] * num_answers
             for number, sample in enumerate(samples)
         ]
 

@@ -1,0 +1,67 @@
+"""Drawing tokens with numbers of a question's own, so that an answer does not depend on the rest of its batch.
+
+transformers draws all rows of a batch from one generator: another batch, other answers. Here each answer has its own
+numbers, one a token, and a token is the one on whose stretch of the running sum of probabilities its number falls. The
+logits then leave that token alone, so that greedy generation writes it.
+"""
+
+import hashlib
+import random
+from collections.abc import Sequence
+
+import torch
+from transformers import LogitsProcessor
+
+
+def question_seed(seed: int, question: str, answer: int = 0) -> int:
+    """32 bits for one answer to one question."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {answer} {question}".encode()).digest()[:4], "big")
+
+
+def numbers_for(seed: int, questions: Sequence[str], num_answers: int, count: int) -> torch.Tensor:
+    """Numbers in [0, 1), [questions * num_answers, count]: an answer's row depends on seed, question and its number."""
+    rows = []
+    for question in questions:
+        for answer in range(num_answers):
+            rng = random.Random(question_seed(seed, question, answer))
+            rows.append([rng.random() for _ in range(count)])
+    return torch.tensor(rows, dtype=torch.float32)
+
+
+class Draw(LogitsProcessor):
+    """Leaves, in each row, the token that the row's next number draws.
+
+    Temperature divides the logits; then the likeliest tokens are kept whose probabilities reach `top_p` together.
+    """
+
+    def __init__(self, numbers: torch.Tensor, prompt_length: int, temperature: float, top_p: float) -> None:
+        """Keep the numbers.
+
+        Args:
+            numbers: one row a sequence, one column a token that is to be drawn.
+            prompt_length: of the padded prompts, in tokens.
+        """
+        self._numbers, self._prompt_length = numbers, prompt_length
+        self._temperature, self._top_p = temperature, top_p
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.FloatTensor:
+        """Scores of which one in each row is 0 and the others are minus infinity."""
+        number = self._numbers[:, input_ids.shape[1] - self._prompt_length, None]
+        probabilities = (scores.float() / self._temperature).softmax(-1)
+        if self._top_p == 1:
+            # Sorting a vocabulary for each token takes as long as a small model does.
+            token = _place(probabilities.cumsum(-1), number, probabilities.shape[-1])
+        else:
+            sorted_, order = probabilities.sort(dim=-1, descending=True, stable=True)
+            sums = sorted_.cumsum(-1)
+            # A token is kept when those before it do not reach top_p yet, so the likeliest always is.
+            token = order.gather(-1, _place(sums, number, (sums - sorted_ < self._top_p).sum(-1, keepdim=True)))
+        drawn = torch.full_like(scores, float("-inf"))
+        return drawn.scatter_(-1, token, 0.0)  # pyright: ignore[reportReturnType]
+
+
+def _place(sums: torch.Tensor, number: torch.Tensor, num_kept: torch.Tensor | int) -> torch.Tensor:
+    """The place on whose stretch of the running sums of those kept each row's number falls."""
+    last = torch.as_tensor(num_kept, device=sums.device).expand(len(sums), 1) - 1
+    # float32 rounds the largest numbers to 1, which no stretch holds.
+    return torch.minimum(torch.searchsorted(sums, number * sums.gather(-1, last), right=True), last)
