@@ -156,9 +156,35 @@ def test_published_figures_stand_beside_the_same_model(tmp_path: Path) -> None:
 
 def test_the_doctor_is_shown_when_it_was_there(tmp_path: Path) -> None:
     folder = plant_run(tmp_path / "toy")
-    write_json(folder / "data" / "doctor.json", {"rows": {"broken_calls": 3}, "notes": ["a", "b"]})
-    assert reported(folder)["doctor"]["rows"] == {"broken_calls": 3}
-    assert "broken_calls" in (folder / "report.html").read_text()
+    counts = {"read": 1_003, "kept": 1_000, "repeated": 0, "rejected": {"invalid_call": 3}}
+    leaks = {
+        "by_tools": None,
+        "option_rule": None,
+        "tools_offered_often": 4,
+        "tools_with_one_behavior": {"<b>": "direct"},
+    }
+    tokens = {"tokens": 9_000, "tokens_trained_on": 450, "median": 8, "longest": 20, "too_long": []}
+    found = {"rejected": True, "rows": [{"id": "log.jsonl:7", "source": "logs", "reason": "no such tool <b>"}] * 3}
+    doctor = {
+        "rows": {"logs": counts},
+        "behaviors": {"sft": {"logs": {"tool_call": 700, "direct": 300}}},
+        "findings": {"invalid_call": found},
+        "changes": {"type_name": 12},
+        "leaks": leaks,
+        "tokens": {"sft": tokens},
+    }
+    write_json(folder / "data" / "doctor.json", doctor)
+    assert reported(folder)["doctor"] == doctor
+    page = (folder / "report.html").read_text()
+    for shown in (
+        "1,003",
+        "invalid call 3",
+        "log.jsonl:7: no such tool &lt;b&gt;",
+        "type name 12",
+        "&#39;&lt;b&gt;&#39; with direct",
+    ):
+        assert shown in page
+    assert "sft: 450 of 9,000 tokens are trained on (5.0%); rows have 8 tokens in the median, 20 at most" in page
 
 
 def test_another_run_alone_is_no_report(tmp_path: Path) -> None:

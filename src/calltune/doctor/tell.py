@@ -107,10 +107,11 @@ def lines(told: Mapping[str, Any]) -> list[str]:
     if told["changes"]:
         counts = ", ".join(f"{kind} {number:,}" for kind, number in told["changes"].items())
         result.append(f"tools and messages were put into one form (changes.jsonl): {counts}")
-    return [*result, *_leak_lines(told["leaks"]), *_token_lines(told["tokens"])]
+    return [*result, *leak_lines(told["leaks"]), *token_lines(told["tokens"])]
 
 
-def _leak_lines(leaks: Mapping[str, Any]) -> list[str]:
+def leak_lines(leaks: Mapping[str, Any]) -> list[str]:
+    """What gives a row's label away without its question, a line each."""
     result = []
     if one_sided := leaks["tools_with_one_behavior"]:
         tool, behavior = next(iter(one_sided.items()))
@@ -129,7 +130,8 @@ def _leak_lines(leaks: Mapping[str, Any]) -> list[str]:
     return result
 
 
-def _token_lines(tokens: Mapping[str, Any]) -> list[str]:
+def token_lines(tokens: Mapping[str, Any]) -> list[str]:
+    """How long each stage's rows are, and which do not fit, a line each."""
     result = []
     for stage, found in tokens.items():
         share = found["tokens_trained_on"] / found["tokens"]

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from calltune.page.doctor_tables import doctor_tables
 from calltune.page.drawings import file_name, main_comparison, tone_of
 from calltune.page.meanings import MEANINGS
 
@@ -24,7 +25,7 @@ def view(report: Mapping[str, Any], drawn: Mapping[str, str]) -> dict[str, Any]:
         ],
         "training": [chart for name, chart in drawn.items() if name.startswith("training-")],
         "stages": [_stage(name, stage) for name, stage in report["stages"].items()],
-        "doctor": list(_flat(report["doctor"] or {})),
+        "doctor": doctor_tables(report["doctor"]),
         "hashes": [
             (name, key, value)
             for name, stage in report["stages"].items()
