@@ -115,6 +115,19 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class Sampling:
+    """How answers are drawn at random: how many to each question, from which tokens, and the seed of the draw.
+
+    `temperature` divides the logits; of the likeliest tokens those are kept whose probabilities reach `top_p` together.
+    """
+
+    num_answers: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ScoringRequest:
     """A prompt and the texts whose log-likelihood after it is asked."""
 

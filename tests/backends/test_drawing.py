@@ -13,7 +13,7 @@ from calltune.backends.tokens import completion
 from calltune.errors import ConfigError
 from calltune.models import load_model
 from calltune.sources import synthetic
-from calltune.types import Completion, Sample
+from calltune.types import Completion, Sample, Sampling
 
 
 def questions(count: int) -> list[Sample]:
@@ -68,32 +68,32 @@ def one_by_one(folder: Path, sample: Sample, count: int, answer: int, seed: int)
 
 def test_answers_are_those_of_a_plain_forward(tiny_model: Path) -> None:
     samples = questions(3)
-    answers = Backend(str(tiny_model), 4096).sample(samples, 6, num_answers=2, temperature=0.9, top_p=0.95, seed=7)
+    answers = Backend(str(tiny_model), 4096).sample(samples, 6, Sampling(2, 0.9, 0.95, seed=7))
     for sample, pair in zip(samples, answers, strict=True):
         assert pair == [one_by_one(tiny_model, sample, 6, answer, seed=7) for answer in range(2)]
 
 
 def test_answers_depend_on_seed_and_question_alone(tiny_model: Path) -> None:
-    samples, options = questions(5), {"num_answers": 3, "temperature": 1.0, "top_p": 1.0}
+    samples, first = questions(5), Sampling(3, seed=1)
     backend = Backend(str(tiny_model), 16_384)
-    together = backend.sample(samples, 5, **options, seed=1)
-    assert backend.sample(samples, 5, **options, seed=1) == together
+    together = backend.sample(samples, 5, first)
+    assert backend.sample(samples, 5, first) == together
     small = Backend(str(tiny_model), 256)
-    assert small.sample(samples[::-1], 5, **options, seed=1) == together[::-1]
-    assert backend.sample(samples[2:3], 5, **options, seed=1) == together[2:3]
-    assert backend.sample(samples, 5, **options, seed=2) != together
+    assert small.sample(samples[::-1], 5, first) == together[::-1]
+    assert backend.sample(samples[2:3], 5, first) == together[2:3]
+    assert backend.sample(samples, 5, Sampling(3, seed=2)) != together
     assert len({answer.text for answers in together for answer in answers}) == 15
-    assert backend.sample([], 5, **options, seed=1) == []
+    assert backend.sample([], 5, first) == []
 
 
 def test_greedy_answers_are_the_same_after_drawing(tiny_model: Path) -> None:
     samples, backend = questions(3), Backend(str(tiny_model), 8192)
     before = backend.answer(samples, max_new_tokens=6)
-    backend.sample(samples, 6, num_answers=2, temperature=1.0, top_p=1.0, seed=0)
+    backend.sample(samples, 6, Sampling(2))
     assert backend.answer(samples, max_new_tokens=6) == before
 
 
 def test_a_server_draws_none() -> None:
     backend = OpenAIBackend("m", 1024, Settings(base_url="http://127.0.0.1:9/v1"))
     with pytest.raises(ConfigError, match="'mine' needs the backend 'hf' or 'vllm'"):
-        backend.sample(questions(1), 5, num_answers=2, temperature=1.0, top_p=1.0, seed=0)
+        backend.sample(questions(1), 5, Sampling(2))

@@ -21,7 +21,7 @@ from calltune.family import load_module
 from calltune.models import load_model
 from calltune.options import parse_options
 from calltune.sources import synthetic
-from calltune.types import Message, Sample, ScoringRequest
+from calltune.types import Message, Sample, Sampling, ScoringRequest
 
 NAME = "calltune.backends.vllm"
 
@@ -137,12 +137,12 @@ def test_scores_and_answers_are_the_hf_backend_s(vllm: Any, tiny_model: Path) ->
 
 def test_drawn_answers_depend_on_seed_and_question(vllm: Any, tiny_model: Path) -> None:
     backend, asked = vllm.Backend(str(tiny_model), 2048, vllm.Settings()), questions(3)
-    options = {"num_answers": 2, "temperature": 1.0, "top_p": 0.9}
-    answers = backend.sample(asked, 5, **options, seed=1)
+    first, second = (Sampling(2, top_p=0.9, seed=seed) for seed in (1, 2))
+    answers = backend.sample(asked, 5, first)
     assert [[answer.sample_id for answer in pair] for pair in answers] == [[sample.id] * 2 for sample in asked]
-    assert backend.sample(asked[1:2], 5, **options, seed=1) == answers[1:2]
-    assert backend.sample(asked, 5, **options, seed=2) != answers
-    assert backend.sample([], 5, **options, seed=1) == []
+    assert backend.sample(asked[1:2], 5, first) == answers[1:2]
+    assert backend.sample(asked, 5, second) != answers
+    assert backend.sample([], 5, first) == []
 
 
 def test_engine_arguments(vllm: Any, tiny_model: Path) -> None:
@@ -169,7 +169,7 @@ def test_what_does_not_fit(vllm: Any, tiny_model: Path) -> None:
     assert (first.sample_id, first.status, first.message) == ("long", "error", None)
     assert "leaves no room in the model's length" in first.reason
     assert (second.status, second.reason) == ("truncated", "no end within 3 tokens")
-    drawn = backend.sample([long, short], 50, num_answers=2, temperature=1.0, top_p=1.0, seed=0)
+    drawn = backend.sample([long, short], 50, Sampling(2))
     assert [[answer.status for answer in pair] for pair in drawn] == [["error"] * 2, ["truncated"] * 2]
     with pytest.raises(ModelError, match=r"does not fit its length of \d+; raise engine.max_model_len"):
         backend.loglikelihood([ScoringRequest(backend.chat.prompt(long.messages, ()), ("Yes.",))])

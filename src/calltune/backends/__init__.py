@@ -7,8 +7,9 @@ that takes the place of the model's own template, or None. It has:
 - `chat`, the model's `calltune.chat.Chat`, or None where a server writes the prompts;
 - `loglikelihood(requests) -> list[list[float]]`: per request, per continuation, the summed natural log-probability;
 - `answer(samples, max_new_tokens) -> list[Completion]`: greedy answers, in the order of the samples;
-- `sample(samples, max_new_tokens, num_answers, temperature, top_p, seed) -> list[list[Completion]]`: answers drawn at
-  random, which depend on the seed and the sample's id and not on what else is asked, as far as arithmetic allows.
+- `sample(samples, max_new_tokens, sampling) -> list[list[Completion]]`: answers drawn at random as a
+  `calltune.types.Sampling` says; they depend on its seed and the sample's id and not on what else is asked, as far as
+  arithmetic allows.
 """
 
 BACKENDS = {

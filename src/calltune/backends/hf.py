@@ -18,7 +18,7 @@ from calltune.prefix import backbone_outputs, can_share, shared_attention
 from calltune.processes import processes
 from calltune.terminal import say
 from calltune.trie import batches, pack, places
-from calltune.types import Completion, Sample, ScoringRequest
+from calltune.types import Completion, Sample, Sampling, ScoringRequest
 
 _HEAD_LOGITS = 2**24  # that the LM head gives in one go: 64 MiB in float32
 
@@ -118,35 +118,28 @@ class Backend:
         return [completion for completion in completions if completion is not None]
 
     @torch.inference_mode()
-    def sample(
-        self,
-        samples: Sequence[Sample],
-        max_new_tokens: int,
-        num_answers: int,
-        temperature: float,
-        top_p: float,
-        seed: int,
-    ) -> list[list[Completion]]:
+    def sample(self, samples: Sequence[Sample], max_new_tokens: int, sampling: Sampling) -> list[list[Completion]]:
         """Answers drawn at random; a prompt is computed once for all its answers."""
         prompts = [self.chat.tokenizer(self.chat.prompt(s.messages, s.tools)).input_ids for s in samples]
         self._tell_too_long(len(prompt) + max_new_tokens for prompt in prompts)
         answers: list[list[Completion]] = [[] for _ in samples]
-        for batch in self._batches([len(prompt) for prompt in prompts], max_new_tokens, num_answers):
+        copies = sampling.num_answers
+        for batch in self._batches([len(prompt) for prompt in prompts], max_new_tokens, copies):
             ids, mask = self._pad_left([prompts[number] for number in batch])
-            numbers = numbers_for(seed, [samples[number].id for number in batch], num_answers, max_new_tokens)
+            numbers = numbers_for(sampling.seed, [samples[number].id for number in batch], copies, max_new_tokens)
             generated = self._model.generate(
-                input_ids=ids.repeat_interleave(num_answers, dim=0),
-                attention_mask=mask.repeat_interleave(num_answers, dim=0),
-                past_key_values=self._prompt_cache(ids, mask, num_answers),
+                input_ids=ids.repeat_interleave(copies, dim=0),
+                attention_mask=mask.repeat_interleave(copies, dim=0),
+                past_key_values=self._prompt_cache(ids, mask, copies),
                 max_new_tokens=max_new_tokens,
                 logits_processor=LogitsProcessorList(
-                    [Draw(numbers.to(self._device), ids.shape[1], temperature, top_p)]
+                    [Draw(numbers.to(self._device), ids.shape[1], sampling.temperature, sampling.top_p)]
                 ),
             )
             rows = iter(generated[:, ids.shape[1] :].tolist())
             for number in batch:
                 answers[number] = [
-                    completion(self.chat, self._ends, samples[number], next(rows)) for _ in range(num_answers)
+                    completion(self.chat, self._ends, samples[number], next(rows)) for _ in range(copies)
                 ]
         return answers
 

@@ -14,7 +14,7 @@ import pydantic
 
 from calltune.endpoint import Endpoint, EndpointSettings, Reply, message_text
 from calltune.errors import ConfigError
-from calltune.types import Completion, Message, Sample, ScoringRequest, Tool, ToolCall
+from calltune.types import Completion, Message, Sample, Sampling, ScoringRequest, Tool, ToolCall
 
 _NAME_LENGTH = 64
 # How models open a call in text. A server whose parser fails on a call hands it on as text; it is still no answer.
@@ -65,15 +65,7 @@ class Backend:
         """
         raise ConfigError("the openai backend answers only; log-likelihoods need the backend 'hf' or 'vllm'")
 
-    def sample(
-        self,
-        samples: Sequence[Sample],
-        max_new_tokens: int,
-        num_answers: int,
-        temperature: float,
-        top_p: float,
-        seed: int,
-    ) -> list[list[Completion]]:
+    def sample(self, samples: Sequence[Sample], max_new_tokens: int, sampling: Sampling) -> list[list[Completion]]:
         """There is none: no server promises the same answers for the same seed, nor the text that a broken call was.
 
         Raises:

@@ -21,7 +21,7 @@ from calltune.chat import Chat
 from calltune.errors import ModelError
 from calltune.models import load_tokenizer
 from calltune.options import Table
-from calltune.types import Completion, Sample, ScoringRequest
+from calltune.types import Completion, Sample, Sampling, ScoringRequest
 
 
 class Settings(Table):
@@ -99,22 +99,19 @@ class Backend:
             answers[0] for answers in self._answers(samples, max_new_tokens, 1, lambda sample: {"temperature": 0.0})
         ]
 
-    def sample(
-        self,
-        samples: Sequence[Sample],
-        max_new_tokens: int,
-        num_answers: int,
-        temperature: float,
-        top_p: float,
-        seed: int,
-    ) -> list[list[Completion]]:
+    def sample(self, samples: Sequence[Sample], max_new_tokens: int, sampling: Sampling) -> list[list[Completion]]:
         """Answers drawn at random, each question with a seed of its own; prompts without room as in `answer`."""
 
         def drawing(sample: Sample) -> dict[str, Any]:
-            own = question_seed(seed, sample.id)
-            return {"temperature": temperature, "top_p": top_p, "n": num_answers, "seed": own}
+            own = question_seed(sampling.seed, sample.id)
+            return {
+                "temperature": sampling.temperature,
+                "top_p": sampling.top_p,
+                "n": sampling.num_answers,
+                "seed": own,
+            }
 
-        return self._answers(samples, max_new_tokens, num_answers, drawing)
+        return self._answers(samples, max_new_tokens, sampling.num_answers, drawing)
 
     def _answers(
         self,

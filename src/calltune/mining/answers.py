@@ -10,7 +10,7 @@ from calltune.mining.questions import Question
 from calltune.processes import Processes
 from calltune.rows import completion_from, read_appended, to_json, write_jsonl
 from calltune.terminal import ProgressBar
-from calltune.types import Completion
+from calltune.types import Completion, Sampling
 
 _QUESTIONS_BETWEEN_SAVES = 64
 
@@ -34,16 +34,14 @@ def draw_answers(
         ours.rank :: ours.count
     ]
     share = len(questions) // ours.count
+    sampling = Sampling(settings.num_answers, settings.temperature, settings.top_p, seed)
     with ProgressBar("drawing answers", max(share, len(left)), max(0, share - len(left))) as bar:
         for start in range(0, len(left), _QUESTIONS_BETWEEN_SAVES):
             part = left[start : start + _QUESTIONS_BETWEEN_SAVES]
             answers = backend.sample(
                 [question.sample for question in part],
-                max_new_tokens=settings.max_new_tokens,
-                num_answers=settings.num_answers,
-                temperature=settings.temperature,
-                top_p=settings.top_p,
-                seed=seed,
+                settings.max_new_tokens,
+                sampling,
             )
             with file.open("a", encoding="utf-8", errors="backslashreplace") as lines:
                 lines.writelines(to_json(_row(q.id, own)) + "\n" for q, own in zip(part, answers, strict=True))
