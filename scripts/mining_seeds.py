@@ -1,6 +1,6 @@
 """Preference training on given pairs against pairs mined from the model's own mistakes; docs/benchmarks/mining.json.
 
-python scripts/mining_seeds.py --split final --at-once 3 --record docs/benchmarks/mining.json
+python scripts/mining_seeds.py --split final --at-once 3 > docs/benchmarks/mining.json
 
 For each seed SFT and DPO as examples/quickstart.toml has them, then, from the same SFT model and with the same settings
 and as many pairs, DPO as examples/quickstart-mine.toml has it. Both, and SFT, answer the same held-out questions. With
@@ -110,7 +110,7 @@ def one_seed(seed: int, words: argparse.Namespace) -> dict[str, Any]:
         arm: [round(one[n], 3) for n in ("acc_norm", "behavior_accuracy", "malformed_rate")]
         for arm, one in found.items()
     }
-    print(seed, short, flush=True)
+    print(seed, short, file=sys.stderr)
     steps = {arm: read(run / "dpo" / "manifest.json")["steps"] for arm, run in (("given", given), ("mined", mined))}
     test = given / "data" / "test.jsonl"
     by_question = {arm: one_by_one(test, run, checkpoint) for arm, (run, checkpoint) in places.items()}
@@ -184,7 +184,6 @@ def main() -> None:
     parser.add_argument("--at-once", type=int, default=1, help="runs side by side")
     parser.add_argument("--control", action="store_true", help="train and measure the control, too")
     parser.add_argument("--output", type=Path, default=ROOT / "runs" / "mining")
-    parser.add_argument("--record", type=Path, help="where to write the JSON; only printed by default")
     words = parser.parse_args()
     with ThreadPoolExecutor(words.at_once) as pool:
         seeds = list(pool.map(lambda seed: one_seed(seed, words), words.seeds))
@@ -198,12 +197,7 @@ def main() -> None:
         "seeds": [{key: value for key, value in seed.items() if key != "by_question"} for seed in seeds],
         "versions": read(first / "report.json")["versions"],
     }
-    text = json.dumps(record, indent=2)
-    if words.record:
-        words.record.parent.mkdir(parents=True, exist_ok=True)
-        words.record.write_text(text + "\n")
-    else:
-        print(text)
+    print(json.dumps(record, indent=2))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Run the quickstart once per seed, with a control, and record the ladder in docs/benchmarks/quickstart.json.
 
-python scripts/quickstart_seeds.py --split final
+python scripts/quickstart_seeds.py --split final > docs/benchmarks/quickstart.json
 
 The control takes the SFT model and, instead of DPO, trains on by SFT: on the same pairs' chosen answers, for the same
 number of steps, in the same batches. What DPO has over it comes from the preferences.
@@ -90,7 +90,7 @@ def one_seed(seed: int, split: str, output: Path, threads: int) -> dict[str, Any
     print(
         seed,
         {stage: (f["acc_norm"], f["behavior_accuracy"], f["malformed_rate"]) for stage, f in ladder.items()},
-        flush=True,
+        file=sys.stderr,
     )
     return {"seed": seed, **ladder, "seconds": seconds_of(output / name)}
 
@@ -105,7 +105,6 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="of each run")
     parser.add_argument("--at-once", type=int, default=1, help="runs side by side; the seconds are only fair with 1")
     parser.add_argument("--output", type=Path, default=ROOT / "runs" / "seeds")
-    parser.add_argument("--record", type=Path, help="where to write the JSON; only printed by default")
     words = parser.parse_args()
     with ThreadPoolExecutor(words.at_once) as pool:
         seeds = list(pool.map(lambda seed: one_seed(seed, words.split, words.output, words.threads), words.seeds))
@@ -119,12 +118,7 @@ def main() -> None:
         "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024),
         "versions": first["versions"],
     }
-    text = json.dumps(record, indent=2)
-    if words.record:
-        words.record.parent.mkdir(parents=True, exist_ok=True)
-        words.record.write_text(text + "\n")
-    else:
-        print(text)
+    print(json.dumps(record, indent=2))
 
 
 if __name__ == "__main__":
