@@ -44,7 +44,8 @@ def plant_questions(file: Path, number: int) -> None:
 def plant_run(folder: Path, number: int = 40, skill: Mapping[str, float] = SKILL, model: str = "m") -> Path:
     """A run of two benchmarks and three checkpoints; `skill` is how often each is right, the same in both."""
     plant_questions(folder / "data" / "test.jsonl", number)
-    write_json(folder / "config.json", {"name": folder.name, "model": model})
+    trained = {"stages": ["sft", "dpo"], "mine": None}
+    write_json(folder / "config.json", {"name": folder.name, "model": model, **trained})
     settings = {"path": str(folder / "data" / "test.jsonl")}
     for module in (when2call, when2call_generation):
         samples = list(module.samples(module.Settings(**settings)))

@@ -16,7 +16,7 @@ FACTS = CardFacts(
     method="lora",
     datasets=["nvidia/When2Call"],
     sources=[("when2call", "nvidia/When2Call")],
-    files=[DataFile("train.jsonl", 15_000, "ab" * 32)],
+    files=[DataFile("data/train.jsonl", 15_000, "ab" * 32)],
     recipe={"seed": 1, "sft": {"learning_rate": 2e-5, "hub_token": "hf_secret"}},
     stages={
         name: {
@@ -78,7 +78,7 @@ def test_results_with_intervals_data_with_hashes_and_no_secret() -> None:
     assert text.index("| acc\\_norm") < text.index("| acc |")
     assert "hallucination" not in text
     assert "recall" not in text
-    assert f"| train.jsonl | 15,000 | `{'ab' * 32}` |" in text
+    assert f"| data/train.jsonl | 15,000 | `{'ab' * 32}` |" in text
     assert "| sft | 14,990 | 10 | 123,456 | 1,874 | 3.2% |" in text
     assert '"learning_rate": 2e-05' in text
     assert "hf_secret" not in text

@@ -1,6 +1,7 @@
 """From a model's answers to pairs, on the shipped tiny model, which calls a tool whatever it is asked."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from calltune import dpo, mine, prepare
 from calltune.cli import main
 from calltune.config import Config
 from calltune.errors import ConfigError, DataError, RunFolderError
-from calltune.manifest import file_sha256
+from calltune.manifest import file_sha256, model_sha256
 from calltune.mining.answers import read_answers
 from calltune.mining.questions import questions
 from calltune.mining.verifying import ERRORS, verify
@@ -47,7 +48,7 @@ def test_every_pair_prefers_a_right_answer_to_a_mistake_of_the_model_s_own(
     data = config.run_folder / "data"
     asked, _ = questions(read_examples(data / "train.jsonl"), read_preferences(data / "preferences.jsonl"))
     by_id = {question.id: question for question in asked}
-    answers = read_answers(folder)
+    answers = read_answers(config.run_folder / "answers")
     assert set(answers) == set(by_id)
     assert all(len(own) == 3 for own in answers.values())
     pairs = read_preferences(folder / "pairs.jsonl")
@@ -75,15 +76,60 @@ def test_every_pair_prefers_a_right_answer_to_a_mistake_of_the_model_s_own(
 def test_a_killed_run_goes_on_and_ends_with_the_same_pairs(prepared: Callable[..., Config]) -> None:
     config = prepared()
     folder = mine.run(config)
-    files = ("answers.jsonl", "pairs.jsonl", "statistics.json")
-    whole = {name: (folder / name).read_text() for name in files}
+    files = [config.run_folder / "answers" / "answers.jsonl", folder / "pairs.jsonl", folder / "statistics.json"]
+    whole = [file.read_text() for file in files]
     # As a kill leaves it: no manifest, some lines, the last one cut.
-    lines = whole["answers.jsonl"].splitlines(keepends=True)
-    (folder / "answers.jsonl").write_text("".join(lines[:25]) + lines[25][:30])
-    for name in ("pairs.jsonl", "statistics.json", "manifest.json"):
-        (folder / name).unlink()
+    lines = whole[0].splitlines(keepends=True)
+    files[0].write_text("".join(lines[:25]) + lines[25][:30])
+    (files[0].parent / "manifest.json").unlink()
+    shutil.rmtree(folder)
     mine.run(config)
-    assert {name: (folder / name).read_text() for name in files} == whole
+    assert [file.read_text() for file in files] == whole
+
+
+def test_other_pairs_of_the_same_answers_cost_no_second_drawing(
+    prepared: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = mine.run(prepared())
+    answers = folder.parent / "answers" / "answers.jsonl"
+    drawn = answers.stat().st_mtime_ns
+    capsys.readouterr()
+    mine.run(prepared("mine.num_pairs=5"))
+    printed = capsys.readouterr().out
+    assert "mine: the answers are complete and unchanged; they are paired anew" in printed
+    assert "mined: settings changed since it was made; the old one is kept as mined.old-1" in printed
+    assert answers.stat().st_mtime_ns == drawn
+    assert len(read_preferences(folder / "pairs.jsonl")) == 5
+
+
+def test_a_later_round_asks_what_the_one_before_it_made(
+    write_run_file: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["sft.max_steps=1", "dpo.max_steps=2", "dpo.learning_rate=1e-3", "export={}"]
+    run_file = str(write_run_file(f"{MINE}rounds = 2\nnum_questions = 30\n", model=WARM))
+    assert main(["run", run_file, *words]) == 0
+    folder = tmp_path / "runs" / "toy"
+    first, second = (read(folder / name / "manifest.json")["inputs"] for name in ("answers", "answers-2"))
+    assert (first["model"], second["model"]) == (model_sha256(str(folder / "sft")), model_sha256(str(folder / "dpo")))
+    asked = [set(read_answers(folder / name)) for name in ("answers", "answers-2")]
+    assert len(asked[0]) == len(asked[1]) == 30
+    assert asked[0] != asked[1]
+    trained = read(folder / "dpo-2" / "manifest.json")["inputs"]
+    assert trained["train rows"] == file_sha256(folder / "mined-2" / "pairs.jsonl")
+    assert trained["model"] == second["model"]
+    report = read(folder / "report.json")
+    assert report["gate"]["checkpoint"] == "dpo-2"
+    assert list(report["training"]) == ["sft", "dpo", "dpo-2"]
+    assert list(report["mining"]) == ["mined", "mined-2"]
+    assert "Mistakes that were mined for <code>mined-2</code>" in (folder / "report.html").read_text()
+    card = (folder / "export" / "README.md").read_text()
+    assert "supervised fine-tuning then preference optimisation in 2 rounds" in card
+    assert "mined-2/pairs.jsonl" in card
+    capsys.readouterr()
+    assert main(["dpo", run_file, *words, "--round", "2"]) == 0
+    assert "dpo-2: complete and unchanged, skipped" in capsys.readouterr().out
+    assert main(["mine", run_file, *words, "--round", "3"]) == 2
+    assert "--round 3: the run file has 2 of them ([mine] rounds)" in capsys.readouterr().err
 
 
 def test_two_processes_mine_what_one_does(prepared: Callable[..., Config], tmp_path: Path) -> None:
@@ -93,10 +139,10 @@ def test_two_processes_mine_what_one_does(prepared: Callable[..., Config], tmp_p
     command = [*launcher, "-m", "calltune", "mine", str(tmp_path / "run.toml"), "name=two"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr
-    two = tmp_path / "runs" / "two" / "mined"
-    for name in ("answers.jsonl", "pairs.jsonl", "statistics.json"):
-        assert (two / name).read_text() == (one / name).read_text()
-    assert not list(two.glob("answers-*"))
+    two = tmp_path / "runs" / "two"
+    for name in ("answers/answers.jsonl", "mined/pairs.jsonl", "mined/statistics.json"):
+        assert (two / name).read_text() == (one.parent / name).read_text()
+    assert not list(two.glob("answers/answers-*"))
 
 
 def test_dpo_trains_on_what_was_mined(prepared: Callable[..., Config]) -> None:
@@ -122,7 +168,9 @@ def test_given_pairs_are_mixed_in_by_share(prepared: Callable[..., Config]) -> N
 
 
 def test_fewer_questions_are_some_of_them_with_the_same_answers(prepared: Callable[..., Config]) -> None:
-    every, some = (read_answers(mine.run(prepared(f"name=n{n}", f"mine.num_questions={n}"))) for n in (40, 10))
+    every, some = (
+        read_answers(mine.run(prepared(f"name=n{n}", f"mine.num_questions={n}")).parent / "answers") for n in (40, 10)
+    )
     assert len(some) == 10
     assert some == {key: every[key] for key in some}
 

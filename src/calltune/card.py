@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from calltune.stages import stage_of
+
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#!|~:@])")
 _SECRET = re.compile(r"hub_token|secret|password|api_key", re.IGNORECASE)
 _BINS = ("correct", "wrong", "malformed", "truncated", "errors")
@@ -48,7 +50,10 @@ class CardFacts:
 
 def model_card(facts: CardFacts, serve: str, serve_note: str, parity: str, versions: Mapping[str, str]) -> str:
     """The text of `README.md`."""
-    steps = " then ".join({"sft": "supervised fine-tuning", "dpo": "preference optimisation"}[s] for s in facts.stages)
+    words = {"sft": "supervised fine-tuning", "dpo": "preference optimisation"}
+    rounds = len(facts.stages) - ("sft" in facts.stages)
+    steps = " then ".join(dict.fromkeys(words[stage_of(name)] for name in facts.stages))
+    steps += f" in {rounds} rounds" if rounds > 1 else ""
     return "\n\n".join(
         [
             _front_matter(facts),
@@ -69,7 +74,7 @@ def model_card(facts: CardFacts, serve: str, serve_note: str, parity: str, versi
 
 
 def _front_matter(facts: CardFacts) -> str:
-    tags = ["tool-calling", "function-calling", "calltune", *facts.stages]
+    tags = ["tool-calling", "function-calling", "calltune", *dict.fromkeys(map(stage_of, facts.stages))]
     if facts.method != "full":
         tags.append(facts.method)
     fields = {

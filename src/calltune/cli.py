@@ -80,7 +80,16 @@ def build_parser() -> argparse.ArgumentParser:
         )
         if verb == "check":
             words.add_argument(
-                "--show", type=int, default=0, metavar="N", help="print N rows of each source, trained tokens marked"
+                "--show",
+                type=int,
+                default=0,
+                dest="show_rows",
+                metavar="N",
+                help="print N rows of each source, trained tokens marked",
+            )
+        if verb in ("mine", "dpo"):
+            words.add_argument(
+                "--round", type=int, default=1, dest="round_number", metavar="N", help="of [mine] rounds; default 1"
             )
         words.add_argument(
             "--on",
@@ -147,9 +156,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             config = load_config(words.run_file, words.overrides)
             if words.verb == "sagemaker" or words.on == "sagemaker" or words.dry_run:
                 _on_sagemaker(config, words)
-            elif words.verb not in LAUNCHED or not launch(config, words.verb):
-                options = {"show_rows": words.show} if words.verb == "check" else {}
-                importlib.import_module(f"calltune.{words.verb}").run(config, **options)
+            elif words.verb not in LAUNCHED or not launch(config, words.verb, *_rounds(config, words)):
+                given = {name: vars(words)[name] for name in ("show_rows", "round_number") if name in words}
+                importlib.import_module(f"calltune.{words.verb}").run(config, **given)
         except CalltuneError as error:
             if child.is_child():
                 child.tell("error", str(error))
@@ -162,6 +171,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"calltune: interrupted; '{again}' goes on from here", file=sys.stderr)
             return 128 + (stop.signal if isinstance(stop, Stopped) else signal.SIGINT)
     return 0
+
+
+def _rounds(config: Any, words: argparse.Namespace) -> list[str]:
+    """The options that say which round of mining it is, for the processes that run the verb."""
+    if "round_number" not in words:
+        return []
+    from calltune.errors import ConfigError
+
+    if not 1 <= words.round_number <= config.num_rounds:
+        raise ConfigError(f"--round {words.round_number}: the run file has {config.num_rounds} of them ([mine] rounds)")
+    return [f"--round={words.round_number}"]
 
 
 def _on_sagemaker(config: Any, words: argparse.Namespace) -> None:

@@ -17,9 +17,9 @@ from calltune.launch_settings import LaunchConfig
 from calltune.mine_settings import MineSettings
 from calltune.options import Table, unknown_key
 from calltune.plan_settings import PlanConfig
+from calltune.stages import CheckpointName, Stage, checkpoint_names
+from calltune.tuning_settings import TuningConfig
 from calltune.types import Behavior
-
-Stage = Literal["sft", "dpo"]
 
 Choice = Literal["null_padding", "invalid_call", "contamination", "near_duplicate", "contradiction"]
 """Findings of the data doctor of which the run file may say whether their rows are left out."""
@@ -91,57 +91,14 @@ class DataConfig(Table):
     """Put training rows with the same tools into the same batches, where they share them: docs/shared-prefixes.md."""
 
 
-class Tuning(Table):
-    """Which weights a stage trains, and how."""
-
-    method: Literal["full", "lora", "qlora", "spectrum"] = "full"
-
-    spectrum_percent: Annotated[float, pydantic.Field(gt=0, le=100)] | None = None
-    """Of each kind of weight matrix, the share of layers with the highest signal-to-noise ratio, which are trained."""
-
-    spectrum_file: str | None = None
-    """Instead of a share: a file of `unfrozen_parameters`, as Spectrum writes and axolotl reads it."""
-
-    train_embeddings: bool = False
-    """Whether "spectrum" trains the input embeddings too; where they are tied, the head with them."""
-
-    train_head: bool = False
-    """Whether "spectrum" trains the language-model head too; where they are tied, the embeddings with it."""
-
-    @pydantic.model_validator(mode="after")
-    def _keys_of_the_method(self) -> Self:
-        # By value, as a run file that calltune wrote out names every key.
-        keys = ("spectrum_percent", "spectrum_file", "train_embeddings", "train_head")
-        spectrum = [key for key in keys if getattr(self, key)]
-        if self.method != "spectrum" and spectrum:
-            raise ValueError(f"'{spectrum[0]}' is read by method 'spectrum' alone, not by '{self.method}'")
-        if self.method == "spectrum" and (self.spectrum_percent is None) == (self.spectrum_file is None):
-            raise ValueError("method 'spectrum' takes either 'spectrum_percent' or 'spectrum_file'")
-        return self
-
-
-class TuningConfig(Tuning):
-    """`[tuning]`, for both stages; a `[tuning.sft]` or `[tuning.dpo]` stands in its place for that stage, whole."""
-
-    share_prefixes: bool = True
-    """Compute what rows of a batch have in common once, where that is exact for the model."""
-
-    sft: Tuning | None = None
-    dpo: Tuning | None = None
-
-    def of(self, stage: Stage) -> Tuning:
-        """What holds for a stage."""
-        return getattr(self, stage) or self
-
-
 class EvaluateConfig(Table):
     """`[evaluate]`: what is asked of which checkpoint."""
 
     benchmarks: tuple[Entry, ...] = ()
     """`[[evaluate.benchmarks]]`, asked in order."""
 
-    checkpoints: tuple[Literal["base", "sft", "dpo"], ...] = ("base", "sft", "dpo")
-    """Those that exist are evaluated."""
+    checkpoints: tuple[CheckpointName, ...] | None = None
+    """Those that exist are evaluated; by default the base and all that was trained."""
 
     backend: str = "hf"
     """The module that runs the model."""
@@ -166,8 +123,8 @@ class TrackingConfig(Table):
 class ExportConfig(Table):
     """`[export]`: the model that is handed on. `calltune run` exports when the table stands in the run file."""
 
-    checkpoint: Stage | None = None
-    """By default the last stage that is complete."""
+    checkpoint: CheckpointName | None = None
+    """By default the last that is complete."""
 
     dtype: Literal["bfloat16", "float16", "float32"] | None = None
     """By default the precision in which the checkpoint is stored, which is the base model's."""
@@ -185,7 +142,7 @@ class GateConfig(Table):
     rules: tuple[Annotated[str, pydantic.AfterValidator(_as_rule)], ...] = ()
     """Such as `when2call.acc_norm >= +2`: a sign makes a difference in points, none a share in [0, 1]."""
 
-    checkpoint: Literal["base", "sft", "dpo"] | None = None
+    checkpoint: CheckpointName | None = None
     """Which checkpoint is judged; by default the last that was evaluated."""
 
     against: Annotated[str, pydantic.Field(min_length=1)] = "base"
@@ -284,6 +241,20 @@ class Config(Table):
         """Where everything that this run makes is written."""
         return Path(self.output) / self.name
 
+    @property
+    def checkpoints(self) -> tuple[str, ...]:
+        """Every checkpoint of this run, the base first; each is trained from the one before it."""
+        return checkpoint_names(self.stages, self.num_rounds)
+
+    @property
+    def num_rounds(self) -> int:
+        """How often `dpo` trains; more than once only with `[mine]`."""
+        return self.mine.rounds if self.mine else 1
+
+    def trained_from(self, checkpoint: str) -> str:
+        """The checkpoint that another one, which is not the base, is trained from."""
+        return self.checkpoints[self.checkpoints.index(checkpoint) - 1]
+
     def checkpoint_folder(self, checkpoint: str) -> str:
-        """What `from_pretrained` takes for `base`, `sft` or `dpo`."""
+        """What `from_pretrained` takes for one of `checkpoints`."""
         return self.model if checkpoint == "base" else str(self.run_folder / checkpoint)

@@ -14,6 +14,7 @@ from calltune.config import Config
 from calltune.manifest import read_json
 from calltune.recipe import Recipe
 from calltune.rows import read_preferences
+from calltune.stages import of_round
 from calltune.training import train_stage
 from calltune.types import Preference
 
@@ -33,8 +34,11 @@ RECIPE = Recipe(
 )
 
 
-def run(config: Config) -> Path:
+def run(config: Config, round_number: int = 1) -> Path:
     """Train the SFT model (the base model when `stages` has no SFT) on the pairs and save it, whole, in `dpo/`.
+
+    Args:
+        round_number: the round of mining; a later one trains what the one before it made, into `dpo-2/` and so on.
 
     Returns:
         The `dpo` folder. It is left as it is when complete and unchanged, and resumed when interrupted.
@@ -42,11 +46,11 @@ def run(config: Config) -> Path:
     Raises:
         CalltuneError: the data, the model, the folder, `[dpo]` or `[lora]` is wrong.
     """
-    recipe, model = RECIPE, config.model
-    if "sft" in config.stages:
-        read_json(config.run_folder / "sft" / "manifest.json")
-        model = config.checkpoint_folder("sft")
+    recipe, before = replace(RECIPE, round=round_number), config.trained_from(of_round("dpo", round_number))
+    if before != "base":
+        read_json(config.run_folder / before / "manifest.json")
     if config.mine:
-        read_json(config.run_folder / "mined" / "manifest.json")
-        recipe = replace(RECIPE, train_file="mined/pairs.jsonl")
-    return train_stage(config, recipe, model)
+        mined = of_round("mined", round_number)
+        read_json(config.run_folder / mined / "manifest.json")
+        recipe = replace(recipe, train_file=f"{mined}/pairs.jsonl")
+    return train_stage(config, recipe, config.checkpoint_folder(before))

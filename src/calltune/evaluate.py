@@ -78,7 +78,7 @@ def existing_checkpoints(config: Config) -> list[str]:
     """Those of the run file's checkpoints that are there: the base always, a stage once its manifest is written."""
     return [
         name
-        for name in config.evaluate.checkpoints
+        for name in config.evaluate.checkpoints or config.checkpoints
         if name == "base" or (config.run_folder / name / "manifest.json").exists()
     ]
 

@@ -19,7 +19,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 from calltune.backends.tokens import end_ids
 from calltune.card import CardFacts, DataFile, model_card
 from calltune.chat import Chat
-from calltune.config import Config, ExportConfig, Stage
+from calltune.config import Config, ExportConfig
 from calltune.errors import ConfigError, ModelError, RunFolderError
 from calltune.manifest import (
     MANIFEST,
@@ -39,6 +39,7 @@ from calltune.prepare import open_sources
 from calltune.processes import processes
 from calltune.rows import read_examples, read_preferences
 from calltune.serving import serving
+from calltune.stages import Stage, stage_of
 from calltune.terminal import say
 from calltune.types import Message, Tool
 
@@ -99,19 +100,20 @@ def run(config: Config) -> Path:
     return folder
 
 
-def _checkpoint(config: Config, settings: ExportConfig) -> Stage:
-    """The stage that the run file names, or the last complete one."""
-    asked: tuple[Stage, ...] = (settings.checkpoint,) if settings.checkpoint else config.stages[::-1]
-    if settings.checkpoint and settings.checkpoint not in config.stages:
-        raise ConfigError(f"'export.checkpoint' is '{settings.checkpoint}', which is not among the run's stages")
-    found: list[Stage] = [name for name in asked if (config.run_folder / name / MANIFEST).exists()]
+def _checkpoint(config: Config, settings: ExportConfig) -> str:
+    """The checkpoint that the run file names, or the last complete one."""
+    trained = config.checkpoints[1:]
+    asked = (settings.checkpoint,) if settings.checkpoint else trained[::-1]
+    if settings.checkpoint and settings.checkpoint not in trained:
+        raise ConfigError(f"'export.checkpoint' is '{settings.checkpoint}', which this run does not train")
+    found = [name for name in asked if (config.run_folder / name / MANIFEST).exists()]
     if not found:
         raise RunFolderError(f"{config.run_folder}: holds no complete {' or '.join(asked) or 'stage'} to export yet")
     return found[0]
 
 
 def _build(
-    config: Config, checkpoint: Stage, dtype: torch.dtype, stored: torch.dtype, max_shard_size: str, built: Path
+    config: Config, checkpoint: str, dtype: torch.dtype, stored: torch.dtype, max_shard_size: str, built: Path
 ) -> Parity:
     """Save the model and its tokenizer in `built`, load them as a user would, and hold them against the checkpoint."""
     stage = str(config.run_folder / checkpoint)
@@ -132,7 +134,7 @@ def _build(
     return check_export(reading, probes, built, checkpoint)
 
 
-def as_trained(config: Config, checkpoint: Stage) -> Any:
+def as_trained(config: Config, checkpoint: str) -> Any:
     """A checkpoint as training left it, in float32: its base with the adapter unmerged, or the whole saved model.
 
     Raises:
@@ -141,9 +143,9 @@ def as_trained(config: Config, checkpoint: Stage) -> Any:
     stage = config.run_folder / checkpoint
     adapter = stage / "adapter"
     # A quantized base is not this base; what its adapter was merged into is in the saved model alone.
-    if config.tuning.of(checkpoint).method != "lora" or not (adapter / "adapter_config.json").exists():
+    if config.tuning.of(stage_of(checkpoint)).method != "lora" or not (adapter / "adapter_config.json").exists():
         return _placed(load_model(str(stage), torch.float32))
-    base = config.checkpoint_folder("sft" if checkpoint == "dpo" and "sft" in config.stages else "base")
+    base = config.checkpoint_folder(config.trained_from(checkpoint))
     if model_sha256(base) != read_json(stage / MANIFEST)["inputs"]["model"]:
         raise RunFolderError(f"{stage}: was trained from another model than {base} is now; train it again")
     with warnings.catch_warnings():
@@ -221,9 +223,12 @@ def _describe(facts: CardFacts, parity: Parity, chat: Chat, built: Path, inputs:
     )
 
 
-def _facts(config: Config, checkpoint: Stage, dtype: str) -> CardFacts:
-    run, mine = config.run_folder, config.mine if checkpoint == "dpo" else None
-    trained: list[Stage] = [name for name in config.stages if (name, checkpoint) != ("dpo", "sft")]
+def _facts(config: Config, checkpoint: str, dtype: str) -> CardFacts:
+    run = config.run_folder
+    trained = config.checkpoints[1 : config.checkpoints.index(checkpoint) + 1]
+    stages: Sequence[Stage] = list(dict.fromkeys(map(stage_of, trained)))
+    mine = config.mine if "dpo" in stages else None
+    mined = [name.replace("dpo", "mined") for name in trained if name != "sft"] if mine else []
     sources = [
         (entry.name, str(getattr(settings, "path", "")) or "made by calltune")
         for entry, _, settings in open_sources(config)
@@ -234,15 +239,15 @@ def _facts(config: Config, checkpoint: Stage, dtype: str) -> CardFacts:
         base_card=base_card(config.model),
         checkpoint=checkpoint,
         dtype=dtype,
-        method=" then ".join(dict.fromkeys(config.tuning.of(name).method for name in trained)),
+        method=" then ".join(dict.fromkeys(config.tuning.of(stage).method for stage in stages)),
         datasets=sorted({origin for _, origin in sources if origin.count("/") == 1 and _public(origin) == origin}),
         sources=[(name, _public(origin)) for name, origin in sources],
-        files=_data_files(run / "data") + (_data_files(run / "mined") if mine else []),
+        files=[file for name in ("data", *mined) for file in _data_files(run / name)],
         recipe={
             "seed": config.seed,
             "tuning": config.tuning.model_dump(mode="json"),
             **({"mine": mine.model_dump(mode="json")} if mine else {}),
-            **{name: table for name in ("lora", *trained) if (table := getattr(config, name))},
+            **{name: table for name in ("lora", *stages) if (table := getattr(config, name))},
         },
         stages={name: _trained(read_json(run / name / MANIFEST)) for name in trained},
         results=[result for name in ("base", *trained) for result in _results(config, name)],
@@ -271,7 +276,7 @@ def _data_files(data: Path) -> list[DataFile]:
         with path.open("rb") as lines:
             count = sum(1 for _ in lines)
         if count:
-            found.append(DataFile(path.name, count, file_sha256(path)))
+            found.append(DataFile(f"{data.name}/{path.name}", count, file_sha256(path)))
     return found
 
 

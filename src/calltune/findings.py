@@ -17,10 +17,9 @@ from calltune.operating_point import operating_points
 from calltune.options import unknown_key
 from calltune.published import published_rows
 from calltune.resampling import Interval
-from calltune.results import CHECKPOINTS, Measured
+from calltune.results import Measured
+from calltune.stages import of_round
 from calltune.types import Sample
-
-_STAGES = ("data", "sft", "dpo")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,9 @@ class Findings:
 
     def as_json(self) -> dict[str, Any]:
         """The content of `report.json`."""
-        config = self.config
+        config, folder = self.config, self.config.run_folder
+        rounds = range(1, config.num_rounds + 1) if config.mine else ()
+        mined, drawn = ([of_round(name, number) for number in rounds] for name in ("mined", "answers"))
         return {
             "name": config.name,
             "model": config.model,
@@ -67,13 +68,10 @@ class Findings:
             "operating_points": self.operating_points,
             "labels": {b.title: _labels(b) for b in self.benchmarks if b.samples is not None},
             "tools": {b.title: _tools(b) for b in self.benchmarks if b.samples is not None},
-            "training": _training(config.run_folder),
-            "doctor": _if_there(config.run_folder / "data" / "doctor.json"),
-            "stages": {
-                stage: read_json(config.run_folder / stage / MANIFEST)
-                for stage in _STAGES
-                if (config.run_folder / stage / MANIFEST).exists()
-            },
+            "training": _training(folder, config.checkpoints[1:]),
+            "doctor": _if_there(folder / "data" / "doctor.json"),
+            "mining": _by_folder(folder, mined, "statistics.json"),
+            "stages": _by_folder(folder, ("data", *drawn, *config.checkpoints[1:]), MANIFEST),
             "versions": versions(),
         }
 
@@ -93,7 +91,7 @@ def find(config: Config, benchmarks: Sequence[Measured]) -> Findings:
     intervals = {b.title: own_intervals(b, facts[b.title]) for b in benchmarks}
     comparisons = [c for b in benchmarks for c in compare_all(b, facts[b.title])]
     evaluated = {name for benchmark in benchmarks for name in benchmark.answers}
-    own = [name for name in CHECKPOINTS if name in evaluated]
+    own = [name for name in config.checkpoints if name in evaluated]
     judged = config.gate.checkpoint or own[-1]
     by_title = {benchmark.title: benchmark for benchmark in benchmarks}
     rulings = [_ruling(config, rule, by_title, judged, intervals, facts) for rule in config.gate.parsed]
@@ -168,10 +166,15 @@ def _offered(sample: Sample) -> list[str]:
     return list(dict.fromkeys(tool.name for tool in sample.tools)) or ["(no tool)"]
 
 
-def _training(run_folder: Path) -> dict[str, list[dict[str, Any]]]:
+def _training(run_folder: Path, stages: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
     """By stage what the trainer logged."""
-    found = {stage: _if_there(run_folder / stage / "history.json") for stage in ("sft", "dpo")}
-    return {stage: history["log"] for stage, history in found.items() if history is not None}
+    return {stage: history["log"] for stage, history in _by_folder(run_folder, stages, "history.json").items()}
+
+
+def _by_folder(run_folder: Path, folders: Sequence[str], name: str) -> dict[str, dict[str, Any]]:
+    """A file of each of these folders that has it."""
+    found = {folder: _if_there(run_folder / folder / name) for folder in folders}
+    return {folder: value for folder, value in found.items() if value is not None}
 
 
 def _if_there(path: Path) -> dict[str, Any] | None:

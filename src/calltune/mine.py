@@ -1,17 +1,17 @@
-"""`calltune mine`: preference pairs from the mistakes that the SFT model makes on its own training questions.
+"""`calltune mine`: preference pairs from the mistakes that the model makes on its own training questions.
 
 Answers are drawn, each is verified, and a right one is preferred to a wrong one of the model's own; `dpo` then trains
 on what this model does wrong, not on what another one might. `docs/mining.md` says what comes of it.
 """
 
 import time
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from calltune.chat import Chat
 from calltune.config import Config
-from calltune.derive.randomness import unit_interval
 from calltune.errors import ConfigError, DataError
 from calltune.evaluate import open_backend
 from calltune.manifest import (
@@ -25,25 +25,63 @@ from calltune.manifest import (
     template_sha256,
 )
 from calltune.mine_settings import MineSettings
-from calltune.mining.answers import draw_answers, gather_answers
-from calltune.mining.pairing import Candidate, Judged, balanced, candidates, drop_near_duplicates, preference
-from calltune.mining.questions import Question, questions
-from calltune.mining.statistics import show_examples, show_statistics, statistics
-from calltune.mining.verifying import gold_problem, verify
+from calltune.mining.answers import draw_answers, gather_answers, read_answers
+from calltune.mining.asking import Asked, choose_asked
+from calltune.mining.making import write_pairs
+from calltune.models import load_tokenizer
 from calltune.processes import processes
-from calltune.rows import read_examples, read_preferences, write_json, write_jsonl
+from calltune.rows import read_examples, read_preferences
+from calltune.stages import of_round
 from calltune.terminal import say
 from calltune.tracking import track
-from calltune.types import Completion, Message, Preference
 
-_NUM_SHOWN = 3
+_PAIRING = frozenset({"num_pairs", "given_share", "chosen"})
+_DRAWING = frozenset(MineSettings.model_fields) - _PAIRING - {"rounds"}
 
 
-def run(config: Config) -> Path:
-    """Write `mined/answers.jsonl`, `pairs.jsonl` and `statistics.json` from the model that `dpo` is going to train.
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """One round: which model is asked, and where its answers and what is made of them are written."""
+
+    config: Config
+    settings: MineSettings
+    number: int
+    run_folder: Path
+
+    @property
+    def name(self) -> str:
+        return of_round("mine", self.number)
+
+    @property
+    def seed(self) -> int:
+        """Another one in each round, so that `num_questions` asks others."""
+        return self.config.seed + self.number - 1
+
+    @property
+    def model(self) -> str:
+        return self.config.checkpoint_folder(self.config.trained_from(of_round("dpo", self.number)))
+
+    @property
+    def data(self) -> Path:
+        return self.run_folder / "data"
+
+    @property
+    def answers(self) -> Path:
+        return self.run_folder / of_round("answers", self.number)
+
+    @property
+    def pairs(self) -> Path:
+        return self.run_folder / of_round("mined", self.number)
+
+
+def run(config: Config, round_number: int = 1) -> Path:
+    """Draw answers from the model that `dpo` is going to train, and make pairs of them.
+
+    Writes `answers/answers.jsonl`, and `mined/pairs.jsonl` and `statistics.json`; a later round `answers-2`, `mined-2`.
+    Other pairs of the same answers cost no second drawing.
 
     Returns:
-        The `mined` folder. It is left as it is when complete and unchanged, and resumed when interrupted.
+        The `mined` folder. What is complete and unchanged is left as it is, drawing is resumed when interrupted.
 
     Raises:
         CalltuneError: there is no `[mine]`, the data, the model or the folder is wrong, or no pair could be made.
@@ -51,130 +89,106 @@ def run(config: Config) -> Path:
     settings, ours = config.mine, processes()
     if settings is None:
         raise ConfigError("'mine' needs the table [mine] in the run file; it may be empty")
-    run_folder = ours.first(lambda: claim_run_folder(config))
-    data, folder = run_folder / "data", run_folder / "mined"
-    model = config.checkpoint_folder("sft" if "sft" in config.stages else "base")
-    ours.first(lambda: _require_before(config, data))
-    module, options = open_backend(config)
-    keys = options["settings"].model_dump(mode="json") if "settings" in options else {}
-    inputs = {
-        "model": model_sha256(model),
-        "train rows": file_sha256(data / "train.jsonl"),
-        "given pairs": file_sha256(data / "preferences.jsonl"),
-        "chat template": template_sha256(config),
-        "settings": settings.model_dump(mode="json"),
-        "seed": config.seed,
-        "backend": {"name": config.evaluate.backend, **keys},
-    }
-    if ours.first(lambda: is_complete(folder, inputs)):
-        say("mine: complete and unchanged, skipped")
-        return folder
-    given = read_preferences(data / "preferences.jsonl")
-    found, contradicting = questions(read_examples(data / "train.jsonl"), given)
-    problems = {question.id: problem for question in found if (problem := gold_problem(question))}
-    asked = [question for question in found if question.id not in problems]
-    if settings.num_questions:
-        asked.sort(key=lambda question: unit_interval(config.seed, "asked", question.id))
-        asked = asked[: settings.num_questions]
-    if not asked:
-        raise DataError(f"{data}: holds no question whose known answer can be verified")
-    say(
-        f"mine: {len(asked):,} of {len(found) + len(contradicting):,} questions are asked; {len(contradicting):,} have "
-        f"contradicting answers, and of {len(problems):,} the known answer cannot be verified"
-    )
-    start = time.monotonic()
-    # Before anything is written: a model that cannot be asked leaves nothing behind.
-    backend = module.Backend(model, **options)
-    if backend.chat is None or not hasattr(backend, "sample"):
-        raise ConfigError(f"the backend '{config.evaluate.backend}' draws no answers; 'mine' needs 'hf' or 'vllm'")
-    with track(config, "mine", inputs) as tracker:
-        if moved := ours.first(lambda: begin(folder, inputs)):
-            say(moved)
-        draw_answers(backend, asked, settings, config.seed, folder, ours)
-        ours.wait()
-        left_out = {"contradicting": contradicting, "not_verified": problems}
-        told = ours.first(lambda: _conclude(config, settings, backend.chat, asked, given, left_out, folder))
+    this = _Round(config, settings, round_number, ours.first(lambda: claim_run_folder(config)))
+    ours.first(lambda: _require_before(this))
+    drawing = _drawing_inputs(this)
+    drawn, paired = ours.first(lambda: _complete(this, drawing))
+    if paired:
+        say(f"{this.name}: complete and unchanged, skipped")
+        return this.pairs
+    asked = _asked(this)
+    with track(config, this.name, drawing | _settings(settings, _PAIRING)) as tracker:
+        if drawn:
+            say(f"{this.name}: the answers are complete and unchanged; they are paired anew")
+        else:
+            _draw(this, asked, drawing)
+        told = ours.first(lambda: _pair(this, asked))
         tracker.metrics({name: value for name, value in told.items() if isinstance(value, int)})
         tracker.metrics({f"num_{error}": number for error, number in told["num_wrong"].items()})
-        if ours.rank == 0:
-            sha256 = {"pairs.jsonl": file_sha256(folder / "pairs.jsonl")}
-            finish(folder, inputs, sha256=sha256, seconds=round(time.monotonic() - start, 1))
-    ours.wait()
-    return folder
+    return this.pairs
 
 
-def _require_before(config: Config, data: Path) -> None:
-    read_json(data / "manifest.json")
-    if "sft" in config.stages:
-        read_json(config.run_folder / "sft" / "manifest.json")
+def _complete(this: _Round, drawing: Mapping[str, Any]) -> tuple[bool, bool]:
+    """Whether the answers are drawn, and whether they are paired as the run file says now."""
+    drawn = is_complete(this.answers, drawing)
+    return drawn, drawn and is_complete(this.pairs, _pairing_inputs(this))
 
 
-def _conclude(
-    config: Config,
-    settings: MineSettings,
-    chat: Any,
-    asked: Sequence[Question],
-    given: Sequence[Preference],
-    left_out: dict[str, Any],
-    folder: Path,
-) -> dict[str, Any]:
-    answers = gather_answers(asked, folder)
-    judged = [[(answer, verify(q, answer)) for answer in own] for q, own in zip(asked, answers, strict=True)]
-    dropped = Counter[str]()
-    mined = _mined(settings, chat, asked, judged, config.seed, dropped)
-    if not mined:
-        raise DataError(
-            f"{folder}: the model made no mistake that can be learned from; leave [mine] out of the run file"
-        )
-    wanted = settings.num_pairs or len(given) or len(mined)
-    taken = balanced(mined, round(wanted * (1 - settings.given_share)))
-    # The share holds though fewer were mined than wanted.
-    num_given = round(len(taken) * settings.given_share / (1 - settings.given_share))
-    kept = sorted(given, key=lambda pair: unit_interval(config.seed, "given", pair.id))[:num_given]
-    pairs = [*(preference(one, number) for number, one in enumerate(taken)), *kept]
-    pairs.sort(key=lambda pair: unit_interval(config.seed, "order", pair.id))
-    write_jsonl(folder / "pairs.jsonl", pairs)
-    told = {
-        **statistics(asked, judged, taken),
-        "num_given": len(kept),
-        "num_pairs": len(pairs),
-        "num_not_paired": {**dropped, "beyond num_pairs": len(mined) - len(taken)},
-        **left_out,
+def _require_before(this: _Round) -> None:
+    read_json(this.data / "manifest.json")
+    if this.model != this.config.model:
+        read_json(Path(this.model) / "manifest.json")
+
+
+def _settings(settings: MineSettings, names: frozenset[str]) -> dict[str, Any]:
+    return settings.model_dump(mode="json", include=set(names))
+
+
+def _drawing_inputs(this: _Round) -> dict[str, Any]:
+    _, options = open_backend(this.config)
+    keys = options["settings"].model_dump(mode="json") if "settings" in options else {}
+    return {
+        "model": model_sha256(this.model),
+        "train rows": file_sha256(this.data / "train.jsonl"),
+        "given pairs": file_sha256(this.data / "preferences.jsonl"),
+        "chat template": template_sha256(this.config),
+        "settings": _settings(this.settings, _DRAWING),
+        "seed": this.seed,
+        "backend": {"name": this.config.evaluate.backend, **keys},
     }
-    write_json(folder / "statistics.json", told)
-    show_statistics(told)
-    show_examples(taken, _NUM_SHOWN)
-    say(f"mine: {len(pairs):,} pairs, {len(taken):,} mined and {len(kept):,} given, of {wanted:,} wanted")
+
+
+def _asked(this: _Round) -> Asked:
+    examples, given = read_examples(this.data / "train.jsonl"), read_preferences(this.data / "preferences.jsonl")
+    asked = choose_asked(examples, given, this.settings.num_questions, this.seed)
+    if not asked.questions:
+        raise DataError(f"{this.data}: holds no question whose known answer can be verified")
+    return asked
+
+
+def _draw(this: _Round, asked: Asked, inputs: Mapping[str, Any]) -> None:
+    ours, start = processes(), time.monotonic()
+    num_all = len(asked.questions) + len(asked.contradicting) + len(asked.problems)
+    say(
+        f"{this.name}: {len(asked.questions):,} of {num_all:,} questions are asked; {len(asked.contradicting):,} have "
+        f"contradicting answers, and of {len(asked.problems):,} the known answer cannot be verified"
+    )
+    module, options = open_backend(this.config)
+    # Before anything is written: a model that cannot be asked leaves nothing behind.
+    backend = module.Backend(this.model, **options)
+    if moved := ours.first(lambda: begin(this.answers, inputs)):
+        say(moved)
+    draw_answers(backend, asked.questions, this.settings, this.seed, this.answers, ours)
+    ours.wait()
+    if ours.rank == 0:
+        gather_answers(asked.questions, this.answers)
+        finish(this.answers, inputs, seconds=round(time.monotonic() - start, 1))
+    ours.wait()
+
+
+def _pairing_inputs(this: _Round) -> dict[str, Any]:
+    return {
+        "answers": file_sha256(this.answers / "answers.jsonl"),
+        "given pairs": file_sha256(this.data / "preferences.jsonl"),
+        "settings": _settings(this.settings, _PAIRING),
+        "seed": this.seed,
+    }
+
+
+def _pair(this: _Round, asked: Asked) -> dict[str, Any]:
+    start, inputs = time.monotonic(), _pairing_inputs(this)
+    if moved := begin(this.pairs, inputs):
+        say(moved)
+    chat = Chat(load_tokenizer(this.model, this.config.chat_template), this.model)
+    answers = read_answers(this.answers)
+    given = read_preferences(this.data / "preferences.jsonl")
+    told = write_pairs(
+        this.pairs, chat, asked, [answers[q.id] for q in asked.questions], given, this.settings, this.seed
+    )
+    say(
+        f"{this.name}: {told['num_pairs']:,} pairs, {told['num_mined']:,} mined and {told['num_given']:,} given, "
+        f"of {told['num_wanted']:,} wanted"
+    )
+    sha256 = {"pairs.jsonl": file_sha256(this.pairs / "pairs.jsonl")}
+    finish(this.pairs, inputs, sha256=sha256, seconds=round(time.monotonic() - start, 1))
     return told
-
-
-def _mined(
-    settings: MineSettings,
-    chat: Any,
-    asked: Sequence[Question],
-    judged: Sequence[Sequence[Judged]],
-    seed: int,
-    dropped: Counter[str],
-) -> list[Candidate]:
-    """All pairs that can be made, in an order that depends on seed and question alone."""
-
-    def written(question: Question, completion: Completion) -> Message | None:
-        return _written(chat, question, completion)
-
-    found = [
-        one
-        for question, own in zip(asked, judged, strict=True)
-        for one in candidates(question, own, settings.chosen, written, dropped)
-    ]
-    found.sort(key=lambda one: unit_interval(seed, "mined", one.question.id, one.error))
-    return drop_near_duplicates(found, dropped)
-
-
-def _written(chat: Any, question: Question, completion: Completion) -> Message | None:
-    """The message that the template writes as this answer: the very text of a broken call, the same calls otherwise."""
-    broken = completion.message is None
-    message = Message("assistant", completion.text) if completion.message is None else completion.message
-    text = chat.strip_end(chat.answer(question.sample.messages, question.sample.tools, message))
-    if broken:
-        return message if text.strip() == completion.text.strip() else None
-    return message if chat.parse(text).message == message else None

@@ -12,6 +12,9 @@ Count = Annotated[int, pydantic.Field(gt=0)]
 class MineSettings(Table):
     """The keys of `[mine]`; where the table stands in the run file, `dpo` trains on `mined/pairs.jsonl`."""
 
+    rounds: Count = 1
+    """How often to mine and then train; each round after the first asks the model that the one before it made."""
+
     num_questions: Count | None = None
     """Training questions that are asked, at most; by default all."""
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from calltune.chat import Chat
-from calltune.config import Stage
 from calltune.errors import DataError
 from calltune.rows import to_json
+from calltune.stages import Stage, of_round
 from calltune.terminal import say
 
 
@@ -26,6 +26,12 @@ class Recipe:
     validation_file: str
     read: Callable[[Path], list[Any]]
     row_text: Callable[[Chat, Any], dict[str, str]]
+    round: int = 1
+
+    @property
+    def name(self) -> str:
+        """What is trained: the stage, and in later rounds of mining which one of them it is."""
+        return of_round(self.stage, self.round)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +82,7 @@ def fit_rows(chat: Chat, recipe: Recipe, file: Path, max_length: int | None) -> 
     prompts = sum(lengths[number][0] * len(lengths[number][1]) for number in fits)
     if rows:
         say(
-            f"{recipe.stage}: {file.name}: {len(fits):,} of {len(rows):,} rows fit into max_length = {limit:,} tokens, "
+            f"{recipe.name}: {file.name}: {len(fits):,} of {len(rows):,} rows fit into max_length = {limit:,} tokens, "
             f"{len(too_long):,} left out; {tokens - prompts:,} answer tokens of {tokens:,} are trained on"
         )
     tools = ["".join(map(to_json, rows[number].tools)) for number in fits]

@@ -11,7 +11,7 @@ from calltune.findings import Findings, find
 from calltune.gate import Ruling
 from calltune.headline import points
 from calltune.page import write_page
-from calltune.results import CHECKPOINTS, Measured, checkpoints, read_results
+from calltune.results import Measured, checkpoints, read_results
 from calltune.rows import write_json
 from calltune.terminal import say, show_table
 from calltune.tracking import track_report
@@ -29,7 +29,7 @@ def run(config: Config) -> Path:
         GateError: a rule of the gate is broken; the report is written all the same.
     """
     benchmarks = read_results(open_benchmarks(config), checkpoints(config))
-    if not any(name in CHECKPOINTS for benchmark in benchmarks for name in benchmark.answers):
+    if not any(name in config.checkpoints for benchmark in benchmarks for name in benchmark.answers):
         raise RunFolderError(f"{config.run_folder}: nothing was evaluated yet; run evaluate first")
     findings = find(config, benchmarks)
     report = findings.as_json()

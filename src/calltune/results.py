@@ -14,9 +14,8 @@ from calltune.config import Config, Entry
 from calltune.errors import CalltuneError, ConfigError, RunFolderError
 from calltune.manifest import MANIFEST, read_json, value_sha256
 from calltune.rows import completion_from, read_jsonl, score_from
+from calltune.stages import checkpoint_names
 from calltune.types import Completion, Sample, Score
-
-CHECKPOINTS = ("base", "sft", "dpo")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +65,7 @@ def checkpoints(config: Config) -> list[Checkpoint]:
     Raises:
         ConfigError: a folder that is compared with is no run, is this run, or two have one name.
     """
-    found = [Checkpoint(stage, config.run_folder, stage) for stage in CHECKPOINTS]
+    found = [Checkpoint(stage, config.run_folder, stage) for stage in config.checkpoints]
     names: set[str] = set()
     for folder in map(Path, config.report.compare):
         if not (folder / "config.json").exists():
@@ -77,7 +76,9 @@ def checkpoints(config: Config) -> list[Checkpoint]:
         if other["name"] in names:
             raise ConfigError(f"report.compare: two runs are called '{other['name']}'")
         names.add(other["name"])
-        stages = CHECKPOINTS[1:] if other["model"] == config.model else CHECKPOINTS
+        # Older runs know of no rounds.
+        theirs = checkpoint_names(other["stages"], (other["mine"] or {}).get("rounds", 1))
+        stages = theirs[1:] if other["model"] == config.model else theirs
         found += [Checkpoint(f"{other['name']}:{stage}", folder, stage) for stage in stages]
     return found
 

@@ -27,14 +27,9 @@ def run(config: Config) -> Path:
         from calltune import sft
 
         sft.run(config)
-    if config.mine and "dpo" in config.stages and not launch(config, "mine"):
-        from calltune import mine
-
-        mine.run(config)
-    if "dpo" in config.stages and not launch(config, "dpo"):
-        from calltune import dpo
-
-        dpo.run(config)
+    if "dpo" in config.stages:
+        for round_number in range(1, config.num_rounds + 1):
+            _prefer(config, round_number)
     result, first_machine = config.run_folder, config.launch.machine_rank == 0
     if not config.evaluate.benchmarks:
         say("run: no [[evaluate.benchmarks]] in the run file, so nothing was measured")
@@ -47,3 +42,16 @@ def run(config: Config) -> Path:
 
         ours.first(lambda: export.run(config))
     return result
+
+
+def _prefer(config: Config, round_number: int) -> None:
+    """One round of preference training, its pairs mined first where the run file says so."""
+    option = f"--round={round_number}"
+    if config.mine and not launch(config, "mine", option):
+        from calltune import mine
+
+        mine.run(config, round_number)
+    if not launch(config, "dpo", option):
+        from calltune import dpo
+
+        dpo.run(config, round_number)

@@ -79,7 +79,7 @@ def get_ready(config: Config, recipe: Recipe, model: str) -> Ready:
     stage, folder = recipe.stage, config.run_folder
     # Wrong keys are told before anything is loaded.
     check_tuning(config, stage)
-    asked = trl_arguments(stage, config, folder / stage)
+    asked = trl_arguments(stage, config, folder / recipe.name)
     chat = Chat(load_tokenizer(model, config.chat_template), model)
     rows = fit_rows(chat, recipe, folder / recipe.train_file, getattr(config, stage).get("max_length"))
     if not rows.texts:
@@ -99,7 +99,7 @@ def train_stage(config: Config, recipe: Recipe, model: str) -> Path:
     Raises:
         CalltuneError: the data, the model, the folder, or a table of the run file is wrong.
     """
-    stage, ours = recipe.stage, processes()
+    stage, ours = recipe.name, processes()
     run_folder = ours.first(lambda: claim_run_folder(config))
     data, folder = run_folder / "data", run_folder / stage
     inputs = ours.first(lambda: _inputs(config, recipe, model, data))
@@ -178,7 +178,7 @@ def make_trainer(config: Config, recipe: Recipe, ready: Ready, model: Any = None
     Args:
         model: instead of the one to be trained, such as one without weights, to count steps with.
     """
-    stage, folder, plan = recipe.stage, config.run_folder / recipe.stage, ready.plan
+    stage, folder, plan = recipe.stage, config.run_folder / recipe.name, ready.plan
     rows, watched, peft = ready.rows, ready.watched, None if model else plan.peft
     evaluated = {"max_length": rows.max_length, "eval_strategy": "epoch" if watched.texts else "no"}
     # First of all: they tell transformers of a sharded launch before a model is loaded.

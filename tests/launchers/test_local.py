@@ -21,7 +21,7 @@ def test_accelerate_understands_the_command(write_run_file: Callable[..., Path],
     machines = ["launch.machines=2", "launch.machine_rank=1", "launch.main_address=10.0.0.1"]
     config = load_config(write_run_file(), ["launch.processes=4", f"launch.strategy={strategy}", *machines])
     write_json(tmp_path / "accelerate.json", accelerate_config(config, tmp_path))
-    command = accelerate_command(config, "dpo", tmp_path)
+    command = accelerate_command(config, tmp_path, "dpo", "--round=2")
     assert command[:3] == [sys.executable, "-m", "accelerate.commands.launch"]
     words, _, _ = _validate_launch_command(launch_command_parser().parse_args(command[3:]))
     assert (words.multi_gpu, words.use_fsdp, words.use_deepspeed) == (
@@ -31,7 +31,8 @@ def test_accelerate_understands_the_command(write_run_file: Callable[..., Path],
     )
     assert (words.num_processes, words.num_machines, int(words.machine_rank)) == (8, 2, 1)
     assert (words.main_process_ip, words.main_process_port) == ("10.0.0.1", 29500)
-    assert [words.training_script, *words.training_script_args] == ["calltune", "dpo", str(tmp_path / "config.json")]
+    given = [words.training_script, *words.training_script_args]
+    assert given == ["calltune", "dpo", str(tmp_path / "config.json"), "--round=2"]
     if strategy == "fsdp2":
         assert (words.fsdp_version, words.fsdp_state_dict_type) == (2, "FULL_STATE_DICT")
     if strategy == "zero3":

@@ -29,8 +29,11 @@ _SECONDS_TO_SAVE = 600.0
 _ENDS = ("error", "traceback", "asked")
 
 
-def launch(config: Config, verb: str) -> bool:
+def launch(config: Config, verb: str, *options: str) -> bool:
     """Run a verb in the processes of `[launch]`, and return when all have ended well.
+
+    Args:
+        options: of the command line, which the verb is run with.
 
     Returns:
         Whether it was done; False when it is for this process to do: it is the only one, or one of them.
@@ -49,15 +52,15 @@ def launch(config: Config, verb: str) -> bool:
     if wanted.strategy.startswith("zero"):
         write_json(folder / "deepspeed.json", deepspeed_config(wanted))
     say(f"{verb}: {wanted.processes} processes on each of {wanted.machines} machines ({wanted.strategy})")
-    _run(accelerate_command(config, verb, folder), verb, folder / "stderr.log")
+    _run(accelerate_command(config, folder, verb, *options), verb, folder / "stderr.log")
     return True
 
 
-def accelerate_command(config: Config, verb: str, folder: Path) -> list[str]:
+def accelerate_command(config: Config, folder: Path, verb: str, *options: str) -> list[str]:
     """The `accelerate launch` command that runs a verb, from the files that `launch` writes into a folder."""
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(folder / "accelerate.json")]
     machine = ["--machine_rank", str(config.launch.machine_rank)] if config.launch.machines > 1 else []
-    return [*launcher, *machine, "--module", "calltune", verb, str(folder / "config.json")]
+    return [*launcher, *machine, "--module", "calltune", verb, str(folder / "config.json"), *options]
 
 
 def accelerate_config(config: Config, folder: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 from calltune.page.doctor_tables import doctor_tables
 from calltune.page.drawings import file_name, main_comparison, tone_of
 from calltune.page.meanings import MEANINGS
+from calltune.page.mining_tables import mining_tables
 
 _BINS = ("correct", "wrong", "malformed", "truncated", "errors")
 _MOST_TOOLS, _MOST_CHANGES = 10, 8
@@ -26,6 +27,7 @@ def view(report: Mapping[str, Any], drawn: Mapping[str, str]) -> dict[str, Any]:
         "training": [chart for name, chart in drawn.items() if name.startswith("training-")],
         "stages": [_stage(name, stage) for name, stage in report["stages"].items()],
         "doctor": doctor_tables(report["doctor"]),
+        "mining": mining_tables(report["mining"]),
         "hashes": [
             (name, key, value)
             for name, stage in report["stages"].items()
@@ -187,7 +189,7 @@ def _label_rows(labels: Mapping[str, Mapping[str, int]]) -> list[tuple[str, list
 
 
 def _stage(name: str, stage: Mapping[str, Any]) -> dict[str, Any]:
-    counts, seconds = stage.get("counts", {}), stage.get("train_seconds")
+    counts, seconds = stage.get("counts", {}), stage.get("train_seconds", stage.get("seconds"))
     tokens, steps = counts.get("tokens"), stage.get("steps")
     return {
         "name": name,

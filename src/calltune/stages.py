@@ -1,0 +1,27 @@
+"""Names of stages and of the checkpoints that they make; `[mine] rounds` makes more than one of `dpo`."""
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import pydantic
+
+Stage = Literal["sft", "dpo"]
+
+CheckpointName = Annotated[str, pydantic.Field(pattern=r"^(base|sft|dpo(-([2-9]|[1-9]\d+))?)$")]
+"""`base`, `sft`, `dpo`, and of later rounds `dpo-2`, `dpo-3` and so on."""
+
+
+def of_round(name: str, number: int) -> str:
+    """What a folder is called in a round of mining; the first has the plain name, the second `name-2`."""
+    return name if number == 1 else f"{name}-{number}"
+
+
+def stage_of(checkpoint: str) -> Stage:
+    """The stage that trained a checkpoint: `dpo` for `dpo-2`."""
+    return "sft" if checkpoint == "sft" else "dpo"
+
+
+def checkpoint_names(stages: Sequence[str], num_rounds: int) -> tuple[str, ...]:
+    """Every checkpoint of a run, each trained from the one before it: `base`, `sft`, `dpo`, `dpo-2`."""
+    num_later = num_rounds if "dpo" in stages else 1
+    return ("base", *stages, *(of_round("dpo", number) for number in range(2, num_later + 1)))
