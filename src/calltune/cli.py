@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from calltune.init import TEMPLATES
+from calltune.threads import bound_threads
 
 VERBS = {
     "check": "look for mistakes, then tell what the run is going to take; writes nothing",
@@ -126,6 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         words.overrides += late
     # Set before any heavy import reads it: forked tokenizer threads only warn.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    bound_threads()
     # PEFT imports bitsandbytes where it is installed, and on a CPU that warns of a kernel it would have to download.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     # PEFT 0.21 and TRL 1.16 ask transformers 5.23 by an old name; the user can do nothing about it.
