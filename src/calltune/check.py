@@ -59,7 +59,8 @@ def run(config: Config, show_rows: int = 0, *, with_data: bool = True) -> Path:
         CalltuneError: the first thing that is wrong.
     """
     sources, benchmarks = open_sources(config), open_benchmarks(config)
-    starts = _seconds_to_start(config) if with_data else {}
+    is_timed = with_data and config.plan.mfu is None and config.plan.probe_seconds > 0
+    starts = _seconds_to_start(config) if is_timed else {}
     load_module("backend", BACKENDS, config.evaluate.backend)
     say(f"check: run file: {len(sources)} sources, stages {', '.join(config.stages) or 'none'}")
     from calltune.arguments import trl_arguments
@@ -126,11 +127,10 @@ def _tell_plan(config: Config, starts: dict[str, float]) -> None:
     from calltune import dpo, plan, sft
 
     recipes = {"sft": sft.RECIPE, "dpo": dpo.RECIPE}
-    is_timed = config.plan.mfu is None and config.plan.probe_seconds > 0
     plans = [plan.plan_training(config, recipes[stage]) for stage in config.stages]
     if config.evaluate.benchmarks:
         plans.append(_plan_evaluation(config))
-    plan.show_plan(config, plans, starts if is_timed else {})
+    plan.show_plan(config, plans, starts)
 
 
 def _plan_evaluation(config: Config) -> "StagePlan":
