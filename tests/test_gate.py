@@ -1,11 +1,15 @@
+import json
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from calltune.benchmarks import when2call, when2call_generation
 from calltune.errors import ConfigError
+from calltune.evaluate import open_benchmarks
 from calltune.gate import Rule, decide, parse_rule
 from calltune.run_file import load_config
-from planted_run import run_file
+from planted_run import plant_run, run_file
 
 
 def test_a_sign_makes_a_difference_in_points() -> None:
@@ -85,3 +89,23 @@ def test_a_wrong_rule_is_told_when_the_run_file_is_read(tmp_path: Path, rule: st
     assert message in str(told.value)
     assert rule in str(told.value)
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("module", [when2call, when2call_generation])
+def test_every_metric_of_when2call_is_named_beforehand(tmp_path: Path, module: ModuleType) -> None:
+    folder = plant_run(tmp_path / "toy", skill={"base": 0.3})
+    title = module.__name__.rpartition(".")[2]
+    result = json.loads((folder / "eval" / "base" / title / "result.json").read_text())
+    named = module.metric_names(module.Settings(path="x"))
+    assert sorted(named) == sorted(result["metrics"])
+
+
+def test_a_rule_about_a_benchmark_that_names_no_metrics_waits_for_the_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "asked.py").write_text("from calltune.options import Table\n\nclass Settings(Table): pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    overrides = ['gate.rules=["mine.anything >= 0.5"]', 'evaluate.benchmarks=[{name="own.asked", label="mine"}]']
+    config = load_config(run_file(tmp_path / "toy"), overrides)
+    assert [entry.title for entry, _, _ in open_benchmarks(config)] == ["mine"]

@@ -17,7 +17,7 @@ FLOORS = {
         "terminal tracking family statistics resampling "
         "strict_json edits type_names schema_rules schema behavior calls chat models endpoint judge "
         "labelled_head trie prefix flops sharing grouping spectrum spectrum_scan parity serving card template_proof "
-        "derive_settings mine_settings plan_settings stages tuning_settings"
+        "derive_settings mine_settings plan_settings stages threads tuning_settings"
     ),
     3: "sources benchmarks backends launchers",
     4: (

@@ -48,6 +48,27 @@ def test_every_metric_is_reproduced(module, rows, seed: int) -> None:
     assert set(found) == {name for name, value in metrics.items() if value is not None}
 
 
+JUDGE = when2call_judge.Settings.model_validate({"path": "x", "judge": {"model": "m", "base_url": "http://localhost"}})
+
+
+@pytest.mark.parametrize(
+    ("module", "rows", "settings"),
+    [(when2call_judge, judged, JUDGE), (bfcl, called, bfcl.Settings(path="x"))],
+    ids=["judge", "bfcl"],
+)
+def test_every_metric_is_named_beforehand(module, rows, settings) -> None:
+    found = set(module.summarize(*rows(random.Random(0))).metrics)
+    named = module.metric_names(settings)
+    # No question of these has "direct" for its right answer.
+    assert found == set(named) - ({"accuracy_direct"} if module is when2call_judge else set())
+    assert len(named) == len(set(named))
+
+
+def test_a_category_that_is_not_asked_has_no_metric() -> None:
+    named = bfcl.metric_names(bfcl.Settings(path="x", categories=("live_simple",)))
+    assert [name for name in named if name.startswith("accuracy_")] == ["accuracy_live_simple"]
+
+
 class Plugin:
     """A benchmark of the user's own, one metric of which is no mean over rows."""
 

@@ -11,7 +11,7 @@ from calltune import dpo, plan, prepare, sft
 from calltune.cli import main
 from calltune.errors import ConfigError
 from calltune.plan import duration, plan_training
-from calltune.probe import reckon_training
+from calltune.probe import is_steady, reckon_training
 from calltune.run_file import load_config
 from calltune.training import get_ready
 
@@ -113,6 +113,14 @@ def test_a_device_without_a_known_peak(write_run_file: Callable[..., Path]) -> N
 def test_keys_that_go_together(write_run_file: Callable[..., Path]) -> None:
     with pytest.raises(ConfigError, match="'device' and 'mfu' go together"):
         load_config(write_run_file(), ["plan.mfu=0.4"])
+
+
+def test_a_probe_stops_when_its_timings_agree() -> None:
+    assert is_steady(2.1, [1.0, 1.02, 0.98])
+    assert not is_steady(2.1, [1.0, 2.0, 0.5])
+    assert is_steady(9.0, [1.0, 1.1, 0.9] * 9)
+    assert not is_steady(1.9, [1.0] * 50)
+    assert not is_steady(60.0, [1.0, 1.0])
 
 
 def test_batches_are_looked_at_all_over() -> None:

@@ -1,7 +1,10 @@
 """`calltune check`: all that can be known before time or money is spent; writes nothing."""
 
+import time
+import warnings
 from collections.abc import Sequence
 from functools import partial
+from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -56,6 +59,8 @@ def run(config: Config, show_rows: int = 0, *, with_data: bool = True) -> Path:
         CalltuneError: the first thing that is wrong.
     """
     sources, benchmarks = open_sources(config), open_benchmarks(config)
+    is_timed = with_data and config.plan.mfu is None and config.plan.probe_seconds > 0
+    starts = _seconds_to_start(config) if is_timed else {}
     load_module("backend", BACKENDS, config.evaluate.backend)
     say(f"check: run file: {len(sources)} sources, stages {', '.join(config.stages) or 'none'}")
     from calltune.arguments import trl_arguments
@@ -89,7 +94,7 @@ def run(config: Config, show_rows: int = 0, *, with_data: bool = True) -> Path:
                 folder.symlink_to(data.resolve())
             else:
                 write_data(trial, found, spool, folder, kept_back, tests)
-            _tell_plan(trial)
+            _tell_plan(trial, starts)
     return config.run_folder
 
 
@@ -99,14 +104,29 @@ def _trial(config: Config, place: str) -> Config:
     return config.model_copy(update={"output": place, "tracking": tracking})
 
 
-def _tell_plan(config: Config) -> None:
+def _seconds_to_start(config: Config) -> dict[str, float]:
+    """Import what `evaluate`, and the training commands, import; how long each would take alone.
+
+    They are needed here too, so it is by this process's own start that theirs is known.
+    """
+    found, begun = {}, time.perf_counter()
+    asked = ["mlflow", "calltune.backends.hf"] if config.tracking.mlflow else ["calltune.backends.hf"]
+    with warnings.catch_warnings():
+        # Packages warn of their own dependencies when they are imported; none of it is the user's to mend.
+        warnings.simplefilter("ignore")
+        for commands, modules in (("evaluate", asked), ("sft and dpo", ["calltune.sft", "calltune.dpo"])):
+            for module in modules:
+                import_module(module)
+            found[commands] = time.perf_counter() - begun
+    return found
+
+
+def _tell_plan(config: Config, starts: dict[str, float]) -> None:
     if not config.stages and not config.evaluate.benchmarks:
         return
     from calltune import dpo, plan, sft
 
     recipes = {"sft": sft.RECIPE, "dpo": dpo.RECIPE}
-    is_timed = config.plan.mfu is None and config.plan.probe_seconds > 0
-    starts = plan.seconds_to_start(config) if is_timed else {}
     plans = [plan.plan_training(config, recipes[stage]) for stage in config.stages]
     if config.evaluate.benchmarks:
         plans.append(_plan_evaluation(config))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from calltune.init import TEMPLATES
+from calltune.threads import bound_threads
 
 VERBS = {
     "check": "look for mistakes, then tell what the run is going to take; writes nothing",
@@ -135,11 +136,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         words.overrides += late
     # Set before any heavy import reads it: forked tokenizer threads only warn.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    bound_threads()
     # PEFT imports bitsandbytes where it is installed, and on a CPU that warns of a kernel it would have to download.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     # PEFT 0.21 and TRL 1.16 ask transformers 5.23 by an old name; the user can do nothing about it.
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
-    from calltune import init
+    from calltune import evaluate, init
     from calltune.errors import CalltuneError, GateError
     from calltune.launchers import LAUNCHED, child
     from calltune.launchers.local import launch
@@ -154,6 +156,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 init.run(words.template, words.output, words.force)
                 return 0
             config = load_config(words.run_file, words.overrides)
+            if config.gate.rules:
+                # Told before anything is paid for, whichever verb comes first.
+                evaluate.open_benchmarks(config)
             if words.verb == "sagemaker" or words.on == "sagemaker" or words.dry_run:
                 _on_sagemaker(config, words)
             elif words.verb not in LAUNCHED or not launch(config, words.verb, *_rounds(config, words)):

@@ -17,6 +17,7 @@ from calltune.benchmarks import BENCHMARKS, Summary
 from calltune.config import Config, Entry
 from calltune.errors import ConfigError, ModelError
 from calltune.family import load_module, open_entries
+from calltune.gate import require_metric
 from calltune.manifest import (
     begin,
     claim_run_folder,
@@ -53,9 +54,16 @@ def open_benchmarks(config: Config) -> list[tuple[Entry, ModuleType, Any]]:
     """Each benchmark of the run file with its module and its checked settings.
 
     Raises:
-        ConfigError: an unknown benchmark, or a wrong key of one.
+        ConfigError: an unknown benchmark, a wrong key of one, or a rule of the gate about a metric that none gives.
     """
-    return open_entries("benchmark", BENCHMARKS, config.evaluate.benchmarks, "evaluate.benchmarks", config.run_folder)
+    entries = config.evaluate.benchmarks
+    opened = open_entries("benchmark", BENCHMARKS, entries, "evaluate.benchmarks", config.run_folder)
+    # A module of the user's own may leave them out; then the report is the first to know.
+    known = {e.title: m.metric_names(settings) for e, m, settings in opened if hasattr(m, "metric_names")}
+    for rule in config.gate.parsed:
+        if rule.benchmark in known:
+            require_metric(rule, known[rule.benchmark])
+    return opened
 
 
 def open_backend(config: Config) -> tuple[ModuleType, dict[str, Any]]:

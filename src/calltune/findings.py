@@ -8,13 +8,11 @@ from typing import Any
 
 from calltune.comparison import Comparison, compare, compare_all, label_changes, own_intervals, row_facts
 from calltune.config import Config
-from calltune.errors import ConfigError
-from calltune.gate import Rule, Ruling, decide
+from calltune.gate import Rule, Ruling, decide, require_metric
 from calltune.headline import headline
 from calltune.manifest import MANIFEST, read_json, versions
 from calltune.measures import RowFacts
 from calltune.operating_point import operating_points
-from calltune.options import unknown_key
 from calltune.published import published_rows
 from calltune.resampling import Interval
 from calltune.results import Measured
@@ -112,9 +110,7 @@ def _ruling(
         return decide(rule, None, None, by, f"{judged} was not evaluated on {rule.benchmark}")
     benchmark, against = benchmarks[rule.benchmark], config.gate.against
     metrics = benchmark.answers[judged].result["metrics"]
-    if rule.metric not in metrics:
-        problem = unknown_key(rule.metric, metrics).replace("unknown key", "unknown metric", 1)
-        raise ConfigError(f"gate.rules: '{rule.text}': {problem}")
+    require_metric(rule, metrics)
     value = metrics[rule.metric]
     if not rule.relative or value is None:
         own = intervals[rule.benchmark][judged]

@@ -5,9 +5,12 @@ A number with a sign is a difference to another checkpoint in points (hundredths
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
+
+from calltune.errors import ConfigError
+from calltune.options import unknown_key
 
 _FORM = "'benchmark.metric >= number', such as 'when2call.acc_norm >= +2' or 'when2call.hallucination_rate <= 0.05'"
 _RULE = re.compile(r"\s*(\S+)\.([^.\s<>=]+)\s*(>=|<=|>|<)\s*([+-]?)(\d+(?:\.\d*)?|\.\d+)\s*")
@@ -59,6 +62,17 @@ def parse_rule(text: str) -> Rule:
             f"{digits} without a sign is a share and must be at most 1; a difference in points has a sign: +{digits}"
         )
     return Rule(text.strip(), benchmark, metric, comparison, bound, bool(sign))
+
+
+def require_metric(rule: Rule, known: Collection[str]) -> None:
+    """Refuse a rule whose metric its benchmark does not give.
+
+    Raises:
+        ConfigError: in one line, with the nearest metric that there is.
+    """
+    if rule.metric not in known:
+        problem = unknown_key(rule.metric, known).replace("unknown key", "unknown metric", 1)
+        raise ConfigError(f"gate.rules: '{rule.text}': {problem}")
 
 
 def decide(

@@ -4,8 +4,6 @@ Steps and tokens are those of the stage's own code (`fit_rows`, TRL's arguments 
 device (`calltune.probe`), or reckoned from floating-point operations when `[plan]` gives a device and its MFU.
 """
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +11,7 @@ from typing import Any
 
 from calltune.config import Config
 from calltune.memory import Shape, free_bytes, gigabytes, layer_bytes
-from calltune.probe import count_steps, reckon_training, time_training, weightless_trainer
+from calltune.probe import count_steps, is_steady, reckon_training, time_training, weightless_trainer
 from calltune.recipe import Recipe
 from calltune.terminal import say, show_table
 from calltune.tracking import track
@@ -98,12 +96,13 @@ def _time_questions(config: Config, questions: Questions, backend: Any) -> float
     once = time.perf_counter() - begun
     sizes = [sum(map(questions.size, batch)) for batch in questions.batches]
     order = _spread(len(sizes))
-    spent, seen = 0.0, 0
+    spent, seen, rates = 0.0, 0, list[float]()
     for number in order:
         begun = time.perf_counter()
         questions.ask(backend, questions.batches[number])
-        spent, seen = spent + time.perf_counter() - begun, seen + sizes[number]
-        if spent >= config.plan.probe_seconds:
+        seconds = time.perf_counter() - begun
+        spent, seen, rates = spent + seconds, seen + sizes[number], [*rates, seconds / max(1, sizes[number])]
+        if spent >= config.plan.probe_seconds or is_steady(spent, rates):
             break
     return once + spent * sum(sizes) / max(1, seen)
 
@@ -123,19 +122,6 @@ def _evaluation_bytes(config: Config, shape: Shape) -> int:
     width = 2 if on_gpu else 4
     per_token = layer_bytes(shape, on_gpu) + 2 * width * shape.keys * shape.layers
     return width * shape.num_parameters + config.evaluate.tokens_per_batch * per_token
-
-
-def seconds_to_start(config: Config) -> dict[str, float]:
-    """What training commands, and `evaluate`, take before they begin: libraries are read, each in a new process."""
-    names = {"sft and dpo": "calltune.sft, calltune.dpo", "evaluate": "calltune.evaluate, calltune.backends.hf"}
-    others = ", mlflow" if config.tracking.mlflow else ""
-    found = {}
-    for commands, modules in names.items():
-        begun = time.perf_counter()
-        code = f"import {modules}{others}"
-        subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, capture_output=True)
-        found[commands] = time.perf_counter() - begun
-    return found
 
 
 def show_plan(config: Config, plans: Sequence[StagePlan], starts: Mapping[str, float]) -> None:

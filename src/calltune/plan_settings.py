@@ -13,8 +13,8 @@ class PlanConfig(Table):
     price_per_hour: Annotated[float, pydantic.Field(gt=0)] | None = None
     """Of one machine, in US dollars; without it no price is told."""
 
-    probe_seconds: Annotated[float, pydantic.Field(ge=0)] = 10.0
-    """Of real steps that `check` takes to time a stage or a benchmark; 0 times nothing."""
+    probe_seconds: Annotated[float, pydantic.Field(ge=0)] = 6.0
+    """Of real steps, at most, that `check` takes to time a stage or a benchmark, fewer where they agree; 0: none."""
 
     device: str | None = None
     """A GPU by its name in `flops.py`, such as "H100": hours are reckoned for it instead of timed here."""

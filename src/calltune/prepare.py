@@ -1,7 +1,6 @@
 """`calltune prepare`: sources in, `data/*.jsonl` out; every row is written out or rejected with a reason."""
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -37,6 +36,7 @@ from calltune.manifest import (
 from calltune.rows import example_from, write_json, write_jsonl
 from calltune.sources import SOURCES
 from calltune.terminal import ProgressBar, say, show_table
+from calltune.threads import available_cores
 from calltune.types import BEHAVIORS, Behavior, Example, Preference, Rejected
 
 Source = tuple[Entry, ModuleType, Any]
@@ -162,7 +162,7 @@ def diagnose(
     Raises:
         CalltuneError: a source cannot be read, or there is no row.
     """
-    workers = config.data.workers or min(4, _num_cpus())
+    workers = config.data.workers or min(4, available_cores())
     entries = config.data.sources
     weights = {n: (e.weight, config.seed if e.seed is None else e.seed) for n, e in enumerate(entries)}
     rows: list[Facts] = []
@@ -215,10 +215,6 @@ def _by_file(mix: Mapping[str, Mapping[str, Mapping[str, int]]]) -> dict[str, di
         name: {b: sum(counts[b] for counts in mix[stage].values()) for b in BEHAVIORS}
         for name, stage in (("train", "sft"), ("preferences", "dpo"))
     }
-
-
-def _num_cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def source_titles(sources: Sequence[Source]) -> list[str]:

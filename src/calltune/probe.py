@@ -7,8 +7,8 @@ the stage's model. What happens once counts once; the rest is multiplied.
 
 import math
 import time
-from collections.abc import Iterator, Mapping
-from itertools import islice
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import mean, stdev
 from typing import Any
 
 import torch
@@ -27,10 +27,20 @@ from calltune.training import Ready, group, make_trainer, save_model, share, tra
 from calltune.trie import pack
 
 _FEWEST_STEPS = 4
+_FEWEST_SECONDS = 2.0
+_STEADY = 0.03
+_FEWEST_BATCHES = 32
 _PATIENCE = 6  # times the limit, after which fewer steps have to do
-_MOST_BATCHES = 2_000  # of an epoch that are looked at
+_WORK_SECONDS = 2.0  # at most, for the work of an epoch's batches; the rest are taken to be as those looked at
 _FORWARD = 1 / 3
 """Of a step, for validation and reference: the backward pass takes twice as long as the forward pass."""
+
+
+def is_steady(spent: float, rates: Sequence[float]) -> bool:
+    """Whether timing more would hardly move the mean: 2 seconds were spent, and its standard error is under 3 %."""
+    if spent < _FEWEST_SECONDS or len(rates) < 3:
+        return False
+    return stdev(rates) / math.sqrt(len(rates)) < _STEADY * mean(rates)
 
 
 class _Length:
@@ -80,9 +90,12 @@ class _Work:
         return sum(self._flops.of(pack(rows)) for rows in _rows(batch))
 
     def of_epoch(self, trainer: Any) -> float:
-        """For all batches of an epoch, from the first of them when they are many."""
-        loader = trainer.get_train_dataloader()
-        works = [self.of(batch) for batch in islice(loader, _MOST_BATCHES)]
+        """For all batches of an epoch, from the first of them, in the trainer's order, when they are many."""
+        loader, works, begun = trainer.get_train_dataloader(), [], time.perf_counter()
+        for batch in loader:
+            works.append(self.of(batch))
+            if len(works) >= _FEWEST_BATCHES and time.perf_counter() - begun >= _WORK_SECONDS:
+                break
         return sum(works) * len(loader) / len(works)
 
 
@@ -124,7 +137,8 @@ class _Watch(TrainerCallback):
         self.works.append(self._seen)
         self.last, self._seen = now, 0.0
         spent = sum(self.seconds)
-        if spent >= self._limit and (len(self.seconds) >= _FEWEST_STEPS or spent >= _PATIENCE * self._limit):
+        is_enough = len(self.seconds) >= _FEWEST_STEPS and (spent >= self._limit or is_steady(spent, self.rates))
+        if is_enough or spent >= _PATIENCE * self._limit:
             control.should_save = control.should_training_stop = True
 
     def of(self, num_steps: int, work: float) -> float:
@@ -132,6 +146,11 @@ class _Watch(TrainerCallback):
         if len(self.seconds) >= num_steps:
             return sum(self.seconds)
         return self.seconds[0] + self.per_work * max(0.0, work - self.works[0])
+
+    @property
+    def rates(self) -> list[float]:
+        """Seconds for one unit of work of each step but the first."""
+        return [seconds / work for seconds, work in zip(self.seconds[1:], self.works[1:], strict=True)]
 
     @property
     def per_work(self) -> float:

@@ -50,6 +50,12 @@ class Settings(Table):
     """An answer longer than this is truncated, and counted so."""
 
 
+def metric_names(settings: Settings) -> list[str]:
+    """BFCL's weighted means, the accuracy of each category that is asked, and a rate for each class of error."""
+    means = ["overall_ast", "non_live_ast", "live_ast", "irrelevance_mean", "overall_single_turn"]
+    return [*means, *(f"accuracy_{name}" for name in settings.categories), *_error_rates(())]
+
+
 def prompt_name(settings: Settings, chat: object) -> str:
     """Always the model's own chat template."""
     return "chat_template"

@@ -27,6 +27,12 @@ class Settings(QuestionSettings):
     """Which of NVIDIA's prompts; by default the one nearest to the model's chat template."""
 
 
+def metric_names(settings: Settings) -> list[str]:
+    """Those by both argmaxes, and the two baselines; a recall for every behaviour."""
+    names = ["acc", "macro_f1", "macro_f1_asked", "hallucination_rate", *(f"recall_{name}" for name in BEHAVIORS)]
+    return [*names, *(f"{name}_norm" for name in names), "baseline_option_reading", "baseline_majority"]
+
+
 def prompt_name(settings: Settings, chat: Any) -> str:
     """`chat_template`, or `official` with the family whose prompt was used."""
     return "chat_template" if settings.prompt == "chat_template" else f"official ({_family(settings, chat)})"

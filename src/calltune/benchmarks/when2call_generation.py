@@ -25,6 +25,12 @@ class Settings(QuestionSettings):
     """An answer longer than this is truncated, and counted so."""
 
 
+def metric_names(settings: Settings) -> list[str]:
+    """Accuracy, macro-F1 and the rates; a recall for every behaviour."""
+    rates = ["malformed_rate", "truncated_rate", "exact_call_rate"]
+    return ["behavior_accuracy", "macro_f1", *rates, *(f"recall_{name}" for name in BEHAVIORS)]
+
+
 def prompt_name(settings: Settings, chat: object) -> str:
     """Always the model's own chat template."""
     return "chat_template"

@@ -51,6 +51,12 @@ class Settings(QuestionSettings):
     """`[evaluate.benchmarks.judge]`; its budget counts per checkpoint, over all runs into the same folder."""
 
 
+def metric_names(settings: Settings) -> list[str]:
+    """Accuracies, macro-F1 and the rates; an accuracy for every behaviour."""
+    rates = ["hallucination_rate", "malformed_rate", "truncated_rate", "empty_rate"]
+    return ["macro_accuracy", "accuracy", "macro_f1", *rates, *(f"accuracy_{name}" for name in BEHAVIORS)]
+
+
 def prompt_name(settings: Settings, chat: object) -> str:
     """Always the model's own chat template; and who judges, without whom the figures say nothing."""
     return f"chat_template, judged by {settings.judge.model}"

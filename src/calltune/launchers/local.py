@@ -24,6 +24,7 @@ from calltune.processes import processes
 from calltune.rows import write_json
 from calltune.stopping import Stopped, postponed_stop
 from calltune.terminal import say
+from calltune.threads import for_launcher
 
 _SECONDS_TO_SAVE = 600.0
 _ENDS = ("error", "traceback", "asked")
@@ -121,7 +122,7 @@ def deepspeed_config(wanted: LaunchConfig) -> dict[str, Any]:
 def _run(command: list[str], verb: str, log: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="calltune-launch-") as place, postponed_stop() as request:
         words = Path(place)
-        environment = os.environ | {child.FOLDER: place, child.LAUNCHER: str(os.getpid())}
+        environment = for_launcher(os.environ) | {child.FOLDER: place, child.LAUNCHER: str(os.getpid())}
         # In a session of its own, so that a Ctrl-C comes here first and reaches the children once.
         process = subprocess.Popen(
             command, env=environment, stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True

@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import dataclass
+from functools import lru_cache
 
 from calltune.sources.synthetic.catalogue import WHOLE_NUMBERS, Ability, Parameter, abilities, with_article
 from calltune.sources.synthetic.values import Split, Value, draw
@@ -36,9 +37,15 @@ def say(parameter: Parameter) -> str:
     return f"number of {words}" if words.endswith("s") and parameter.kind in WHOLE_NUMBERS else words
 
 
+@lru_cache(maxsize=64)
+def _without(templates: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
+    """The templates that need none of these parts; the same few are asked for thousands of times."""
+    return tuple(t for t in templates if not any("{" + name + "}" in t.lower() for name in names))
+
+
 def _fill(rng: random.Random, templates: tuple[str, ...], parts: dict[str, str]) -> str:
     """A template with its parts; those that need a part which is empty are passed over."""
-    fitting = [t for t in templates if all(text or "{" + name + "}" not in t.lower() for name, text in parts.items())]
+    fitting = _without(templates, tuple(name for name, text in parts.items() if not text))
     whole = parts | {name.capitalize(): text[:1].upper() + text[1:] for name, text in parts.items()}
     return rng.choice(fitting).format(**whole)
 
