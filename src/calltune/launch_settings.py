@@ -27,6 +27,9 @@ class LaunchConfig(Table):
     strategy: Literal["ddp", "fsdp2", "zero1", "zero2", "zero3"] = "ddp"
     """`ddp` keeps all on every GPU; `fsdp2` (torch) and `zero1` to `zero3` (DeepSpeed) spread it over them."""
 
+    tokens_per_batch: Annotated[int, pydantic.Field(ge=256)] | None = None
+    """In training, an upper bound of tokens in one pass; a batch with more takes several. Without it, one takes all."""
+
     sagemaker: SageMakerConfig | None = None
     """`[launch.sagemaker]`, for `--on sagemaker`."""
 
