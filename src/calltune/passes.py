@@ -118,7 +118,7 @@ def _num_answers(inputs: Mapping[str, Any]) -> int:
 
 
 def _rows(inputs: Mapping[str, Any]) -> list[list[int]]:
-    ids, mask = inputs["input_ids"], inputs["attention_mask"].bool()
+    ids, mask = inputs["input_ids"].cpu(), inputs["attention_mask"].bool().cpu()
     return [row[seen].tolist() for row, seen in zip(ids, mask, strict=True)]
 
 
