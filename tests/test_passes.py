@@ -141,7 +141,11 @@ def test_longer_rows_are_told() -> None:
     [
         ("sft", "sft.packing=true", "packed rows are one row of max_length tokens"),
         ("sft", "sft.optim=adalomo", "the optimiser 'adalomo' steps in every backward pass"),
-        ("dpo", "dpo.loss_type=['sigmoid', 'aot']", "the losses 'aot' and 'aot_unpaired' sort all pairs of a batch"),
+        (
+            "dpo",
+            "dpo.loss_type=['sigmoid', 'aot', 'sft']",
+            "the losses 'aot' and 'aot_unpaired' sort all pairs of a batch",
+        ),
         ("dpo", "dpo.use_weighting=true", "'use_weighting' multiplies the loss 'sft' by a mean over the batch"),
     ],
 )
