@@ -164,8 +164,9 @@ def test_a_balancing_loss_is_refused(write_run_file: Callable[..., Path], tmp_pa
     check_passes(4096, trl_arguments("sft", config, tmp_path), Qwen3MoeConfig())
 
 
-def test_a_wrong_value_is_one_line(write_run_file: Callable[..., Path], capsys) -> None:
-    assert main(["sft", str(write_run_file()), "launch.tokens_per_batch=12"]) == 2
+@pytest.mark.parametrize("others", [["launch.tokens_per_batch=12"], ["launch.strategy=fsdp2"]])
+def test_a_wrong_value_is_one_line(others: list[str], write_run_file: Callable[..., Path], capsys) -> None:
+    assert main(["sft", str(write_run_file()), "launch.tokens_per_batch=4096", *others]) == 2
     error = capsys.readouterr().err
-    assert "launch.tokens_per_batch" in error
+    assert "tokens_per_batch" in error
     assert error.count("\n") == 1

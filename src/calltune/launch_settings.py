@@ -39,4 +39,6 @@ class LaunchConfig(Table):
             raise ValueError(f"machine_rank {self.machine_rank} needs more than {self.machines} machines")
         if self.machines > 1 and self.main_address is None:
             raise ValueError("with several machines 'main_address' must be given")
+        if self.tokens_per_batch and self.strategy != "ddp":
+            raise ValueError(f"'tokens_per_batch' is read by strategy 'ddp' alone, not by '{self.strategy}'")
         return self

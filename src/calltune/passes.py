@@ -6,6 +6,7 @@ of the batch, weighed so that losses and gradients add up to the whole batch's. 
 """
 
 import functools
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -50,7 +51,8 @@ def check_passes(tokens_per_batch: int | None, arguments: Any, model_config: Any
         model_config: transformers', of the model that is trained.
 
     Raises:
-        ConfigError: packed rows, a loss over the whole batch, or an optimiser that steps within the backward pass.
+        ConfigError: packed rows, a loss over the whole batch, a model spread over processes, or an optimiser that steps
+            within the backward pass.
     """
     if tokens_per_batch is None:
         return
@@ -60,6 +62,8 @@ def check_passes(tokens_per_batch: int | None, arguments: Any, model_config: Any
     if balance is None:
         balance = getattr(text, "router_aux_loss_coef", 0.0)
     optimizer = str(getattr(arguments.optim, "value", arguments.optim))
+    environment = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")
+    is_spread = arguments.fsdp or arguments.deepspeed or any(os.environ.get(key) == "true" for key in environment)
     problems = {
         "packed rows are one row of max_length tokens already; set either it or 'packing'": (
             asked.get("packing") or asked.get("padding_free")
@@ -71,6 +75,7 @@ def check_passes(tokens_per_batch: int | None, arguments: Any, model_config: Any
         "a mixture's balancing loss is one of whole batches; set router_aux_loss_coef = 0": (
             hasattr(text, "output_router_logits") and balance
         ),
+        "a model spread over processes has not been tested with it; use strategy 'ddp'": is_spread,
         f"the optimiser '{optimizer}' steps in every backward pass": "lomo" in optimizer or "layerwise" in optimizer,
     }
     for problem, is_there in problems.items():
@@ -103,8 +108,9 @@ def bound_passes(trainer: Any, tokens_per_batch: int, is_shared: Callable[[], bo
         losses = []
         for number, part in enumerate(parts):
             chosen = _taken(inputs, part)
-            is_last = number + 1 == len(parts)
-            with _weighed(trainer, inputs, chosen), _synchronized(trainer.accelerator, model, ends_step, is_last):
+            # Within a step that goes on, the trainer itself holds the processes' gradients apart.
+            is_apart = ends_step and number + 1 < len(parts)
+            with _weighed(trainer, inputs, chosen), trainer.accelerator.no_sync(model) if is_apart else nullcontext():
                 losses.append(whole(model, chosen, num_items_in_batch))
         return torch.stack(losses).sum()
 
@@ -209,17 +215,3 @@ def _weighed(trainer: Any, inputs: Mapping[str, Any], part: Mapping[str, Any]) -
 def _num_chosen(inputs: Mapping[str, Any]) -> int:
     mask = inputs["completion_mask"]
     return int(mask[: len(mask) // 2, 1:].sum())
-
-
-@contextmanager
-def _synchronized(accelerator: Any, model: Any, ends_step: bool, is_last: bool) -> Iterator[None]:
-    """Gradients of several processes, or DeepSpeed's step, wait for the step's last pass."""
-    if not ends_step:
-        yield
-        return
-    accelerator.gradient_state._set_sync_gradients(is_last)
-    try:
-        with nullcontext() if is_last else accelerator.no_sync(model):
-            yield
-    finally:
-        accelerator.gradient_state._set_sync_gradients(True)
