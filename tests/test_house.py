@@ -16,8 +16,8 @@ FLOORS = {
         "options config run_file launch_settings sagemaker_settings gate rows disk manifest processes stopping "
         "terminal tracking family statistics resampling "
         "strict_json edits type_names schema_rules schema behavior calls chat models endpoint judge "
-        "labelled_head trie prefix flops sharing grouping spectrum spectrum_scan parity serving card template_proof "
-        "derive_settings mine_settings plan_settings stages threads tuning_settings"
+        "labelled_head trie prefix passes flops sharing grouping spectrum spectrum_scan parity serving card "
+        "template_proof derive_settings mine_settings plan_settings stages threads tuning_settings"
     ),
     3: "sources benchmarks backends launchers",
     4: (

@@ -17,8 +17,12 @@ MPO = ["dpo.loss_type=['sigmoid', 'bco_pair', 'sft']", "dpo.loss_weights=[0.8, 0
 
 @pytest.mark.parametrize(
     ("stage", "overrides"),
-    [("sft", ["sft.gradient_accumulation_steps=2"]), ("dpo", [*LORA, *MPO])],
-    ids=["sft of all weights", "mpo of adapters with dropout"],
+    [
+        ("sft", ["sft.gradient_accumulation_steps=2"]),
+        ("dpo", [*LORA, *MPO]),
+        ("dpo", [*LORA, *MPO, "launch.tokens_per_batch=256"]),
+    ],
+    ids=["sft of all weights", "mpo of adapters with dropout", "the same in several passes a step"],
 )
 def test_kills_change_nothing(write_run_file: Callable[..., Path], stage: str, overrides: list[str]) -> None:
     # Two rows are watched, so that evaluation, which draws random numbers, falls between the checkpoints too.

@@ -116,6 +116,21 @@ def test_preferences_on_a_model_spread_over_two_processes(one_process: Callable[
     assert out.count("parameters are trained, 100.00%") == 1
 
 
+@pytest.mark.parametrize("stage", ["sft", "dpo"])
+def test_passes_of_bounded_tokens_are_as_many_on_every_process(
+    stage: str, one_process: Callable[..., Path], tmp_path: Path
+) -> None:
+    # Plain steps, and losses that go on from what the steps before taught.
+    overrides = [f"stages=['{stage}']", f"{stage}.max_steps=4", f"{stage}.optim=sgd", f"{stage}.learning_rate=0.1"]
+    file = one_process(stage, *overrides)
+    two = start(stage, file, *overrides, "launch.tokens_per_batch=256")
+    out, error = two.communicate(timeout=300)
+    assert two.returncode == 0, error
+    alone, together = (losses(tmp_path / "runs" / name / stage) for name in ("toy", "two"))
+    assert together == pytest.approx(alone, rel=1e-5)
+    assert " passes a step, each of at most 256 tokens" in out
+
+
 def test_the_mistake_of_a_process_is_one_line(write_run_file: Callable[..., Path], tmp_path: Path) -> None:
     file = write_run_file()
     assert main(["prepare", str(file), "name=two"]) == 0

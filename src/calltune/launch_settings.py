@@ -27,6 +27,9 @@ class LaunchConfig(Table):
     strategy: Literal["ddp", "fsdp2", "zero1", "zero2", "zero3"] = "ddp"
     """`ddp` keeps all on every GPU; `fsdp2` (torch) and `zero1` to `zero3` (DeepSpeed) spread it over them."""
 
+    tokens_per_batch: Annotated[int, pydantic.Field(ge=256)] | None = None
+    """In training, an upper bound of tokens in one pass; a batch with more takes several. Without it, one takes all."""
+
     sagemaker: SageMakerConfig | None = None
     """`[launch.sagemaker]`, for `--on sagemaker`."""
 
@@ -36,4 +39,6 @@ class LaunchConfig(Table):
             raise ValueError(f"machine_rank {self.machine_rank} needs more than {self.machines} machines")
         if self.machines > 1 and self.main_address is None:
             raise ValueError("with several machines 'main_address' must be given")
+        if self.tokens_per_batch and self.strategy != "ddp":
+            raise ValueError(f"'tokens_per_batch' is read by strategy 'ddp' alone, not by '{self.strategy}'")
         return self

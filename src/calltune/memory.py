@@ -164,13 +164,15 @@ def choose_checkpointing(
     # Stored once by calltune or by TRL, the reference needs no second model.
     is_stored = stage == "dpo" and (can_store(arguments) or arguments.precompute_ref_log_probs)
     has_reference = stage == "dpo" and plan.peft is None and not is_stored
-    rows = arguments.per_device_train_batch_size * (2 if stage == "dpo" else 1)
+    num_answers = 2 if stage == "dpo" else 1
+    rows, bound = arguments.per_device_train_batch_size * num_answers, config.launch.tokens_per_batch
+    tokens = min(rows * max_length, max(bound or rows * max_length, num_answers * max_length))
     kept, twice = (
         training_memory(
             shape,
             weight_bytes=weights,
             reference_bytes=precision * everything if has_reference else 0,
-            tokens=rows * max_length,
+            tokens=tokens,
             autocast=arguments.bf16,
             checkpointing=checkpointing,
             trained_bytes=4 if plan.peft else precision,
@@ -183,11 +185,15 @@ def choose_checkpointing(
     why = f" ({gigabytes(kept.total)} GB without)" if checkpointing else ""
     if given is not None:
         why = " (as the run file says)"
+    what = f"{rows:,} rows of {max_length:,} tokens"
+    if tokens < rows * max_length:
+        what = f"passes of {tokens:,} tokens"
     say(
-        f"{stage}: memory for {rows:,} rows of {max_length:,} tokens, estimated: {estimate.text()} = "
+        f"{stage}: memory for {what}, estimated: {estimate.text()} = "
         f"{gigabytes(estimate.total)} GB, {gigabytes(free)} GB free; "
         f"gradient checkpointing {'on' if checkpointing else 'off'}{why}"
     )
     if not estimate.fits(free):
-        say(f"{stage}: that may not fit; lower per_device_train_batch_size or max_length in [{stage}], or use adapters")
+        smaller = "launch.tokens_per_batch" if bound else "per_device_train_batch_size"
+        say(f"{stage}: that may not fit; lower {smaller} or max_length in [{stage}], or use adapters")
     return estimate, checkpointing

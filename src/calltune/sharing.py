@@ -21,6 +21,7 @@ from transformers.masking_utils import sdpa_mask
 
 from calltune.flops import Flops, peak_flops
 from calltune.labelled_head import WANTED
+from calltune.passes import Passes
 from calltune.prefix import can_share, packed_attention
 from calltune.terminal import say
 from calltune.trie import Packed, pack
@@ -56,6 +57,7 @@ class Sharing:
 
     off_because: str | None
     is_checked: bool = False
+    passes: Passes | None = None
     num_padded_tokens: int = 0
     num_row_tokens: int = 0
     num_computed_tokens: int = 0
@@ -79,8 +81,14 @@ class Sharing:
                 "token_ratio": round(self.token_ratio, 3) if self.num_computed_tokens else None,
                 "useful_flops_per_second": None if math.isnan(rate) else round(rate),
                 "useful_mfu": None if math.isnan(rate) or peak is None else round(rate / peak, 4),
-            }
+            },
+            **({"passes": self.passes.facts()} if self.passes else {}),
         }
+
+    def is_worth_it(self, num_padded: int, num_packed: int) -> bool:
+        """Whether to pack a batch: it saves enough, or it keeps the batch within the bound of a pass."""
+        is_needed = self.passes is not None and num_packed <= self.passes.tokens_per_batch < num_padded
+        return is_needed or num_padded >= _LEAST_RATIO * num_packed
 
     def sentence(self, seconds: float, device: torch.device) -> str:
         """What was saved, for the user."""
@@ -124,7 +132,7 @@ def share_prefixes(model: torch.nn.Module) -> Sharing:
         num_padded, num_row = kwargs["input_ids"].numel(), sum(map(len, rows))
         packed = pack([row for row in rows if row], kwargs["input_ids"].device)
         num_packed = packed.ids.numel()
-        is_worth_it = num_padded >= _LEAST_RATIO * num_packed
+        is_worth_it = sharing.is_worth_it(num_padded, num_packed)
         if torch.is_grad_enabled():
             # Two more passes on every process, whatever each finds, as sharded weights are gathered in each pass; and
             # the batch itself goes its own way after them, so that a resumed run computes what an undisturbed one did.

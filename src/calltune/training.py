@@ -35,6 +35,7 @@ from calltune.manifest import (
 )
 from calltune.memory import Memory, choose_checkpointing
 from calltune.models import load_model, load_tokenizer
+from calltune.passes import bound_passes, check_passes
 from calltune.processes import processes
 from calltune.progress import Progress, StopWhenAsked
 from calltune.recipe import FittedRows, Recipe, fit_rows
@@ -86,6 +87,7 @@ def get_ready(config: Config, recipe: Recipe, model: str) -> Ready:
         raise ConfigError(f"{stage}: {folder / recipe.train_file} holds no rows; leave '{stage}' out of 'stages'")
     watched = fit_rows(chat, recipe, folder / recipe.validation_file, rows.max_length)
     plan = plan_tuning(config, stage, model)
+    check_passes(config.launch.tokens_per_batch, asked, plan.skeleton.config)
     memory, checkpointing = choose_checkpointing(config, stage, plan, asked, rows.max_length)
     return Ready(model, chat, rows, watched, plan, memory, checkpointing)
 
@@ -133,6 +135,8 @@ def train_stage(config: Config, recipe: Recipe, model: str) -> Path:
             **sharing.facts(seconds, trainer.accelerator.device),
         }
         say(f"{stage}: {sharing.sentence(seconds, trainer.accelerator.device)}")
+        if sharing.passes:
+            say(f"{stage}: {sharing.passes.sentence()}")
         if ours.rank == 0:
             write_json(folder / "history.json", {"log": state.log_history})
             finish(folder, inputs, counts=rows.counts(), too_long=rows.too_long, **tuned, **facts)
@@ -201,9 +205,12 @@ def make_trainer(config: Config, recipe: Recipe, ready: Ready, model: Any = None
 
 
 def share(config: Config, trainer: Any) -> Sharing:
-    """Lay shared prefixes over a trainer's model, unless the run file says no."""
+    """Lay shared prefixes over a trainer's model, unless the run file says no, and bound its passes if it says so."""
     off = None if config.tuning.share_prefixes else "tuning.share_prefixes is false"
-    return Sharing(off) if off else share_prefixes(trainer.model)
+    sharing = Sharing(off) if off else share_prefixes(trainer.model)
+    if config.launch.tokens_per_batch:
+        sharing.passes = bound_passes(trainer, config.launch.tokens_per_batch, lambda: sharing.off_because is None)
+    return sharing
 
 
 def group(config: Config, trainer: Any, rows: FittedRows) -> None:

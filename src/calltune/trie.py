@@ -71,11 +71,15 @@ def num_shared(left: Sequence[int], right: Sequence[int]) -> int:
     return next(place for place in range(shorter) if left[place] != right[place])
 
 
-def batches(rows: Sequence[list[int]], tokens_per_batch: int) -> list[list[int]]:
+def batches(rows: Sequence[list[int]], tokens_per_batch: int, more: Sequence[int] = ()) -> list[list[int]]:
     """Row numbers in batches that pack into at most `tokens_per_batch` tokens; a longer row is a batch of its own.
 
     The rows are sorted by their tokens and cut where the fewest shared tokens, in sum, are computed again.
+
+    Args:
+        more: tokens that row i brings along, such as those of a second answer to the same prompt.
     """
+    sizes = [len(row) + extra for row, extra in zip(rows, more or [0] * len(rows), strict=True)]
     order = sorted(range(len(rows)), key=rows.__getitem__)
     shared = [0, *(num_shared(rows[left], rows[right]) for left, right in pairwise(order))]
     # By number of rows from the left: the fewest tokens computed again, and where the last batch then begins.
@@ -83,7 +87,7 @@ def batches(rows: Sequence[list[int]], tokens_per_batch: int) -> list[list[int]]
     for stop in range(1, len(order) + 1):
         added, choices = 0, []
         for start in reversed(range(stop)):
-            length = len(rows[order[start]])
+            length = sizes[order[start]]
             if choices and added + length > tokens_per_batch:
                 break
             choices.append((best[start][0] + shared[start], start))
