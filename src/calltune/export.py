@@ -39,7 +39,7 @@ from calltune.prepare import open_sources
 from calltune.processes import processes
 from calltune.rows import read_examples, read_preferences
 from calltune.serving import serving
-from calltune.stages import Stage, stage_of
+from calltune.stages import stage_of
 from calltune.terminal import say
 from calltune.types import Message, Tool
 
@@ -226,7 +226,7 @@ def _describe(facts: CardFacts, parity: Parity, chat: Chat, built: Path, inputs:
 def _facts(config: Config, checkpoint: str, dtype: str) -> CardFacts:
     run = config.run_folder
     trained = config.checkpoints[1 : config.checkpoints.index(checkpoint) + 1]
-    stages: Sequence[Stage] = list(dict.fromkeys(map(stage_of, trained)))
+    stages = [stage for stage in config.stages if stage in trained]
     mine = config.mine if "dpo" in stages else None
     mined = [name.replace("dpo", "mined") for name in trained if name != "sft"] if mine else []
     sources = [
