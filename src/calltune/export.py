@@ -239,7 +239,7 @@ def _facts(config: Config, checkpoint: str, dtype: str) -> CardFacts:
         base_card=base_card(config.model),
         checkpoint=checkpoint,
         dtype=dtype,
-        method=" then ".join(dict.fromkeys(config.tuning.of(stage).method for stage in stages)),
+        method=" then ".join(dict.fromkeys(config.tuning.of(stage_of(name)).method for name in trained)),
         datasets=sorted({origin for _, origin in sources if origin.count("/") == 1 and _public(origin) == origin}),
         sources=[(name, _public(origin)) for name, origin in sources],
         files=[file for name in ("data", *mined) for file in _data_files(run / name)],
