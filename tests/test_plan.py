@@ -73,6 +73,15 @@ def test_check_tells_time_and_price_and_leaves_nothing_behind(
     assert list(tmp_path.iterdir()) == [file]
 
 
+def test_every_round_of_mining_is_planned(
+    write_run_file: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["plan.probe_seconds=0", "mine.rounds=3"]
+    assert main(["check", str(write_run_file()), *words]) == 0
+    shown = capsys.readouterr().out
+    assert re.findall(r"│ (sft|dpo\S*) +│", shown) == ["sft", "dpo", "dpo-2", "dpo-3"]
+
+
 def test_a_stage_that_could_not_train_is_told_by_check(
     write_run_file: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

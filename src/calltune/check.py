@@ -3,6 +3,7 @@
 import time
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from itertools import islice
@@ -128,6 +129,8 @@ def _tell_plan(config: Config, starts: dict[str, float]) -> None:
 
     recipes = {"sft": sft.RECIPE, "dpo": dpo.RECIPE}
     plans = [plan.plan_training(config, recipes[stage]) for stage in config.stages]
+    # A later round's pairs are not known either; as many as in the first are as good a guess.
+    plans += [replace(plans[-1], stage=name) for name in config.checkpoints[len(config.stages) + 1 :]]
     if config.evaluate.benchmarks:
         plans.append(_plan_evaluation(config))
     plan.show_plan(config, plans, starts)

@@ -74,9 +74,7 @@ def plan_evaluation(
     Args:
         open_backend: loads the model to time; None where that is not for `check` to do, such as on a paid server.
     """
-    num_checkpoints = sum(
-        name == "base" or name in config.stages for name in config.evaluate.checkpoints or config.checkpoints
-    )
+    num_checkpoints = sum(name in config.checkpoints for name in config.evaluate.checkpoints or config.checkpoints)
     seconds = None
     if open_backend is not None and config.plan.probe_seconds and config.plan.mfu is None:
         say("evaluate: some real questions, for the time they take ...")
