@@ -105,7 +105,7 @@ def _checkpoint(config: Config, settings: ExportConfig) -> str:
     trained = config.checkpoints[1:]
     asked = (settings.checkpoint,) if settings.checkpoint else trained[::-1]
     if settings.checkpoint and settings.checkpoint not in trained:
-        raise ConfigError(f"'export.checkpoint' is '{settings.checkpoint}', which this run does not train")
+        raise ConfigError(f"'export.checkpoint' is '{settings.checkpoint}', which is not among what this run trains")
     found = [name for name in asked if (config.run_folder / name / MANIFEST).exists()]
     if not found:
         raise RunFolderError(f"{config.run_folder}: holds no complete {' or '.join(asked) or 'stage'} to export yet")
