@@ -1,5 +1,6 @@
 """Names of stages and of the checkpoints that they make; `[mine] rounds` makes more than one of `dpo`."""
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
@@ -7,7 +8,14 @@ import pydantic
 
 Stage = Literal["sft", "dpo"]
 
-CheckpointName = Annotated[str, pydantic.Field(pattern=r"^(base|sft|dpo(-([2-9]|[1-9]\d+))?)$")]
+
+def _checkpoint(name: str) -> str:
+    if not re.fullmatch(r"base|sft|dpo(-([2-9]|[1-9]\d+))?", name):
+        raise ValueError("must be 'base', 'sft', 'dpo', or, of a later round of mining, 'dpo-2' and so on")
+    return name
+
+
+CheckpointName = Annotated[str, pydantic.AfterValidator(_checkpoint)]
 """`base`, `sft`, `dpo`, and of later rounds `dpo-2`, `dpo-3` and so on."""
 
 
