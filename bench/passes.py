@@ -11,7 +11,6 @@ give the gradients of the whole step. The last line is one JSON object.
 import argparse
 import json
 import os
-import random
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
@@ -31,7 +30,6 @@ SAMPLES = 16
 LAYERS = 1  # the vocabulary is smaller by as much
 SHARED, PADDED = (None, 4_096, 2_048), (None, 16_384, 8_192, 4_096)
 BOUND_IN_A_HURRY = 2_048
-MESSAGES_IN_A_HURRY = 4
 FIXED = 2  # rows of TRL's micro-batches
 
 
@@ -78,8 +76,7 @@ def main():
         qwen3.save_model(folder, layers, narrower=narrower)
         chat = Chat(load_tokenizer(str(folder)))
         turns, description = rows.turns()
-        early = [turn for turn in turns if len(turn.messages) <= MESSAGES_IN_A_HURRY]
-        samples = rows.in_one_order(random.Random(0).sample(early if quick else turns, SAMPLES))
+        samples = rows.drawn(turns, SAMPLES, hurry=quick)
         texts = [row_text(chat, sample) for sample in samples]
         found, expected, worst = [], None, 0.0
         ways = [(is_shared, bound, SAMPLES) for is_shared in (True, False) for bound in bounds[is_shared]]

@@ -16,7 +16,6 @@ is compared is the process's CPU seconds of forward and backward passes. The las
 import argparse
 import json
 import os
-import random
 import tempfile
 from dataclasses import replace
 from importlib.metadata import version
@@ -39,7 +38,6 @@ LAYERS = 1  # the vocabulary is smaller by as much
 LONG_PREFIX = 2_000
 TARGETS = {"fixed_tools": 6.0, "long_tools": 8.0}
 NARROWER_IN_A_HURRY = 4
-MESSAGES_IN_A_HURRY = 4
 
 
 def measure(folder, chat, samples, with_defaults):
@@ -93,8 +91,7 @@ def main():
         chat = Chat(load_tokenizer(str(folder)))
         turns, description = rows.turns()
         print(f"{description}: {SAMPLES} of {len(turns)} samples, {vocabulary}")
-        early = [turn for turn in turns if len(turn.messages) <= MESSAGES_IN_A_HURRY]
-        samples = rows.in_one_order(random.Random(0).sample(early if quick else turns, SAMPLES))
+        samples = rows.drawn(turns, SAMPLES, hurry=quick)
         measured = {"fixed_tools": measure(folder, chat, samples, not quick)}
         if not quick:
             tools = rows.more_tools(chat, samples[0].tools, LONG_PREFIX)

@@ -10,6 +10,8 @@ from calltune.sources import synthetic, when2call
 from calltune.types import Example, Message, Tool, ToolCall
 from material.qwen3 import SHARED
 
+_MESSAGES_IN_A_HURRY = 4
+
 
 def pairs(count, seed=0):
     """`count` preference pairs at random, and what they are."""
@@ -33,6 +35,12 @@ def turns():
     tools = tuple({tool.name: tool for row in rows for tool in row.tools}.values())[:8]
     samples = [Example(row.id, row.source, row.messages, tools, row.behavior) for row in rows]
     return samples, "made-up questions over 8 tools (no real traces at hand)"
+
+
+def drawn(turns, number, hurry):
+    """So many of the turns, at random, their tools in one order; in a hurry none of more than four messages."""
+    early = [turn for turn in turns if len(turn.messages) <= _MESSAGES_IN_A_HURRY]
+    return in_one_order(random.Random(0).sample(early if hurry else turns, number))
 
 
 def in_one_order(samples):
