@@ -10,11 +10,11 @@ import torch
 import transformers
 
 from calltune.backends import hf
-from calltune.backends.hf import Backend, encode_pair
+from calltune.backends.encoding import encode_requests
+from calltune.backends.hf import Backend
 from calltune.benchmarks import when2call
 from calltune.chat import Chat
-from calltune.errors import ModelError
-from calltune.models import load_model, load_tokenizer
+from calltune.models import load_model
 from calltune.sources import synthetic
 from calltune.types import Example, Sample, ScoringRequest
 
@@ -160,7 +160,7 @@ def test_each_token_of_a_prefix_is_computed_once(tiny_model: Path, monkeypatch: 
     backbone.register_forward_pre_hook(
         lambda module, args, kwargs: widths.append(kwargs["input_ids"].shape[1]), with_kwargs=True
     )
-    pairs = [encode_pair(backend.chat, request.prompt, text) for request in FORKED for text in request.continuations]
+    pairs = encode_requests(backend.chat.tokenizer, FORKED)
     rows = [context + rest[:-1] for context, rest in pairs]
     backend.loglikelihood(FORKED)
     assert widths[0] == len({tuple(row[: place + 1]) for row in rows for place in range(len(row))})
@@ -173,19 +173,6 @@ def test_answers_are_the_same_after_scoring(tiny_model: Path) -> None:
     before = backend.answer(samples, max_new_tokens=6)
     backend.loglikelihood(FORKED)
     assert backend.answer(samples, max_new_tokens=6) == before
-
-
-@pytest.mark.parametrize(("prompt", "continuation"), [("Yes.", ""), ("\n", "Yes.")])
-def test_nothing_to_score_or_to_score_after_is_refused(tiny_model: Path, prompt: str, continuation: str) -> None:
-    with pytest.raises(ModelError):
-        encode_pair(Chat(load_tokenizer(str(tiny_model))), prompt, continuation)
-
-
-def test_white_space_at_the_end_of_the_prompt_is_scored(tiny_model: Path) -> None:
-    chat = Chat(load_tokenizer(str(tiny_model)))
-    context, rest = encode_pair(chat, "<|im_start|>assistant\n", "Yes.")
-    assert chat.tokenizer.decode(context) == "<|im_start|>assistant"
-    assert chat.tokenizer.decode(rest) == "\nYes."
 
 
 def test_answers_do_not_depend_on_the_batch(tiny_model: Path) -> None:

@@ -10,9 +10,9 @@ from transformers import DynamicCache, GenerationConfig, LogitsProcessorList
 from transformers.cache_utils import DynamicLayer
 
 from calltune.backends.drawing import Draw, numbers_for
+from calltune.backends.encoding import encode_requests
 from calltune.backends.tokens import completion, end_ids
 from calltune.chat import Chat
-from calltune.errors import ModelError
 from calltune.models import load_model, load_tokenizer
 from calltune.prefix import backbone_outputs, can_share, shared_attention
 from calltune.processes import processes
@@ -21,40 +21,6 @@ from calltune.trie import batches, pack, places
 from calltune.types import Completion, Sample, Sampling, ScoringRequest
 
 _HEAD_LOGITS = 2**24  # that the LM head gives in one go: 64 MiB in float32
-
-
-def encode_requests(chat: Chat, requests: Sequence[ScoringRequest]) -> list[tuple[list[int], list[int]]]:
-    """Per request and continuation, token ids of the prompt and of the continuation to be scored after it.
-
-    As lm-eval 0.4.13 (`api/model.py`, `TemplateLM._encode_pair`): white space at the prompt's end is scored with the
-    continuation, and the continuation's tokens are what the whole text has beyond the prompt's own count, even where a
-    token would have merged across the edge.
-
-    Raises:
-        ModelError: no token is left to score, which would otherwise count as certain, or none to score it after.
-    """
-    # In one call, which is spread over processors; a prompt is tokenized once for all its continuations.
-    prompts = [request.prompt.rstrip() for request in requests]
-    texts = [request.prompt + continuation for request in requests for continuation in request.continuations]
-    if not texts:
-        return []
-    contexts = chat.tokenizer(prompts).input_ids
-    wholes = iter(chat.tokenizer(texts).input_ids)
-    pairs = []
-    for request, context in zip(requests, contexts, strict=True):
-        if not context:
-            raise ModelError("a prompt without tokens leaves nothing to score a choice after")
-        for continuation in request.continuations:
-            whole = next(wholes)
-            if len(whole) <= len(context):
-                raise ModelError(f"the tokenizer leaves no token of the choice {continuation!r} to score")
-            pairs.append((context, whole[len(context) :]))
-    return pairs
-
-
-def encode_pair(chat: Chat, prompt: str, continuation: str) -> tuple[list[int], list[int]]:
-    """Token ids of one prompt and one continuation, as `encode_requests`."""
-    return encode_requests(chat, [ScoringRequest(prompt, (continuation,))])[0]
 
 
 class Backend:
@@ -95,7 +61,7 @@ class Backend:
     @torch.inference_mode()
     def loglikelihood(self, requests: Sequence[ScoringRequest]) -> list[list[float]]:
         """Per request and continuation, the natural log-probability of the continuation's tokens, summed in float32."""
-        pairs = encode_requests(self.chat, requests)
+        pairs = encode_requests(self.chat.tokenizer, requests)
         self._tell_too_long(len(context) + len(rest) for context, rest in pairs)
         values = iter(self._score_shared(pairs) if self._shares() else self._score_plain(pairs))
         return [[next(values) for _ in request.continuations] for request in requests]

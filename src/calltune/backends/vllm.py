@@ -15,7 +15,7 @@ import vllm  # pyright: ignore[reportMissingImports]  # an extra of its own, wit
 from transformers import AutoConfig, GenerationConfig
 
 from calltune.backends.drawing import question_seed
-from calltune.backends.hf import encode_requests
+from calltune.backends.encoding import encode_requests
 from calltune.backends.tokens import completion, end_ids
 from calltune.chat import Chat
 from calltune.errors import ModelError
@@ -71,7 +71,7 @@ class Backend:
         Raises:
             ModelError: a request does not fit the model's length.
         """
-        pairs = encode_requests(self.chat, requests)
+        pairs = encode_requests(self.chat.tokenizer, requests)
         longest = max((len(context) + len(rest) for context, rest in pairs), default=0)
         # vLLM always generates, here one token that nobody reads, which needs a place, too.
         if longest + 1 > self._num_positions:

@@ -39,7 +39,7 @@ def official_prompt(
     """The prompt and the four texts whose log-likelihood after it is compared, in When2Call's order.
 
     The arguments are a row's `question`, `tools` and `answers` as published, the tools and the call as JSON text.
-    The prompt may end in white space, which lm-eval scores with the choice (`calltune.backends.hf.encode_pair`); the
+    The prompt may end in white space, which lm-eval scores with the choice (`calltune.backends.encoding`); the
     length that `acc_norm` divides by is that of the choice alone, in characters.
 
     Raises:
