@@ -62,7 +62,7 @@ def run(config: Config, show_rows: int = 0, *, with_data: bool = True) -> Path:
     sources, benchmarks = open_sources(config), open_benchmarks(config)
     is_timed = with_data and config.plan.mfu is None and config.plan.probe_seconds > 0
     starts = _seconds_to_start(config) if is_timed else {}
-    load_module("backend", BACKENDS, config.evaluate.backend)
+    load_module("backend", BACKENDS, config.evaluate.backend, "evaluate.backend")
     say(f"check: run file: {len(sources)} sources, stages {', '.join(config.stages) or 'none'}")
     from calltune.arguments import trl_arguments
     from calltune.chat import Chat

@@ -72,7 +72,7 @@ def open_backend(config: Config) -> tuple[ModuleType, dict[str, Any]]:
     Raises:
         ConfigError: an unknown backend, or a wrong key of one.
     """
-    module = load_module("backend", BACKENDS, config.evaluate.backend)
+    module = load_module("backend", BACKENDS, config.evaluate.backend, "evaluate.backend")
     keys = config.evaluate.backend_options
     options = {"tokens_per_batch": config.evaluate.tokens_per_batch, "chat_template": config.chat_template}
     if not hasattr(module, "Settings"):

@@ -11,27 +11,28 @@ from calltune.errors import ConfigError
 from calltune.options import parse_options, unknown_key
 
 
-def load_module(kind: str, known: Mapping[str, str], name: str) -> ModuleType:
+def load_module(kind: str, known: Mapping[str, str], name: str, where: str) -> ModuleType:
     """The module of a family that a run file names.
 
     Args:
         kind: what the family's members are called in messages: `source`, `benchmark`, `backend`.
         known: the family's dict, from name to module path.
         name: a key of `known`, or the dotted path of a module of the user's own.
+        where: the run file's key that holds the name.
 
     Raises:
         ConfigError: there is no such module.
     """
     path = known.get(name) or (name if "." in name else None)
     if path is None:
-        raise ConfigError(unknown_key(name, known).replace("unknown key", f"unknown {kind}", 1))
+        raise ConfigError(f"{where}: {unknown_key(name, known).replace('unknown key', f'unknown {kind}', 1)}")
     try:
         return importlib.import_module(path)
     except ModuleNotFoundError as error:
         missing = str(error.name)
         if name not in known and (path == missing or path.startswith(f"{missing}.")):
-            raise ConfigError(f"unknown {kind} '{name}': there is no module of that name") from None
-        raise ConfigError(f"{kind} '{name}' needs the package '{missing}', which is not installed") from None
+            raise ConfigError(f"{where}: unknown {kind} '{name}': there is no module of that name") from None
+        raise ConfigError(f"{where}: {kind} '{name}' needs the package '{missing}', which is not installed") from None
 
 
 def open_entries(
@@ -48,7 +49,7 @@ def open_entries(
     """
     opened = []
     for number, entry in enumerate(entries):
-        module = load_module(kind, known, entry.name)
+        module = load_module(kind, known, entry.name, f"{table}.{number}")
         options = {
             key: value.replace("{run}", str(run_folder)) if isinstance(value, str) else value
             for key, value in entry.options.items()

@@ -179,4 +179,4 @@ def test_without_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "vllm", None)
     monkeypatch.delitem(sys.modules, NAME, raising=False)
     with pytest.raises(ConfigError, match="backend 'vllm' needs the package 'vllm', which is not installed"):
-        load_module("backend", {"vllm": NAME}, "vllm")
+        load_module("backend", {"vllm": NAME}, "vllm", "evaluate.backend")
