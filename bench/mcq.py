@@ -25,8 +25,8 @@ TOKENS_PER_BATCH = 4096
 # Neighbours in the file have tools in common, as in the whole benchmark: rows are taken by stretches of neighbours.
 STRETCHES, STRETCH = 4, 12
 # Fewer are quicker, but what is done once for a text (tokenizing, packing) then weighs more than it does among 28.
-LAYERS = 4
-QUICK_TOKENS = 9_000  # of all choices: half a minute for the peer and us together
+LAYERS, QUICK_LAYERS = 4, 2
+QUICK_TOKENS = 17_000  # of all choices: half a minute for the peer and us together
 QUESTIONS_IN_TURN = 3
 TARGET_PER_QUESTION, TARGET_TRIE = 4.4, 5.5
 
@@ -57,9 +57,9 @@ from material import qwen3  # noqa: E402
 from material.measures import peak_mib  # noqa: E402
 
 
-def data(folder):
+def data(folder, layers):
     """The file of questions, and what they are; the tokenizer is written into the folder."""
-    vocabulary = qwen3.save_tokenizer(folder, LAYERS)
+    vocabulary = qwen3.save_tokenizer(folder, layers)
     rows = qwen3.SHARED / "when2call" / "nvidia_test_dev.jsonl"
     if rows.is_file():
         return rows, f"NVIDIA's When2Call test rows, {vocabulary}"
@@ -104,15 +104,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a few rows, under a minute; without it, 48 of them")
     quick = parser.parse_args().quick
+    layers = QUICK_LAYERS if quick else LAYERS
     torch.set_num_threads(1)
     logging.disable(logging.WARNING)
     transformers.utils.logging.disable_progress_bar()
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        file, description = data(folder)
+        file, description = data(folder, layers)
         # Weights wider than a fresh model's, so that log-likelihoods depend on the text by whole nats.
-        qwen3.save_model(folder, LAYERS, initializer_range=0.1)
+        qwen3.save_model(folder, layers, initializer_range=0.1)
         backend = Backend(str(folder), tokens_per_batch=TOKENS_PER_BATCH)
         model = load_model(str(folder), torch.float32)
         samples = list(when2call.samples(when2call.Settings(path=str(file))))
@@ -168,8 +169,8 @@ def main():
         "rows": len(requests),
         "tokens": sum(lengths),
         "data": description,
-        "layers": LAYERS,
-        "vocabulary": qwen3.vocabulary_for(LAYERS),
+        "layers": layers,
+        "vocabulary": qwen3.vocabulary_for(layers),
         "tokens_per_batch": TOKENS_PER_BATCH,
         "largest_relative_difference": float(f"{difference:.1e}"),
         "quick": quick,
