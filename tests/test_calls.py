@@ -1,3 +1,7 @@
+import json
+import random
+from typing import get_args
+
 import pytest
 
 from calltune.calls import CallFormat, detect_format, parse_answer
@@ -5,6 +9,15 @@ from calltune.types import Message, ToolCall
 
 ONE = '<tool_call>\n{"name": "t", "arguments": {"a": 1}}\n</tool_call>'
 CALL = ToolCall("t", {"a": 1})
+DIGITS = "9" * 5000
+OPENED = ["", "<tool_call>", "[", "{", "<function=t>", "[t(a=", '<tool_call>{"name": "t", "arguments": {"a":']
+CLOSED = ["", "</tool_call>", "]", ")]", "</function>", "}}</tool_call>"]
+PIECES = ['{"name": "t", "arguments": {"a": 1}}', '{"a":', "[t(a=1)]", "t(a=", "{[]: 1}", "1e999", "NaN", "b'x'", "1j"]
+SIGNS = ["...", "(", "{", "[", "-", "not ", "lambda: ", "**", "'", '"', "\\", "\n", "\0", "\ud83d", ";", ","]
+
+
+def _hermes(value: str) -> str:
+    return f'<tool_call>{{"name": "t", "arguments": {{"a": {value}}}}}</tool_call>'
 
 
 def said(text: str, *calls: ToolCall) -> Message:
@@ -67,12 +80,46 @@ def test_what_is_written_is_read(call_format: CallFormat, text: str, message: Me
         ("functionary", "<function=t>{", "is not closed"),
         ("functionary", "<function=t>[]</function>", "has no object of arguments"),
         ("functionary", "</function>", "opened or closed alone"),
+        ("hermes", _hermes(DIGITS), "a number of thousands of digits"),
+        ("hermes", _hermes("NaN"), "at character 0 holds a value that JSON does not have"),
+        ("hermes", _hermes("-1e999"), "holds a value that JSON does not have"),
+        ("hermes", _hermes('"\\ud83d"'), "is out of bounds: half of a surrogate pair, \\ud83d, is no text"),
+        ("hermes", _hermes("[" * 70 + "]" * 70), "is out of bounds: JSON nested too deeply: more than 64 levels"),
+        ("json", f'{{"name": "t", "parameters": {{"a": {DIGITS}}}}}', "at character 0 is not JSON"),
+        ("list", f"[{DIGITS}]", "is not JSON"),
+        ("functionary", f'<function=t>{{"a": {DIGITS}}}</function>', "has no object of arguments"),
+        ("pythonic", f"[t(a={DIGITS})]", "begins as a list of calls and"),
+        ("pythonic", "[t(a=1e999)]", "a value that JSON does not have"),
+        ("pythonic", "[t(a={[]: 1})]", "unhashable"),
+        ("pythonic", "[(lambda: 1)(a=1)]", "a call of something that is no name"),
+        ("pythonic", "[" + "-" * 6000, "is nested too deeply"),
+        ("pythonic", "[" * 6000, "begins as a list of calls and"),
+        ("pythonic", "[t(a='\\ud83d')]", "half of a surrogate pair"),
     ],
 )
 def test_malformed_stays_malformed(call_format: CallFormat, text: str, reason: str) -> None:
     parsed = parse_answer(text, call_format)
     assert parsed.message is None
     assert reason in parsed.reason
+
+
+def test_a_call_is_what_a_file_gives_back() -> None:
+    parsed = parse_answer("[t(a=(1, (2,)), b={3: None})]", "pythonic")
+    assert parsed.message == said("", ToolCall("t", {"a": [1, [2]], "b": {"3": None}}))
+
+
+@pytest.mark.parametrize("call_format", get_args(CallFormat))
+def test_nothing_that_a_model_writes_stops_a_run(call_format: CallFormat) -> None:
+    """Whatever a model repeats until its tokens are used up is read, and what is read can be written and read."""
+    pieces = [*PIECES, *SIGNS, DIGITS]
+    repeated = [piece * times for piece in pieces for times in (1, 400) if len(piece) * times < 20_000]
+    texts = [start + piece + end for start in OPENED for piece in repeated for end in CLOSED]
+    chance = random.Random(0)
+    texts += ["".join(chance.choices([*OPENED, *pieces, *CLOSED], k=8)) for _ in range(2000)]
+    for text in texts:
+        message = parse_answer(text, call_format).message
+        for call in message.tool_calls if message else ():
+            assert json.loads(json.dumps(call.arguments, allow_nan=False)) == call.arguments
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,13 @@ Which one a model uses is read off its own template, never off its name.
 import ast
 import json
 import re
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from calltune.errors import DataError
+from calltune.strict_json import check_value
 from calltune.types import Message, ToolCall
 
 CallFormat = Literal["hermes", "json", "pythonic", "list", "functionary"]
@@ -53,6 +56,28 @@ def parse_answer(text: str, call_format: CallFormat) -> ParsedAnswer:
     return _PARSERS[call_format](text)
 
 
+def make_call(name: Any, arguments: Any) -> ToolCall | str:
+    """A call of what a model wrote, or what is wrong with it.
+
+    The arguments are what a file of JSON gives back: of a tuple a list, of a number as a key its text. So a completion
+    is scored alike before and after it was read from a file; what a file cannot hold, and NaN, is no argument.
+    """
+    if not isinstance(name, str):
+        return "has no name"
+    if not isinstance(arguments, dict):
+        return "has no object of arguments"
+    try:
+        kept = json.loads(json.dumps(arguments, allow_nan=False))
+        check_value([name, kept], "is out of bounds")
+    except (TypeError, ValueError):
+        return "holds a value that JSON does not have"
+    except RecursionError:
+        return "is nested too deeply"
+    except DataError as error:
+        return str(error)
+    return ToolCall(name, kept)
+
+
 def _hermes(text: str) -> ParsedAnswer:
     opened, closed = "<tool_call>", "</tool_call>"
     calls: list[ToolCall] = []
@@ -83,10 +108,10 @@ def _functionary(text: str) -> ParsedAnswer:
         end = text.find("</function>", match.end())
         if end < 0:
             return ParsedAnswer(None, f"a call opened at character {match.start()} is not closed")
-        arguments = _json(text[match.end() : end])
-        if not isinstance(arguments, dict):
-            return ParsedAnswer(None, f"the call at character {match.start()} has no object of arguments")
-        calls.append(ToolCall(match[1], arguments))
+        call = make_call(match[1], _json(text[match.end() : end]))
+        if isinstance(call, str):
+            return ParsedAnswer(None, f"the call at character {match.start()} {call}")
+        calls.append(call)
         place = end + len("</function>")
     words.append(text[place:])
     if "<function=" in "".join(words) or "</function>" in "".join(words):
@@ -103,7 +128,7 @@ def _bare_json(text: str) -> ParsedAnswer:
     while place < len(stripped):
         try:
             value, end = decoder.raw_decode(stripped, place)
-        except (json.JSONDecodeError, RecursionError):
+        except (ValueError, RecursionError):
             return ParsedAnswer(None, f"the call at character {place} is not JSON")
         call = _call(value)
         if isinstance(call, str):
@@ -135,11 +160,16 @@ def _pythonic(text: str) -> ParsedAnswer:
     if not stripped.startswith("["):
         return ParsedAnswer(Message("assistant", text.strip()))
     try:
-        tree = ast.parse(stripped, mode="eval").body
+        with warnings.catch_warnings():
+            # Of escapes such as "\d", which are the model's.
+            warnings.simplefilter("ignore")
+            tree = ast.parse(stripped, mode="eval").body
         if not isinstance(tree, ast.List):
             raise ValueError("is no list")
         calls = tuple(_python_call(node) for node in tree.elts)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+    except (RecursionError, MemoryError):
+        return ParsedAnswer(None, "the answer begins as a list of calls and is nested too deeply")
+    except (SyntaxError, TypeError, ValueError) as error:
         return ParsedAnswer(None, f"the answer begins as a list of calls and {str(error).splitlines()[0]}")
     return ParsedAnswer(Message("assistant", "", calls))
 
@@ -147,13 +177,14 @@ def _pythonic(text: str) -> ParsedAnswer:
 def _python_call(node: ast.expr) -> ToolCall:
     if not isinstance(node, ast.Call) or node.args or any(keyword.arg is None for keyword in node.keywords):
         raise ValueError("holds something that is no call with named arguments")
+    name = ast.unparse(node.func)
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise ValueError("holds a call of something that is no name")
     # literal_eval reads values alone: nothing that a model writes is ever run.
-    arguments = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in node.keywords}
-    try:
-        json.dumps(arguments)
-    except (TypeError, ValueError):
-        raise ValueError("holds a value that JSON does not have") from None
-    return ToolCall(ast.unparse(node.func), arguments)
+    call = make_call(name, {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in node.keywords})
+    if isinstance(call, str):
+        raise ValueError(call)
+    return call
 
 
 def _json_call(text: str) -> ToolCall | str:
@@ -161,24 +192,23 @@ def _json_call(text: str) -> ToolCall | str:
         return _call(json.loads(text))
     except json.JSONDecodeError as error:
         return f"is not JSON: {error.msg} at its character {error.pos}"
+    except ValueError:
+        return "is not JSON: a number of thousands of digits"
     except RecursionError:
         return "is JSON nested too deeply"
 
 
 def _call(value: Any) -> ToolCall | str:
     """The call in one JSON value, or what is wrong with it."""
-    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+    if not isinstance(value, dict):
         return "has no name"
-    arguments = next((value[key] for key in ("arguments", "parameters") if key in value), None)
-    if not isinstance(arguments, dict):
-        return "has no object of arguments"
-    return ToolCall(value["name"], arguments)
+    return make_call(value.get("name"), next((value[key] for key in ("arguments", "parameters") if key in value), None))
 
 
 def _json(text: str) -> Any:
     try:
         return json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return None
 
 

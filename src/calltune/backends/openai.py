@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import pydantic
 
+from calltune.calls import make_call
 from calltune.endpoint import Endpoint, EndpointSettings, Reply, message_text
 from calltune.errors import ConfigError
 from calltune.types import Completion, Message, Sample, Sampling, ScoringRequest, Tool, ToolCall
@@ -153,9 +154,7 @@ def _call(call: Any, names: Mapping[str, str]) -> ToolCall | str:
         return f"has arguments that are not JSON: {error.msg} at their character {error.pos}"
     except (ValueError, RecursionError):
         return "has arguments that are JSON out of bounds"
-    if not isinstance(arguments, dict):
-        return "has arguments that are not an object"
-    return ToolCall(names.get(function["name"], function["name"]), arguments)
+    return make_call(names.get(function["name"], function["name"]), arguments)
 
 
 def _names(sample: Sample) -> list[str]:
