@@ -106,7 +106,12 @@ class Machines:
         ]
         for relay in relays:
             relay.start()
+        over = threading.Event()
+        syncing = threading.Thread(target=self._keep_synced, args=(roots, over))
+        syncing.start()
         interrupted = self._watch(roots, event)
+        over.set()
+        syncing.join()
         for relay in relays:
             relay.join()
         codes = [process.wait() for process in self._processes]
@@ -125,8 +130,8 @@ class Machines:
         bound = self.record["StoppingCondition"]["MaxRuntimeInSeconds"]
         deadline = None
         while any(process.poll() is None for process in self._processes):
-            time.sleep(0.05)
-            self._sync(roots)
+            # Copying takes longer than some steps: it has a thread of its own, so that no event comes too late.
+            time.sleep(0.01)
             if event and not told and event.when(roots[0]):
                 told = True
                 if event.kind == "interrupt":
@@ -213,6 +218,10 @@ class Machines:
                 text = line.decode(errors="replace").rstrip("\n") or " "
                 event = {"timestamp": int(time.time() * 1000), "message": text}
                 self.logs.put_log_events(logGroupName=GROUP, logStreamName=stream, logEvents=[event])
+
+    def _keep_synced(self, roots: list[Path], over: threading.Event) -> None:
+        while not over.wait(0.05):
+            self._sync(roots)
 
     def _sync(self, roots: list[Path]) -> None:
         for root in roots:
