@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -82,6 +83,25 @@ def test_a_model_without_a_template_takes_the_run_file_s(
     usual = load_config(write_run_file(), ["name=usual"])
     prepare.run(usual)
     assert scores(evaluate.run(named)) == scores(evaluate.run(usual))
+
+
+@pytest.mark.parametrize("name", ["result.json", "scores.jsonl"])
+def test_what_was_removed_is_written_again(
+    write_run_file: Callable[..., Path], name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = load_config(write_run_file())
+    prepare.run(config)
+    folder = evaluate.run(config)
+    before = written(folder)
+    next(folder.rglob(name)).unlink()
+    capsys.readouterr()
+    evaluate.run(config)
+    assert written(folder) == before
+    assert capsys.readouterr().out.count("complete and unchanged, skipped") == len(list(folder.rglob(name))) - 1
+
+
+def written(folder: Path) -> dict[Path, str]:
+    return {path: re.sub(r'"seconds": [0-9.]+', "", path.read_text()) for path in folder.rglob("*.json*")}
 
 
 def scores(folder: Path) -> dict[str, str]:

@@ -137,7 +137,7 @@ def _evaluate(config: Config, checkpoint: str, jobs: Sequence[Job], folder: Path
             "chat template": template_sha256(config),
             "backend": {"name": config.evaluate.backend, **keys},
         }
-        complete = is_complete(place, inputs)
+        complete = is_complete(place, inputs, "result.json", "scores.jsonl")
         # Nobody may write before all have looked.
         ours.wait()
         if complete:

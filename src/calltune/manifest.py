@@ -58,10 +58,11 @@ def read_json(path: Path) -> dict[str, Any]:
         raise RunFolderError(f"{path}: is damaged; remove it and run again") from None
 
 
-def is_complete(folder: Path, inputs: Mapping[str, Any]) -> bool:
-    """Whether the stage in this folder was finished with exactly these inputs."""
-    path = folder / MANIFEST
-    return path.exists() and read_json(path)["inputs"] == json.loads(json.dumps(inputs))
+def is_complete(folder: Path, inputs: Mapping[str, Any], *files: str) -> bool:
+    """Whether the stage in this folder was finished with exactly these inputs, and still has these files."""
+    if not all((folder / name).exists() for name in (MANIFEST, *files)):
+        return False
+    return read_json(folder / MANIFEST)["inputs"] == json.loads(json.dumps(inputs))
 
 
 def begin(folder: Path, inputs: Mapping[str, Any]) -> str | None:
