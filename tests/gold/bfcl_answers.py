@@ -22,8 +22,10 @@ def language_of(row_id: str) -> str:
     return "javascript" if "_javascript_" in row_id else "python"
 
 
-def digest(answers: dict[str, Answer]) -> str:
-    return hashlib.sha256(json.dumps(list(answers.items())).encode()).hexdigest()[:10]
+def digest(answers: Any) -> str:
+    """Ten hex digits that tell whether these, in a list or by their names, are what was recorded."""
+    listed = list(answers.items()) if isinstance(answers, dict) else answers
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:10]
 
 
 def derive(row: dict[str, Any], truth: list[dict[str, Any]] | None) -> dict[str, Answer]:

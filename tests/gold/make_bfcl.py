@@ -1,6 +1,7 @@
-"""Record what the official BFCL checker says about answers: `bfcl_verdicts.jsonl` and `bfcl_toy/answers.jsonl`.
+"""Record what the official BFCL checker says about answers.
 
-How its leaderboard weights the categories goes to `bfcl_weighting.json`.
+To rows of the official files: `bfcl_verdicts.jsonl`; to our own rows: `bfcl_toy/answers.jsonl`; to rows made up at
+random: `bfcl_random.json`. How its leaderboard weights the categories goes to `bfcl_weighting.json`.
 
     python -m venv V && V/bin/pip install --no-deps bfcl-eval==2026.3.23 && V/bin/python make_bfcl.py --bfcl FOLDER
 
@@ -27,6 +28,7 @@ from importlib.metadata import version
 from pathlib import Path
 from unittest import mock
 
+import bfcl_random
 from bfcl_answers import Answer, derive, digest, language_of
 
 HERE = Path(__file__).parent
@@ -34,6 +36,7 @@ PACKAGE = "2026.3.23"
 WHEEL_SHA256 = "3bb6dfa5f0c68ad403c9ec50b00db2bb3b4cc9b38ab1ff33f48fe30d853d3a0a"
 MODEL = "qwen3-0.6b-FC"  # its entry says `underscore_to_dot`, and answers are names with JSON arguments
 CORRECT = "correct"
+RANDOM = {"seed": 0, "num_questions": 1_500}
 
 
 class EmptyModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -135,7 +138,7 @@ def main():
         verdicts = [official_verdict(runner, handler, row, truth, answer) for answer in answers.values()]
         recorded.append((row["id"], digest(answers), list(answers), verdicts))
     outcomes = collections.Counter(v for *_, verdicts in recorded for v in verdicts)
-    letters = dict(zip([CORRECT, *sorted(set(outcomes) - {CORRECT})], "+" + string.ascii_lowercase, strict=False))
+    letters = letters_of(outcomes)
     header = {
         "bfcl_eval": PACKAGE,
         "wheel_sha256": WHEEL_SHA256,
@@ -151,6 +154,7 @@ def main():
     print_counts(recorded)
 
     record_weighting()
+    record_random(runner, handler)
 
     toy_rows = {row["id"]: (row, truth) for row, truth in read_rows(HERE / "bfcl_toy")}
     path = HERE / "bfcl_toy" / "answers.jsonl"
@@ -159,6 +163,31 @@ def main():
         for line in toy:
             line["official"] = official_verdict(runner, handler, *toy_rows[line["id"]], line["answer"])
             file.write(json.dumps(line) + "\n")
+
+
+def letters_of(outcomes):
+    """A letter for each outcome, `+` for a correct answer."""
+    return dict(zip([CORRECT, *sorted(set(outcomes) - {CORRECT})], "+" + string.ascii_letters, strict=False))
+
+
+def record_random(runner, handler):
+    """The verdicts on random answers, a text of letters for each question, in order."""
+    made = list(bfcl_random.questions(**RANDOM))
+    recorded = [
+        [official_verdict(runner, handler, row, truth, answer) for answer in given] for row, truth, given in made
+    ]
+    outcomes = collections.Counter(verdict for verdicts in recorded for verdict in verdicts)
+    letters = letters_of(outcomes)
+    gold = {
+        "bfcl_eval": PACKAGE,
+        **RANDOM,
+        "questions": digest(made),
+        "num_answers": sum(outcomes.values()),
+        "outcomes": {letter: outcome for outcome, letter in letters.items()},
+        "verdicts": ["".join(letters[verdict] for verdict in verdicts) for verdicts in recorded],
+    }
+    (HERE / "bfcl_random.json").write_text(json.dumps(gold, indent=1) + "\n")
+    print(json.dumps(outcomes, indent=1))
 
 
 def record_weighting():

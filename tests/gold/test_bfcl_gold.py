@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import bfcl_random
 import jsonschema
 import pytest
 from bfcl_answers import PLAIN_TEXT, Answer, derive, digest, language_of
@@ -106,6 +107,30 @@ def test_the_weighting_is_the_leaderboards() -> None:
     ours = {**metrics, "overall": 0.3 * (metrics["overall_single_turn"] or 0)}
     for name, percent in gold["official"].items():
         assert f"{ours[name]:.2%}" == percent, name
+
+
+def test_random_answers_have_the_official_verdict(tmp_path: Path) -> None:
+    gold = json.loads((HERE / "bfcl_random.json").read_text())
+    questions = list(bfcl_random.questions(gold["seed"], gold["num_questions"]))
+    assert digest(questions) == gold["questions"], "the questions changed; record them again"
+    samples = {sample.id: sample for sample in samples_of(questions, tmp_path)}
+    num_answers = 0
+    for (row, _, answers), verdicts in zip(questions, gold["verdicts"], strict=True):
+        for answer, letter in zip(answers, verdicts, strict=True):
+            assert_equal_verdict(samples[row["id"]], "", answer, gold["outcomes"][letter])
+            num_answers += 1
+    assert num_answers == gold["num_answers"]
+
+
+def samples_of(questions: list[bfcl_random.Question], folder: Path) -> Sequence[Sample]:
+    (folder / "possible_answer").mkdir()
+    for row, truth, _ in questions:
+        name = f"BFCL_v4_{category_of(row['id'])}.json"
+        with (folder / name).open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        with (folder / "possible_answer" / name).open("a") as file:
+            file.write(json.dumps({"id": row["id"], "ground_truth": truth}) + "\n")
+    return bfcl.samples(bfcl.Settings(path=str(folder)))
 
 
 class Recorded:
