@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -140,3 +141,20 @@ def test_bash_completes(capsys: pytest.CaptureFixture[str]) -> None:
     asked = "\nCOMP_WORDS=(calltune ev); COMP_CWORD=1; _shtab_calltune calltune ev calltune; echo ${COMPREPLY[@]}"
     script = capsys.readouterr().out + asked
     assert subprocess.run(["bash", "-c", script], capture_output=True, text=True).stdout == "evaluate\n"
+
+
+def test_nothing_looks_for_garbage_in_what_a_verb_imports(write_run_file: Callable[..., Path]) -> None:
+    script = """if True:
+        import gc, sys
+        from calltune.cli import main
+        full_passes = gc.get_stats()[2]["collections"]
+        code = main(["dpo", sys.argv[1]])
+        assert "trl" in sys.modules
+        print(code, gc.isenabled(), gc.get_freeze_count() > 100_000, gc.get_stats()[2]["collections"] - full_passes)
+    """
+    words = [sys.executable, "-c", script, str(write_run_file())]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=120)
+    code, *others = done.stdout.split()
+    assert (code, others[:2]) == ("2", ["True", "True"])
+    assert int(others[2]) < 4
+    assert "is missing; run the stage before this one first" in done.stderr

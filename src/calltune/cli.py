@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import gc
 import importlib
 import logging
 import os
@@ -11,6 +12,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NoReturn
 
 from calltune.init import TEMPLATES
@@ -163,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 _on_sagemaker(config, words)
             elif words.verb not in LAUNCHED or not launch(config, words.verb, *_rounds(config, words)):
                 given = {name: vars(words)[name] for name in ("show_rows", "round_number") if name in words}
-                importlib.import_module(f"calltune.{words.verb}").run(config, **given)
+                _load(words.verb).run(config, **given)
         except CalltuneError as error:
             if child.is_child():
                 child.tell("error", str(error))
@@ -176,6 +178,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"calltune: interrupted; '{again}' goes on from here", file=sys.stderr)
             return 128 + (stop.signal if isinstance(stop, Stopped) else signal.SIGINT)
     return 0
+
+
+def _load(verb: str) -> ModuleType:
+    """The module of a verb. What it imports stays for good: nothing looks through that for garbage, now or later."""
+    name = f"calltune.{verb}"
+    if name in sys.modules or not gc.isenabled():
+        return importlib.import_module(name)
+    gc.disable()
+    try:
+        return importlib.import_module(name)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _rounds(config: Any, words: argparse.Namespace) -> list[str]:
