@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from calltune.benchmarks import bfcl
+from calltune.benchmarks.bfcl_literals import read_java
 from calltune.benchmarks.bfcl_rows import CATEGORIES
 from calltune.types import Completion, Message, Sample, Score, Tool, ToolCall
 
@@ -149,3 +150,9 @@ def test_absent_categories_are_none_and_in_no_mean() -> None:
 def test_nothing_but_errors_is_no_number() -> None:
     metrics = bfcl.summarize(*_scored(parallel=[None, None])).metrics
     assert set(metrics.values()) == {None}
+
+
+def test_a_loop_in_a_java_map_is_read_at_once() -> None:
+    loop = 'put("a", ' * 3_000
+    assert read_java(f"new HashMap<>() {{{{ {loop} }}}}", "HashMap") == {}
+    assert read_java(f'new HashMap<>() {{{{ put("a", 1); {loop} }}}}', "HashMap") == {"a": 1}
