@@ -132,7 +132,7 @@ def _java_list(text: str, items: str | None) -> Any:
 
 def _java_map(text: str) -> Any:
     if (begin := _JAVA_MAP_BLOCK.search(text)) and (end := text.find("}", begin.end())) >= 0:
-        # Up to the last bracket, which ends a match: in a loop without one, looking for it takes the cube of its length.
+        # Up to the last bracket, as a match ends with one: to look for it in a loop without any takes its length cubed.
         puts = _JAVA_PUT.findall(text[begin.end() : text.rfind(")", begin.end(), end) + 1])
         return {key: _java_untyped(value.strip()) for key, value in puts}
     return {} if _JAVA_MAP.search(text) else text
