@@ -179,6 +179,13 @@ def test_it_fits_every_width(opened: Any, width: int) -> None:
     assert opened.evaluate("() => document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.parametrize("width", [1100, 1240, 1260])
+def test_no_table_hides_a_checkpoint_beside_its_plot(opened: Any, width: int) -> None:
+    opened.set_viewport_size({"width": width, "height": 800})
+    hidden = "table => table.offsetParent && table.scrollWidth > table.clientWidth + 1"
+    assert opened.evaluate(f"() => [...document.querySelectorAll('.pair .wide')].filter({hidden}).length") == 0
+
+
 def test_the_keyboard_reaches_the_report_first(opened: Any) -> None:
     opened.keyboard.press("Tab")
     assert opened.evaluate("() => document.activeElement.textContent") == "Skip to the report"
