@@ -17,7 +17,7 @@ import warnings
 from pathlib import Path
 
 from calltune.cli import main
-from calltune.manifest import file_sha256
+from calltune.hashes import file_sha256
 from calltune.run_file import load_config
 
 

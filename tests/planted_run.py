@@ -10,7 +10,8 @@ from typing import Any
 
 from calltune.benchmarks import when2call, when2call_generation
 from calltune.evaluate import count
-from calltune.manifest import value_sha256, versions
+from calltune.hashes import value_sha256
+from calltune.manifest import versions
 from calltune.rows import write_json, write_jsonl
 from calltune.types import BEHAVIORS, Completion, Message, Sample, ToolCall
 

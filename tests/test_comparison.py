@@ -4,7 +4,7 @@ import pytest
 
 from calltune.benchmarks import bfcl, when2call
 from calltune.comparison import compare, compare_all, own_intervals, row_facts
-from calltune.evaluate import open_benchmarks
+from calltune.jobs import open_benchmarks
 from calltune.results import Measured, checkpoints, read_results
 from calltune.run_file import load_config
 from calltune.statistics import mcnemar

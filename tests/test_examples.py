@@ -8,8 +8,8 @@ import pytest
 
 from calltune.arguments import trl_arguments
 from calltune.cli import main
-from calltune.evaluate import open_benchmarks
-from calltune.prepare import open_sources
+from calltune.jobs import open_benchmarks
+from calltune.preparation import open_sources
 from calltune.run_file import load_config
 from calltune.tuning import check_tuning
 

@@ -16,8 +16,8 @@ from calltune.chat import Chat
 from calltune.cli import main
 from calltune.export import base_card
 from calltune.models import load_model, load_tokenizer
-from calltune.rows import read_examples
 from calltune.run_file import load_config
+from calltune.training_rows import read_examples
 
 ROOT = Path(__file__).parents[1]
 BASE = ROOT / "examples" / "tiny-qwen3"

@@ -6,8 +6,9 @@ import pytest
 
 from calltune.benchmarks import when2call, when2call_generation
 from calltune.errors import ConfigError
-from calltune.evaluate import open_benchmarks
-from calltune.gate import Rule, decide, parse_rule
+from calltune.gate import Rule, parse_rule
+from calltune.jobs import open_benchmarks
+from calltune.ruling import decide
 from calltune.run_file import load_config
 from planted_run import plant_run, run_file
 

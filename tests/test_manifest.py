@@ -3,8 +3,11 @@ from pathlib import Path
 import pytest
 
 from calltune import manifest
-from calltune.config import Config, DataConfig, SourceEntry
+from calltune.derive_settings import DataConfig
 from calltune.errors import RunFolderError
+from calltune.family import SourceEntry
+from calltune.rows import read_json
+from calltune.run_file import Config
 
 
 def config(output: Path, model: str = "m") -> Config:
@@ -21,7 +24,7 @@ def test_complete_means_the_same_inputs(tmp_path: Path) -> None:
     manifest.finish(folder, inputs, counts={"rows": 3})
     assert manifest.is_complete(folder, inputs)
     assert not manifest.is_complete(folder, {**inputs, "rows": "b"})
-    written = manifest.read_json(folder / "manifest.json")
+    written = read_json(folder / "manifest.json")
     assert written["counts"] == {"rows": 3}
     assert written["versions"]["calltune"]
 
@@ -69,4 +72,4 @@ def test_a_damaged_manifest_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="is damaged"):
         manifest.is_complete(tmp_path, {})
     with pytest.raises(RunFolderError, match="is missing"):
-        manifest.read_json(tmp_path / "no.json")
+        read_json(tmp_path / "no.json")

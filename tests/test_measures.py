@@ -2,11 +2,13 @@
 
 import random
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from calltune.benchmarks import Summary, bfcl, when2call_judge
-from calltune.measures import facts_by_row, group_of, lower_is_better, measures, verified
+from calltune.measures import facts_by_row, group_of, measures, verified
+from calltune.metrics import lower_is_better
 from calltune.results import Answers
 from calltune.types import BEHAVIORS, Completion, Message, Sample, Score
 
@@ -73,6 +75,8 @@ class Plugin:
     """A benchmark of the user's own, one metric of which is no mean over rows."""
 
     __name__ = "my.benchmark"
+    MEANS: ClassVar[dict] = {}
+    F1: ClassVar[dict] = {}
 
     @staticmethod
     def summarize(samples, completions, scores):

@@ -11,14 +11,14 @@ import pytest
 
 from calltune import dpo, mine, prepare
 from calltune.cli import main
-from calltune.config import Config
 from calltune.errors import ConfigError, DataError, RunFolderError
-from calltune.manifest import file_sha256, model_sha256
+from calltune.hashes import file_sha256
+from calltune.manifest import model_sha256
 from calltune.mining.answers import read_answers
 from calltune.mining.questions import questions
 from calltune.mining.verifying import ERRORS, verify
-from calltune.rows import read_examples, read_preferences
-from calltune.run_file import load_config
+from calltune.run_file import Config, load_config
+from calltune.training_rows import read_examples, read_preferences
 
 WARM = Path(__file__).parents[1] / "examples" / "tiny-qwen3"
 MINE = "[mine]\nnum_answers = 3\nmax_new_tokens = 48\n"

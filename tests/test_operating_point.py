@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from calltune.evaluate import open_benchmarks
+from calltune.jobs import open_benchmarks
 from calltune.operating_point import Margin, curve, in_first_half, operating_points, rates, recommended_bias
 from calltune.results import checkpoints, read_results
 from calltune.run_file import load_config

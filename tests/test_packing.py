@@ -18,13 +18,14 @@ from calltune.rows import write_jsonl
 from calltune.run_file import load_config
 from calltune.sources import synthetic
 from calltune.training import to_dataset
+from calltune.training_rows import training_row
 
 NUM_ROWS = 12
 
 
 @pytest.fixture(params=["sdpa", "eager"])
 def trainer(request: Any, write_run_file: Callable[..., Path], tiny_model: Path, tmp_path: Path) -> Any:
-    write_jsonl(tmp_path / "rows.jsonl", synthetic.examples(0, NUM_ROWS))
+    write_jsonl(tmp_path / "rows.jsonl", map(training_row, synthetic.examples(0, NUM_ROWS)))
     chat = Chat(load_tokenizer(str(tiny_model)))
     rows = fit_rows(chat, sft.RECIPE, tmp_path / "rows.jsonl", None)
     config = load_config(write_run_file(), ["sft.packing=true", "sft.per_device_train_batch_size=2"])

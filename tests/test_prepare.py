@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from calltune import prepare
-from calltune.config import Config
 from calltune.errors import ConfigError, DataError
-from calltune.rows import read_examples, read_jsonl, read_preferences
-from calltune.run_file import load_config
+from calltune.preparation import open_sources
+from calltune.rows import read_jsonl
+from calltune.run_file import Config, load_config
+from calltune.training_rows import read_examples, read_preferences
 
 
 def lines(path: Path) -> list[dict]:
@@ -155,7 +156,7 @@ def test_another_seed_keeps_other_rows_and_limit_takes_the_first(own_source: Cal
 
 
 def test_the_seed_of_an_entry_reaches_a_source_that_makes_its_rows(write_run_file: Callable[..., Path]) -> None:
-    (entry,) = prepare.open_sources(load_config(write_run_file(), ["data.sources.0.seed=5"]))
+    (entry,) = open_sources(load_config(write_run_file(), ["data.sources.0.seed=5"]))
     assert entry[2].seed == 5
 
 

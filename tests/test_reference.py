@@ -14,20 +14,20 @@ from trl.trainer.sft_config import SFTConfig
 from calltune import dpo, prepare, sft
 from calltune.arguments import lora_config, trl_arguments
 from calltune.chat import Chat
-from calltune.config import Config
 from calltune.models import load_model, load_tokenizer
 from calltune.recipe import fit_rows
 from calltune.reference import can_store, stand_in, store_reference
-from calltune.rows import read_examples, write_jsonl
-from calltune.run_file import load_config
+from calltune.rows import write_jsonl
+from calltune.run_file import Config, load_config
 from calltune.sharing import share_prefixes
 from calltune.sources import synthetic
 from calltune.training import to_dataset
+from calltune.training_rows import read_examples, training_row
 
 
 def made_trainer(config: Config, model: Path, folder: Path, *, stored: bool) -> Any:
     """A DPO trainer over seven pairs; not `stored`, as TRL makes it, with its reference model."""
-    write_jsonl(folder / "pairs.jsonl", synthetic.preferences(0, 7))
+    write_jsonl(folder / "pairs.jsonl", map(training_row, synthetic.preferences(0, 7)))
     chat, peft = Chat(load_tokenizer(str(model))), lora_config(config, "dpo")
     rows = fit_rows(chat, dpo.RECIPE, folder / "pairs.jsonl", None)
     arguments = trl_arguments("dpo", config, folder, max_length=rows.max_length)
@@ -144,7 +144,9 @@ def test_rows_with_the_same_tools_share_their_batches(write_run_file: Callable[.
         rows = config.run_folder / "data" / "train.jsonl"
         examples = read_examples(rows)
         # Three agents, each with its tools.
-        write_jsonl(rows, [replace(row, tools=examples[number % 3].tools) for number, row in enumerate(examples)])
+        write_jsonl(
+            rows, [training_row(replace(row, tools=examples[number % 3].tools)) for number, row in enumerate(examples)]
+        )
         sft.run(config)
         facts = json.loads((config.run_folder / "sft" / "manifest.json").read_text())["shared_prefixes"]
         computed[grouped] = facts["computed_tokens"]

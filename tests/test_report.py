@@ -172,6 +172,7 @@ def test_the_doctor_is_shown_when_it_was_there(tmp_path: Path) -> None:
         "changes": {"type_name": 12},
         "leaks": leaks,
         "tokens": {"sft": tokens},
+        "notes": ["it gives it away: '<b>' with direct", "sft: rows have 8 tokens in the median"],
     }
     write_json(folder / "data" / "doctor.json", doctor)
     assert reported(folder)["doctor"] == doctor
@@ -184,7 +185,11 @@ def test_the_doctor_is_shown_when_it_was_there(tmp_path: Path) -> None:
         "&#39;&lt;b&gt;&#39; with direct",
     ):
         assert shown in page
-    assert "sft: 450 of 9,000 tokens are trained on (5.0%); rows have 8 tokens in the median, 20 at most" in page
+    assert "sft: rows have 8 tokens in the median" in page
+    # A file that an older version wrote holds no notes.
+    del doctor["notes"]
+    write_json(folder / "data" / "doctor.json", doctor)
+    assert reported(folder)["doctor"] == doctor
 
 
 def test_another_run_alone_is_no_report(tmp_path: Path) -> None:

@@ -3,18 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from calltune.answers import completion_from, score_from
 from calltune.errors import DataError, RunFolderError
-from calltune.rows import (
-    completion_from,
-    read_appended,
-    read_examples,
-    read_jsonl,
-    read_preferences,
-    require,
-    score_from,
-    to_json,
-    write_jsonl,
-)
+from calltune.rows import read_appended, read_jsonl, require, to_json, write_jsonl
+from calltune.training_rows import read_examples, read_preferences, training_row
 from calltune.types import Completion, Example, Message, Preference, Score, Tool, ToolCall
 
 TOOL = Tool("t", "d", {"type": "object", "properties": {"a": {"type": "string"}}})
@@ -24,8 +16,8 @@ CALL = Message("assistant", "", (ToolCall("t", {"a": "ü", "b": [1, None]}),))
 def test_nouns_come_back_equal(tmp_path: Path) -> None:
     example = Example("1", "s", (Message("user", "q"), CALL), (TOOL,), "tool_call")
     preference = Preference("2", "s", (Message("user", "q"),), (TOOL,), CALL, Message("assistant", "x"), "tool_call")
-    assert write_jsonl(tmp_path / "e.jsonl", [example]) == 1
-    write_jsonl(tmp_path / "p.jsonl", [preference])
+    assert write_jsonl(tmp_path / "e.jsonl", [training_row(example)]) == 1
+    write_jsonl(tmp_path / "p.jsonl", [training_row(preference)])
     assert read_examples(tmp_path / "e.jsonl") == [example]
     assert read_preferences(tmp_path / "p.jsonl") == [preference]
     for completion in (

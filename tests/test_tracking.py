@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from calltune.config import Config
 from calltune.errors import ConfigError
-from calltune.run_file import load_config
+from calltune.run_file import Config, load_config
 from calltune.tracking import track, track_report
 
 # MLflow's own imports use what its dependencies deprecate; SQLAlchemy pools are closed when they are collected.

@@ -9,16 +9,16 @@ from calltune import dpo, sft
 from calltune.arguments import lora_config, trl_arguments
 from calltune.chat import Chat
 from calltune.checkpoints import in_order, newest_whole
-from calltune.config import Config
 from calltune.errors import ConfigError, DataError
 from calltune.labelled_head import score_labels_only
 from calltune.models import load_model, load_tokenizer
 from calltune.recipe import fit_rows
 from calltune.rows import write_jsonl
-from calltune.run_file import load_config
+from calltune.run_file import Config, load_config
 from calltune.sources import synthetic
 from calltune.tracking import Tracker
 from calltune.training import train
+from calltune.training_rows import training_row
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def chat(tiny_model: Path) -> Chat:
 
 
 def pairs_file(folder: Path, number: int = 6) -> Path:
-    write_jsonl(folder / "pairs.jsonl", synthetic.preferences(0, number))
+    write_jsonl(folder / "pairs.jsonl", map(training_row, synthetic.preferences(0, number)))
     return folder / "pairs.jsonl"
 
 
@@ -68,7 +68,7 @@ def test_dpo_batches_hold_the_tools_and_train_on_the_answers_alone(
 def test_sft_batches_hold_the_tools_and_train_on_the_answer_alone(
     config: Config, chat: Chat, tiny_model: Path, tmp_path: Path
 ) -> None:
-    write_jsonl(tmp_path / "train.jsonl", synthetic.examples(0, 6))
+    write_jsonl(tmp_path / "train.jsonl", map(training_row, synthetic.examples(0, 6)))
     trainer = trainer_of(sft.RECIPE, config, chat, tiny_model, tmp_path / "train.jsonl")
     examples = {chat.prompt(e.messages[:-1], e.tools): e for e in synthetic.examples(0, 6)}
     batch = next(iter(trainer.get_train_dataloader()))
@@ -83,7 +83,7 @@ def test_sft_batches_hold_the_tools_and_train_on_the_answer_alone(
 def test_the_labelled_head_is_exact(recipe, config: Config, chat: Chat, tiny_model: Path, tmp_path: Path) -> None:
     file = pairs_file(tmp_path)
     if recipe is sft.RECIPE:
-        write_jsonl(file, synthetic.examples(0, 6))
+        write_jsonl(file, map(training_row, synthetic.examples(0, 6)))
     trainer = trainer_of(recipe, config, chat, tiny_model, file)
     batch = next(iter(trainer.get_train_dataloader()))
 
@@ -129,7 +129,7 @@ def test_no_step_is_done_again_when_training_was_over(
 ) -> None:
     """Killed while the model was saved, in the middle of an epoch, the trainer alone would do one step more."""
     config = load_config(write_run_file(), ["sft.max_steps=2", "sft.per_device_train_batch_size=2"])
-    write_jsonl(tmp_path / "train.jsonl", synthetic.examples(0, 12))
+    write_jsonl(tmp_path / "train.jsonl", map(training_row, synthetic.examples(0, 12)))
 
     def trained(checkpoint: Path | None) -> tuple[int, float]:
         trainer = trainer_of(sft.RECIPE, config, chat, tiny_model, tmp_path / "train.jsonl")

@@ -8,6 +8,7 @@ import pytest
 from calltune.chat import Chat
 from calltune.models import load_tokenizer
 from calltune.rows import write_jsonl
+from calltune.training_rows import training_row
 from calltune.types import Example, Message, Preference, Tool, ToolCall
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -57,7 +58,7 @@ def load(path: Path, rows: list) -> list[dict]:
     import datasets
 
     datasets.disable_progress_bars()
-    write_jsonl(path, rows)
+    write_jsonl(path, map(training_row, rows))
     return list(datasets.load_dataset("json", data_files=str(path), split="train", cache_dir=str(path.parent)))
 
 

@@ -11,14 +11,14 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 from calltune import dpo, sft
 from calltune.arguments import trl_arguments
 from calltune.chat import Chat
-from calltune.config import Config
 from calltune.errors import ConfigError
 from calltune.models import load_model, load_tokenizer
 from calltune.recipe import fit_rows
 from calltune.rows import write_jsonl
-from calltune.run_file import load_config
+from calltune.run_file import Config, load_config
 from calltune.sources import synthetic
 from calltune.training import to_dataset
+from calltune.training_rows import training_row
 from calltune.tuning import (
     count_parameters,
     load_to_train,
@@ -57,7 +57,7 @@ def trained_names(model: Any) -> set[str]:
 def trainer_of(config: Config, recipe: Any, model: Path, folder: Path) -> Any:
     """A trainer as a stage makes it, over six rows."""
     rows = synthetic.preferences(0, 6) if recipe is dpo.RECIPE else synthetic.examples(0, 6)
-    write_jsonl(folder / "rows.jsonl", rows)
+    write_jsonl(folder / "rows.jsonl", map(training_row, rows))
     chat = Chat(load_tokenizer(str(model)))
     fitted = fit_rows(chat, recipe, folder / "rows.jsonl", None)
     plan = plan_tuning(config, recipe.stage, str(model))

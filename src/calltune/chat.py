@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from calltune.calls import CallFormat, ParsedAnswer, detect_format, parse_answer
 from calltune.errors import ModelError
-from calltune.rows import TEMPLATE_KEYS, message_dicts, tool_dict
+from calltune.layout import TEMPLATE_KEYS, message_dicts, tool_dict
 from calltune.types import Message, Tool, ToolCall
 
 _PROBE_TOOL = Tool(

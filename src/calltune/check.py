@@ -12,32 +12,17 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from calltune.backends import BACKENDS
-from calltune.config import Config
 from calltune.doctor.changes import ChangeLog
 from calltune.doctor.mix import stop_when_missing
 from calltune.doctor.spool import Spool
 from calltune.doctor.tell import show
 from calltune.doctor.workers import pack
-from calltune.evaluate import (
-    SAMPLES_BETWEEN_SAVES,
-    Job,
-    ask,
-    num_characters,
-    open_backend,
-    open_benchmarks,
-    read_jobs,
-)
 from calltune.family import load_module
+from calltune.jobs import SAMPLES_BETWEEN_SAVES, Job, ask, num_characters, open_backend, open_benchmarks, read_jobs
 from calltune.manifest import is_complete
-from calltune.prepare import (
-    Source,
-    asked_questions,
-    data_inputs,
-    diagnose,
-    held_out,
-    open_sources,
-    write_data,
-)
+from calltune.preparation import Source, diagnose, held_out, open_sources, write_data
+from calltune.prepare import asked_questions, data_inputs
+from calltune.run_file import Config
 from calltune.template_proof import Proof, prove_template
 from calltune.terminal import say, show_marked
 from calltune.types import Example, Rejected

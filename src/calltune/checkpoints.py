@@ -13,7 +13,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainingArguments
 
-from calltune.manifest import file_sha256
+from calltune.hashes import file_sha256
 from calltune.processes import processes
 from calltune.rows import write_json
 from calltune.terminal import say

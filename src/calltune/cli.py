@@ -143,8 +143,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     # PEFT 0.21 and TRL 1.16 ask transformers 5.23 by an old name; the user can do nothing about it.
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
-    from calltune import evaluate, init
+    from calltune import init
     from calltune.errors import CalltuneError, GateError
+    from calltune.jobs import open_benchmarks
     from calltune.launchers import LAUNCHED, child
     from calltune.launchers.local import launch
     from calltune.run_file import load_config
@@ -160,7 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             config = load_config(words.run_file, words.overrides)
             if config.gate.rules:
                 # Told before anything is paid for, whichever verb comes first.
-                evaluate.open_benchmarks(config)
+                open_benchmarks(config)
             if words.verb == "sagemaker" or words.on == "sagemaker" or words.dry_run:
                 _on_sagemaker(config, words)
             elif words.verb not in LAUNCHED or not launch(config, words.verb, *_rounds(config, words)):

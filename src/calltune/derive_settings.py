@@ -4,12 +4,14 @@ Every share counts rows per *deciding call*: a row whose answer is a call and wh
 user's. Calls that follow a tool's result stay as they are: there nobody waits for an answer that could be withheld.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pydantic
 
-from calltune.endpoint import EndpointSettings
+from calltune.endpoint_settings import EndpointSettings
+from calltune.family import SourceEntry
 from calltune.options import Table
+from calltune.types import Behavior
 
 Share = Annotated[float, pydantic.Field(ge=0, le=1)]
 
@@ -68,3 +70,32 @@ class DeriveSettings(Table):
 
     model: RewriteSettings | None = None
     """Without it, a value that does not stand in the question literally is passed over, and counted."""
+
+
+Choice = Literal["null_padding", "invalid_call", "contamination", "near_duplicate", "contradiction"]
+"""Findings of the data doctor of which the run file may say whether their rows are left out."""
+
+
+class DataConfig(Table):
+    """`[data]`: where rows come from, which are left out, and how they are split."""
+
+    sources: Annotated[tuple[SourceEntry, ...], pydantic.Field(min_length=1)]
+    """`[[data.sources]]`, read in order."""
+
+    validation_fraction: Annotated[float, pydantic.Field(ge=0, lt=1)] = 0.02
+    """Share of questions held back from training to watch its loss; a question is never on both sides."""
+
+    derive: DeriveSettings | None = None
+    """`[data.derive]`: refusals, questions back, direct answers and pairs made from the calls; without it none."""
+
+    allow_missing: tuple[Behavior, ...] = ()
+    """Behaviours that a training set may lack though the run's evaluation counts them."""
+
+    reject: tuple[Choice, ...] = ("null_padding", "invalid_call", "contamination")
+    """Findings whose rows are left out; the others are reported and their rows kept (`docs/doctor.md`)."""
+
+    workers: Annotated[int, pydantic.Field(gt=0)] | None = None
+    """Processes that write, tokenize and check rows; by default one per CPU, up to four."""
+
+    group_by_tools: bool = False
+    """Put training rows with the same tools into the same batches, where they share them: docs/shared-prefixes.md."""

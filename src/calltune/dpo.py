@@ -10,12 +10,12 @@ from pathlib import Path
 from trl.trainer.dpo_trainer import DPOTrainer
 
 from calltune.chat import Chat
-from calltune.config import Config
-from calltune.manifest import read_json
 from calltune.recipe import Recipe
-from calltune.rows import read_preferences
+from calltune.rows import read_json
+from calltune.run_file import Config
 from calltune.stages import of_round
 from calltune.training import train_stage
+from calltune.training_rows import read_preferences
 from calltune.types import Preference
 
 

@@ -1,14 +1,51 @@
-"""Families of modules of one shape: a dict of names, and `package.module` for one that the user wrote."""
+"""What a run file may name, and the module behind the name: a dict of names, or `package.module` for one's own."""
 
 import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Annotated, Any
 
-from calltune.config import Entry, SourceEntry
+import pydantic
+
 from calltune.errors import ConfigError
 from calltune.options import parse_options, unknown_key
+
+
+class Entry(pydantic.BaseModel):
+    """One entry of a family (a source, a benchmark): its module's name, and that module's own keys."""
+
+    model_config = pydantic.ConfigDict(extra="allow", frozen=True)
+
+    name: str
+    """A module of the family, or `package.module` for one of your own. `{run}` in a value is the run's folder."""
+
+    label: Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None
+    """What its results are called, where one module is used twice; by default its name."""
+
+    @property
+    def title(self) -> str:
+        """The label, or the name."""
+        return self.label or self.name
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keys beside `name`, to be checked by the module's `Settings`."""
+        return dict(self.model_extra or {})
+
+
+class SourceEntry(Entry):
+    """One of `[[data.sources]]`; these keys hold for every source."""
+
+    weight: Annotated[float, pydantic.Field(gt=0)] = 1.0
+    """Below 1 the share of its rows that is kept; above 1 how often each is repeated (2.5: twice, and half of them
+    once more)."""
+
+    limit: Annotated[int, pydantic.Field(gt=0)] | None = None
+    """Rows to take from the beginning."""
+
+    seed: int | None = None
+    """Chooses the rows that `weight` keeps or repeats; by default the run's. A source that makes its rows takes it."""
 
 
 def load_module(kind: str, known: Mapping[str, str], name: str, where: str) -> ModuleType:

@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from calltune.comparison import Comparison, compare, compare_all, label_changes, own_intervals, row_facts
-from calltune.config import Config
-from calltune.gate import Rule, Ruling, decide, require_metric
+from calltune.gate import Rule, require_metric
 from calltune.headline import headline
-from calltune.manifest import MANIFEST, read_json, versions
+from calltune.manifest import MANIFEST, versions
 from calltune.measures import RowFacts
 from calltune.operating_point import operating_points
 from calltune.published import published_rows
 from calltune.resampling import Interval
 from calltune.results import Measured
+from calltune.rows import read_json
+from calltune.ruling import Ruling, decide
+from calltune.run_file import Config
 from calltune.stages import of_round
 from calltune.types import Sample
 

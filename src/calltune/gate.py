@@ -5,21 +5,19 @@ A number with a sign is a difference to another checkpoint in points (hundredths
 """
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+import pydantic
 
 from calltune.errors import ConfigError
-from calltune.options import unknown_key
+from calltune.options import Table, unknown_key
+from calltune.stages import CheckpointName
 
 _FORM = "'benchmark.metric >= number', such as 'when2call.acc_norm >= +2' or 'when2call.hallucination_rate <= 0.05'"
+
 _RULE = re.compile(r"\s*(\S+)\.([^.\s<>=]+)\s*(>=|<=|>|<)\s*([+-]?)(\d+(?:\.\d*)?|\.\d+)\s*")
-_HOLDS: Mapping[str, Callable[[float, float], bool]] = {
-    ">=": lambda value, bound: value >= bound,
-    "<=": lambda value, bound: value <= bound,
-    ">": lambda value, bound: value > bound,
-    "<": lambda value, bound: value < bound,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +30,6 @@ class Rule:
     comparison: str
     bound: float
     relative: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Ruling:
-    """What became of a rule; `value` and `interval` (95 %) are in the unit of its bound, None where there is none."""
-
-    rule: str
-    relative: bool
-    passed: bool
-    value: float | None
-    interval: tuple[float, float] | None
-    reason: str
 
 
 def parse_rule(text: str) -> Rule:
@@ -75,33 +61,27 @@ def require_metric(rule: Rule, known: Collection[str]) -> None:
         raise ConfigError(f"gate.rules: '{rule.text}': {problem}")
 
 
-def decide(
-    rule: Rule,
-    value: float | None,
-    interval: tuple[float, float] | None,
-    by: Literal["value", "interval"],
-    missing: str = "",
-) -> Ruling:
-    """Whether a rule holds.
+def _as_rule(text: str) -> str:
+    parse_rule(text)
+    return text
 
-    Args:
-        value: the metric as a share, or its difference as a share.
-        interval: its 95 % interval, as a share.
-        by: `value` asks the figure itself; `interval` asks that the whole interval keeps the rule.
-        missing: why there is no value or no interval.
-    """
-    holds, scale = _HOLDS[rule.comparison], 100 if rule.relative else 1
-    # Rounded, as 0.47 - 0.45 is a hair under two points.
-    shown = None if value is None else round(scale * value, 9)
-    ends = None if interval is None else (round(scale * interval[0], 9), round(scale * interval[1], 9))
-    if shown is None:
-        return Ruling(rule.text, rule.relative, False, None, ends, missing or "it has no value")
-    certain = ends is not None and all(holds(end, rule.bound) for end in ends)
-    if by == "interval":
-        if ends is None:
-            return Ruling(rule.text, rule.relative, False, shown, None, missing or "it has no interval")
-        reason = "" if certain else "the interval reaches where the rule is broken"
-        return Ruling(rule.text, rule.relative, certain, shown, ends, reason)
-    passed = holds(shown, rule.bound)
-    reason = "" if certain or not passed or ends is None else "the interval also holds values that break it"
-    return Ruling(rule.text, rule.relative, passed, shown, ends, reason)
+
+class GateConfig(Table):
+    """`[gate]`: what must hold of the last checkpoint; `report` and `run` exit with 3 when a rule is broken."""
+
+    rules: tuple[Annotated[str, pydantic.AfterValidator(_as_rule)], ...] = ()
+    """Such as `when2call.acc_norm >= +2`: a sign makes a difference in points, none a share in [0, 1]."""
+
+    checkpoint: CheckpointName | None = None
+    """Which checkpoint is judged; by default the last that was evaluated."""
+
+    against: Annotated[str, pydantic.Field(min_length=1)] = "base"
+    """What differences are taken to: a checkpoint of this run, or `<run>:<checkpoint>` of one that is compared."""
+
+    decide_by: Literal["value", "interval"] = "value"
+    """`value` asks that the figure itself keeps the rule, `interval` that all of its 95 % interval does."""
+
+    @property
+    def parsed(self) -> tuple[Rule, ...]:
+        """The rules, read."""
+        return tuple(map(parse_rule, self.rules))

@@ -4,22 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from calltune.comparison import Comparison, Difference
-from calltune.measures import lower_is_better
+from calltune.metrics import PHRASES, lower_is_better
 from calltune.results import Measured
 
 _MOST_HARMS = 3
-_PHRASES = {
-    "acc_norm": "picking the right one of four written answers",
-    "behavior_accuracy": "doing the right thing when it writes freely",
-    "macro_accuracy": "doing the right thing in the judge's eyes",
-    "overall_ast": "making the right calls",
-    "malformed_rate": "more broken calls",
-    "truncated_rate": "more answers cut off",
-    "empty_rate": "more empty answers",
-    "hallucination_rate": "more calls where there is no tool",
-    "hallucination_rate_norm": "more calls where there is no tool",
-}
-"""Plain words for a metric that is named in the sentence; others go by their own name."""
 
 
 def headline(
@@ -40,7 +28,7 @@ def headline(
         if primary in comparison.metrics:
             found = comparison.metrics[primary]
             side = "better" if found.interval[0] > 0 else "worse" if found.interval[1] < 0 else "uncertain"
-            parts[side].append(_phrase(comparison.benchmark, _PHRASES.get(primary, primary), found))
+            parts[side].append(_phrase(comparison.benchmark, PHRASES.get(primary, primary), found))
         harms += _harms(comparison, primary)
     parts["worse"] += [text for _, text in sorted(harms, reverse=True)[:_MOST_HARMS]]
     return {"text": _sentence(parts, first, last, len(benchmarks)), **parts}
@@ -64,7 +52,7 @@ def _harms(comparison: Comparison, primary: str) -> list[tuple[float, str]]:
         if metric == primary or metric.endswith("_norm") != primary.endswith("_norm"):
             continue
         if lower_is_better(metric) and difference.interval[0] > 0:
-            words = _PHRASES.get(metric, f"a higher {metric}")
+            words = PHRASES.get(metric, f"a higher {metric}")
             found.append((difference.difference, _phrase(comparison.benchmark, words, difference)))
     for group in comparison.groups:
         if group.kind and group.accuracy.interval[1] < 0:

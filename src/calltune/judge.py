@@ -13,7 +13,8 @@ from typing import Annotated, Any
 
 import pydantic
 
-from calltune.endpoint import Endpoint, EndpointSettings, message_text
+from calltune.endpoint import Endpoint, message_text
+from calltune.endpoint_settings import EndpointSettings
 
 _KEY = "classification"
 _FENCE = re.compile(r"^```(?:json)?\s*(.*?)\s*```$", re.DOTALL)

@@ -4,7 +4,6 @@ A stage is skipped when its manifest's inputs equal today's, resumed when it was
 otherwise its old folder is moved aside (never deleted) and the stage starts anew.
 """
 
-import hashlib
 import importlib.metadata
 import json
 import platform
@@ -13,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from calltune import __version__
-from calltune.config import Config
 from calltune.errors import RunFolderError
-from calltune.rows import write_json
+from calltune.hashes import file_sha256, value_sha256
+from calltune.rows import read_json, write_json
+from calltune.run_file import Config
 
 MANIFEST = "manifest.json"
+
 _BEGUN = "inputs.json"
+
 _LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
 
 
@@ -42,20 +44,6 @@ def claim_run_folder(config: Config) -> Path:
         raise RunFolderError(f"{folder}: is not empty and not a calltune run; give this run another name")
     write_json(written, config.model_dump(mode="json"))
     return folder
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object that calltune wrote.
-
-    Raises:
-        RunFolderError: it is missing or damaged.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RunFolderError(f"{path}: is missing; run the stage before this one first") from None
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        raise RunFolderError(f"{path}: is damaged; remove it and run again") from None
 
 
 def is_complete(folder: Path, inputs: Mapping[str, Any], *files: str) -> bool:
@@ -94,17 +82,6 @@ def set_aside(folder: Path, old: Mapping[str, Any], inputs: Mapping[str, Any]) -
 def finish(folder: Path, inputs: Mapping[str, Any], **facts: Any) -> None:
     """Write the manifest: the stage is complete. `facts` are what a reader wants to know: counts, seconds, hashes."""
     write_json(folder / MANIFEST, {"stage": folder.name, "inputs": dict(inputs), **facts, "versions": versions()})
-
-
-def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def value_sha256(value: Any) -> str:
-    """The SHA-256 of a JSON value, in hex; the order of keys does not matter."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def model_sha256(model: str) -> str:

@@ -17,32 +17,6 @@ from calltune.resampling import MeanOf, Measure, Ratio, value_of
 from calltune.results import Answers
 from calltune.types import Sample
 
-_SIMPLE = ("accuracy_simple_python", "accuracy_simple_java", "accuracy_simple_javascript")
-_NON_LIVE = (_SIMPLE, "accuracy_multiple", "accuracy_parallel", "accuracy_parallel_multiple")
-_IRRELEVANCE = ("accuracy_irrelevance", "accuracy_live_irrelevance")
-_MEANS: Mapping[str, Mapping[str, Any]] = {
-    "calltune.benchmarks.bfcl": {
-        "non_live_ast": _NON_LIVE,
-        "irrelevance_mean": _IRRELEVANCE,
-        "overall_ast": (_NON_LIVE, "live_ast"),
-        "overall_single_turn": (_NON_LIVE, "live_ast", _IRRELEVANCE),
-    },
-    "calltune.benchmarks.when2call_judge": {
-        "macro_accuracy": tuple(
-            f"accuracy_{name}" for name in ("direct", "tool_call", "request_for_info", "cannot_answer")
-        )
-    },
-}
-"""Means of other metrics, a tuple in a tuple being a mean of its own."""
-
-_F1: Mapping[str, str] = {
-    "macro_f1": "by_likelihood",
-    "macro_f1_asked": "by_likelihood",
-    "macro_f1_norm": "by_likelihood_norm",
-    "macro_f1_asked_norm": "by_likelihood_norm",
-}
-"""Which confusion table a macro-F1 is of; another benchmark's `macro_f1` is of its only one."""
-
 _BASELINES = "baseline_"
 
 
@@ -52,11 +26,6 @@ class RowFacts:
 
     metrics: Mapping[str, float | None]
     pairs: Mapping[str, tuple[str, str]]
-
-
-def lower_is_better(metric: str) -> bool:
-    """Whether less of a metric is better: of all that are called a rate, but for that of exact calls."""
-    return metric.startswith("hallucination_rate") or (metric.endswith("_rate") and metric != "exact_call_rate")
 
 
 def group_of(sample: Sample) -> tuple[str, str]:
@@ -91,12 +60,10 @@ def measures(module: ModuleType, facts: Sequence[RowFacts]) -> dict[str, Measure
     """Every metric that can be written as sums over these rows, by its name."""
     names = dict.fromkeys(name for row in facts for name in row.metrics if not name.startswith(_BASELINES))
     found: dict[str, Measure] = {name: _mean(facts, name) for name in names}
-    for name, parts in _MEANS.get(module.__name__, {}).items():
+    for name, parts in module.MEANS.items():
         found[name] = _mean_of(parts, found)
-    for name in names:
-        if name.startswith("macro_f1"):
-            tables = {key for row in facts for key in row.pairs}
-            table = _F1[name] if _F1.get(name) in tables else min(tables, default="")
+    for name, table in module.F1.items():
+        if name in names:
             found[name] = _macro_f1(facts, table, asked_only="asked" in name or table == "by_judge")
     return found
 

@@ -12,8 +12,8 @@ import psutil
 import torch
 
 from calltune.arguments import given_checkpointing, model_keys
-from calltune.config import Config
 from calltune.reference import can_store
+from calltune.run_file import Config
 from calltune.stages import Stage
 from calltune.terminal import say
 from calltune.tuning import Plan, count_parameters

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from calltune.config import Config
 from calltune.memory import Shape, free_bytes, gigabytes, layer_bytes
 from calltune.probe import count_steps, is_steady, reckon_training, time_training, weightless_trainer
 from calltune.recipe import Recipe
+from calltune.run_file import Config
 from calltune.terminal import say, show_table
 from calltune.tracking import track
 from calltune.training import get_ready

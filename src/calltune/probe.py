@@ -17,10 +17,10 @@ from peft import PeftModel
 from transformers import LlamaConfig, LlamaForCausalLM, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
-from calltune.config import Config
 from calltune.flops import Flops, peak_by_name
 from calltune.recipe import Recipe
 from calltune.reference import can_store, time_reference
+from calltune.run_file import Config
 from calltune.terminal import say
 from calltune.tracking import track
 from calltune.training import Ready, group, make_trainer, save_model, share, train

@@ -20,9 +20,9 @@ from accelerate.utils import broadcast_object_list, gather_object
 from peft import PeftModel
 from transformers import LlamaConfig, LlamaForCausalLM, TrainingArguments
 
-from calltune.manifest import read_json, value_sha256
+from calltune.hashes import value_sha256
 from calltune.processes import processes
-from calltune.rows import write_json
+from calltune.rows import read_json, write_json
 from calltune.sharing import Sharing, share_prefixes
 from calltune.terminal import ProgressBar, say
 from calltune.trie import batches, pack

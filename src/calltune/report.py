@@ -4,15 +4,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from calltune.config import Config
 from calltune.errors import GateError, RunFolderError
-from calltune.evaluate import open_benchmarks
 from calltune.findings import Findings, find
-from calltune.gate import Ruling
 from calltune.headline import points
+from calltune.jobs import open_benchmarks
 from calltune.page import write_page
 from calltune.results import Measured, checkpoints, read_results
 from calltune.rows import write_json
+from calltune.ruling import Ruling
+from calltune.run_file import Config
 from calltune.terminal import say, show_table
 from calltune.tracking import track_report
 

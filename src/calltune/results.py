@@ -10,10 +10,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from calltune.config import Config, Entry
+from calltune.answers import completion_from, score_from
 from calltune.errors import CalltuneError, ConfigError, RunFolderError
-from calltune.manifest import MANIFEST, read_json, value_sha256
-from calltune.rows import completion_from, read_jsonl, score_from
+from calltune.family import Entry
+from calltune.hashes import value_sha256
+from calltune.manifest import MANIFEST
+from calltune.rows import read_json, read_jsonl
+from calltune.run_file import Config
 from calltune.stages import checkpoint_names
 from calltune.types import Completion, Sample, Score
 

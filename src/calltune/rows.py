@@ -3,17 +3,14 @@
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
 from calltune.errors import DataError, RunFolderError
-from calltune.types import Completion, Example, Message, Preference, Score, Tool, ToolCall
-
-TEMPLATE_KEYS: dict[str, Any] = {"enable_thinking": False}
-"""What every rendering tells the chat template; TRL hands a row's own to it."""
+from calltune.types import Example, Preference
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -123,67 +120,14 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def to_json(row: Any) -> str:
-    """A noun or a plain object as one line of JSON; a training row in TRL's layout."""
+    """A noun or a plain object as one line of JSON.
+
+    Raises:
+        TypeError: it is a training row, which has a layout of its own: `training_row` makes it.
+    """
     if isinstance(row, Example | Preference):
-        row = training_row(row)
+        raise TypeError("a training row is written through training_row()")
     return json.dumps(row if isinstance(row, dict) else asdict(row), ensure_ascii=False)
-
-
-def training_row(row: Example | Preference) -> dict[str, Any]:
-    """A row as `data/*.jsonl` holds it, which any trainer built on TRL reads as it stands.
-
-    Arrow gives every object of a column the keys of all. So `tools` is JSON text (TRL 1.16 parses it), or null where
-    there is none, as an empty list makes Llama's template announce tools; arguments stay objects, as most templates
-    would quote text twice, and survive because datasets 5 sees in a file's first rows that its messages differ
-    (`prepare` puts one of each shape there).
-    """
-    if isinstance(row, Example):
-        conversation: dict[str, Any] = {"messages": message_dicts(row.messages)}
-    else:
-        prompt = message_dicts(row.prompt)
-        chosen, rejected = (message_dicts((*row.prompt, answer))[-1:] for answer in (row.chosen, row.rejected))
-        conversation = {"prompt": prompt, "chosen": chosen, "rejected": rejected}
-    tools = json.dumps([tool_dict(tool) for tool in row.tools], ensure_ascii=False) if row.tools else None
-    return {
-        "id": row.id,
-        "source": row.source,
-        "behavior": row.behavior,
-        "parent": row.parent,
-        "rule": row.rule,
-        **conversation,
-        "tools": tools,
-        "chat_template_kwargs": TEMPLATE_KEYS,
-    }
-
-
-def message_dicts(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """Messages in the layout that chat templates read, which is OpenAI's; `tool_calls` only where there are some.
-
-    Calls are numbered through the conversation, in nine digits as Mistral's template demands, and a tool's message has
-    the number of the call it answers.
-    """
-    result, number, unanswered = [], 0, list[str]()
-    for message in messages:
-        one: dict[str, Any] = {"role": message.role, "content": message.content}
-        if message.tool_calls:
-            one["tool_calls"] = []
-            for call in message.tool_calls:
-                number += 1
-                unanswered.append(f"{number:09d}")
-                function = {"name": call.name, "arguments": dict(call.arguments)}
-                one["tool_calls"].append({"id": unanswered[-1], "type": "function", "function": function})
-        elif message.role == "tool":
-            one["tool_call_id"] = unanswered.pop(0) if unanswered else f"{number:09d}"
-        else:
-            unanswered = []
-        result.append(one)
-    return result
-
-
-def tool_dict(tool: Tool) -> dict[str, Any]:
-    """A tool in the layout that chat templates read, which is OpenAI's."""
-    function = {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)}
-    return {"type": "function", "function": function}
 
 
 def read_appended(path: Path) -> list[dict[str, Any]]:
@@ -197,77 +141,15 @@ def read_appended(path: Path) -> list[dict[str, Any]]:
     return [parse_object(line, f"{path}:{n}") for n, line in enumerate(whole.splitlines(), start=1)]
 
 
-def read_examples(path: Path) -> list[Example]:
-    """The rows of `data/train.jsonl` as `prepare` wrote them."""
-    return [example_from(row) for _, row in read_jsonl(path)]
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object that calltune wrote.
 
-
-def read_preferences(path: Path) -> list[Preference]:
-    """The rows of `data/preferences.jsonl` as `prepare` wrote them."""
-    return [preference_from(row) for _, row in read_jsonl(path)]
-
-
-def example_from(row: Mapping[str, Any]) -> Example:
-    """An `Example` from its `training_row`."""
-    return Example(
-        row["id"],
-        row["source"],
-        _conversation_from(row["messages"]),
-        _tools_from(row["tools"]),
-        behavior=row["behavior"],
-        parent=row["parent"],
-        rule=row["rule"],
-    )
-
-
-def preference_from(row: Mapping[str, Any]) -> Preference:
-    """A `Preference` from its `training_row`."""
-    (chosen,), (rejected,) = _conversation_from(row["chosen"]), _conversation_from(row["rejected"])
-    return Preference(
-        row["id"],
-        row["source"],
-        prompt=_conversation_from(row["prompt"]),
-        tools=_tools_from(row["tools"]),
-        chosen=chosen,
-        rejected=rejected,
-        behavior=row["behavior"],
-        parent=row["parent"],
-        rule=row["rule"],
-    )
-
-
-def completion_from(row: Mapping[str, Any]) -> Completion:
-    """A `Completion` from its JSON object."""
-    message = row["message"] and message_from(row["message"])
-    return Completion(**{**row, "message": message})
-
-
-def score_from(row: Mapping[str, Any]) -> Score:
-    """A `Score` from its JSON object."""
-    return Score(**row)
-
-
-def message_from(row: Mapping[str, Any]) -> Message:
-    """A completion's `Message` from its JSON object."""
-    return Message(row["role"], row["content"], tuple(ToolCall(c["name"], c["arguments"]) for c in row["tool_calls"]))
-
-
-def _conversation_from(rows: Iterable[Mapping[str, Any]]) -> tuple[Message, ...]:
-    return tuple(
-        Message(
-            row["role"],
-            row["content"],
-            tuple(ToolCall(call["function"]["name"], call["function"]["arguments"]) for call in _calls(row)),
-        )
-        for row in rows
-    )
-
-
-def _calls(row: Mapping[str, Any]) -> list[dict[str, Any]]:
-    # Left out where there are none: Llama's template asks whether the key is there.
-    return row.get("tool_calls") or []
-
-
-def _tools_from(text: str | None) -> tuple[Tool, ...]:
-    functions = [tool["function"] for tool in json.loads(text)] if text else []
-    return tuple(Tool(f["name"], f["description"], f["parameters"]) for f in functions)
+    Raises:
+        RunFolderError: it is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunFolderError(f"{path}: is missing; run the stage before this one first") from None
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise RunFolderError(f"{path}: is damaged; remove it and run again") from None

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from calltune import check, evaluate, prepare, report
-from calltune.config import Config
 from calltune.launchers.local import launch
 from calltune.processes import processes
+from calltune.run_file import Config
 from calltune.terminal import say
 
 

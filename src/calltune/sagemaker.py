@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 
 from calltune import prepare, report
-from calltune.config import Config
 from calltune.errors import ConfigError, JobError
 from calltune.launchers.sagemaker.aws import Aws, require_bucket
 from calltune.launchers.sagemaker.clean import clean, remains
@@ -19,6 +18,7 @@ from calltune.launchers.sagemaker.limits import require_within_limits
 from calltune.launchers.sagemaker.plan import Plan, describe, make_plan, stage_job, stages_of
 from calltune.launchers.sagemaker.request import STAGES, account, artefact_uri, job_name, run_uri, training_job
 from calltune.launchers.sagemaker.submit import newest, run_stages
+from calltune.run_file import Config
 from calltune.terminal import say, show_table
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from trl.trainer.sft_trainer import SFTTrainer
 
 from calltune.chat import Chat
-from calltune.config import Config
 from calltune.recipe import Recipe
-from calltune.rows import read_examples
+from calltune.run_file import Config
 from calltune.training import train_stage
+from calltune.training_rows import read_examples
 from calltune.types import Example
 
 

@@ -17,7 +17,7 @@ from huggingface_hub import snapshot_download
 from safetensors import SafetensorError, safe_open
 
 from calltune.errors import ModelError, RunFolderError
-from calltune.manifest import file_sha256, value_sha256
+from calltune.hashes import file_sha256, value_sha256
 from calltune.rows import write_json
 from calltune.spectrum import kind_of, read_ratios, signal_to_noise
 from calltune.terminal import ProgressBar, say

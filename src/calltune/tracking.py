@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from calltune.config import Config
 from calltune.errors import ConfigError
-from calltune.manifest import read_json, value_sha256
+from calltune.hashes import value_sha256
 from calltune.processes import processes
-from calltune.rows import write_json
+from calltune.rows import read_json, write_json
+from calltune.run_file import Config
 from calltune.stopping import Stopped
 from calltune.terminal import say
 

@@ -17,22 +17,12 @@ from transformers.trainer_callback import PrinterCallback
 from calltune.arguments import trl_arguments
 from calltune.chat import Chat
 from calltune.checkpoints import SealCheckpoints, newest_whole
-from calltune.config import Config
 from calltune.disk import writing_to
 from calltune.errors import ConfigError
 from calltune.grouping import group_batches
+from calltune.hashes import file_sha256, value_sha256
 from calltune.labelled_head import score_labels_only
-from calltune.manifest import (
-    begin,
-    claim_run_folder,
-    file_sha256,
-    finish,
-    is_complete,
-    model_sha256,
-    read_json,
-    template_sha256,
-    value_sha256,
-)
+from calltune.manifest import begin, claim_run_folder, finish, is_complete, model_sha256, template_sha256
 from calltune.memory import Memory, choose_checkpointing
 from calltune.models import load_model, load_tokenizer
 from calltune.passes import bound_passes, check_passes
@@ -40,7 +30,8 @@ from calltune.processes import processes
 from calltune.progress import Progress, StopWhenAsked
 from calltune.recipe import FittedRows, Recipe, fit_rows
 from calltune.reference import stand_in, store_reference
-from calltune.rows import write_json
+from calltune.rows import read_json, write_json
+from calltune.run_file import Config
 from calltune.sharding import allow_sharding_on_cpu
 from calltune.sharing import Sharing, share_prefixes
 from calltune.stopping import postponed_stop

@@ -22,11 +22,11 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
 from calltune.arguments import lora_config, model_keys
-from calltune.config import Config
 from calltune.errors import ConfigError
-from calltune.manifest import file_sha256
+from calltune.hashes import file_sha256
 from calltune.models import fastest_attention, load_model, load_skeleton
 from calltune.processes import processes
+from calltune.run_file import Config
 from calltune.spectrum import highest, read_unfrozen, write_unfrozen
 from calltune.spectrum_scan import scan
 from calltune.stages import Stage

@@ -8,9 +8,9 @@ import pytest
 
 from calltune.benchmarks import when2call_judge
 from calltune.benchmarks.when2call_judge import Settings, judge_prompt, samples, score, score_all, summarize
-from calltune.config import Entry
 from calltune.errors import CalltuneError, ConfigError
 from calltune.evaluate import count
+from calltune.family import Entry
 from calltune.options import parse_options
 from calltune.types import Completion, Message, Sample, Tool, ToolCall
 from chat_server import Answer, ChatServer, in_turn, label, says, serving

@@ -13,8 +13,8 @@ from calltune.chat import Chat
 from calltune.doctor.facts import Examiner
 from calltune.doctor.questions import AskedQuestions
 from calltune.models import load_tokenizer
-from calltune.rows import example_from
 from calltune.template_proof import Proof, Written
+from calltune.training_rows import example_from
 from calltune.types import Example, Message, Tool, ToolCall
 
 TEXTS = some.one_of(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from calltune.cli import main
-from calltune.rows import read_examples
+from calltune.training_rows import read_examples
 
 ANSWERS = {
     "tool_call": '<TOOLCALL>[{"name": "find_city", "arguments": {"name": "Ulm"}}]</TOOLCALL>',

@@ -23,14 +23,14 @@ from losses_rows import LOSSES, ROWS, loss_and_gradient, move_away, save_model, 
 from calltune import dpo, sft
 from calltune.arguments import trl_arguments
 from calltune.chat import Chat
-from calltune.config import Config
 from calltune.labelled_head import score_labels_only
 from calltune.models import load_model, load_tokenizer
 from calltune.recipe import Recipe, fit_rows
 from calltune.rows import write_jsonl
-from calltune.run_file import load_config
+from calltune.run_file import Config, load_config
 from calltune.schema import normalize_tool
 from calltune.training import to_dataset
+from calltune.training_rows import training_row
 from calltune.types import Example, Message, Preference, ToolCall
 
 GOLD = json.loads((Path(__file__).parent / "losses.json").read_text(encoding="utf-8"))
@@ -41,8 +41,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("losses")
     torch.set_num_threads(1)
     save_model(made, tokenizer())
-    write_jsonl(made / "examples.jsonl", [row[0] for row in nouns()])
-    write_jsonl(made / "pairs.jsonl", [row[1] for row in nouns()])
+    write_jsonl(made / "examples.jsonl", [training_row(row[0]) for row in nouns()])
+    write_jsonl(made / "pairs.jsonl", [training_row(row[1]) for row in nouns()])
     return made
 
 

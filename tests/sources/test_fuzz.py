@@ -15,6 +15,7 @@ from rows_of import TOOL, assistant, call, result, user
 from calltune.errors import DataError
 from calltune.rows import to_json
 from calltune.sources import chat_jsonl, openai_traces, sharegpt, when2call, xlam
+from calltune.training_rows import training_row
 from calltune.types import Example, Preference, Rejected
 
 CALL = {"name": "find", "arguments": {"what": "it"}}
@@ -162,7 +163,7 @@ def what_comes_of(source: ModuleType, file: Path, keys: dict[str, Any]) -> str:
     assert nouns
     assert all(isinstance(noun, Example | Preference | Rejected) for noun in nouns)
     for noun in nouns:
-        json.loads(to_json(noun))
+        json.loads(to_json(noun if isinstance(noun, Rejected) else training_row(noun)))
     rejected = [noun for noun in nouns if isinstance(noun, Rejected)]
     for noun in rejected:
         assert re.fullmatch(rf"{re.escape(str(file))}:\d+: [^\n]+", noun.reason)

@@ -13,7 +13,8 @@ from typing import Any, Literal
 import pydantic
 
 from calltune.calls import make_call
-from calltune.endpoint import Endpoint, EndpointSettings, Reply, message_text
+from calltune.endpoint import Endpoint, Reply, message_text
+from calltune.endpoint_settings import EndpointSettings
 from calltune.errors import ConfigError
 from calltune.types import Completion, Message, Sample, Sampling, ScoringRequest, Tool, ToolCall
 

@@ -5,6 +5,8 @@ Each module of this family has:
 - `Settings`, a pydantic model of its own keys in `[[evaluate.benchmarks]]`;
 - `metric_names(settings) -> Collection[str]`, every metric that `summarize` may give, so that a rule of the gate about
   another is refused before anything is trained; a module without it has its rules read by the report alone;
+- `MEANS`, its metrics that are means of others of its metrics, a tuple in a tuple being a mean of its own;
+- `F1`, which confusion table each of its macro-F1s is of;
 - `prompt_name(settings, chat) -> str`, which prompt is used, as `result.json` names it;
 - `samples(settings) -> Iterator[Sample]`, which parses every row into nouns or raises `DataError`;
 - `score(sample, completion) -> Score`, or, where others must be asked for it,

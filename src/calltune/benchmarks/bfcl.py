@@ -32,6 +32,20 @@ from calltune.types import Completion, Sample, Score, ToolCall
 _SIMPLE = ("simple_python", "simple_java", "simple_javascript")
 _LIVE_AST = ("live_simple", "live_multiple", "live_parallel", "live_parallel_multiple")
 _IRRELEVANCE = ("irrelevance", "live_irrelevance")
+_NON_LIVE_AST = (
+    tuple(f"accuracy_{category}" for category in _SIMPLE),
+    "accuracy_multiple",
+    "accuracy_parallel",
+    "accuracy_parallel_multiple",
+)
+_IRRELEVANCE_MEAN = tuple(f"accuracy_{category}" for category in _IRRELEVANCE)
+MEANS = {
+    "non_live_ast": _NON_LIVE_AST,
+    "irrelevance_mean": _IRRELEVANCE_MEAN,
+    "overall_ast": (_NON_LIVE_AST, "live_ast"),
+    "overall_single_turn": (_NON_LIVE_AST, "live_ast", _IRRELEVANCE_MEAN),
+}
+F1: dict[str, str] = {}
 
 
 class Settings(Table):

@@ -16,6 +16,11 @@ from calltune.errors import ConfigError
 from calltune.statistics import macro_f1, recall_per_class, wilson_interval
 from calltune.types import BEHAVIORS, Completion, Sample, Score, ScoringRequest
 
+MEANS: dict[str, tuple[str, ...]] = {}
+F1 = {
+    f"{name}{suffix}": f"by_likelihood{suffix}" for name in ("macro_f1", "macro_f1_asked") for suffix in ("", "_norm")
+}
+
 
 class Settings(QuestionSettings):
     """The keys of a `when2call` benchmark."""

@@ -15,6 +15,8 @@ from calltune.benchmarks.when2call_rows import QuestionSettings, questions
 from calltune.statistics import macro_f1, recall_per_class, wilson_interval
 from calltune.types import BEHAVIORS, Completion, Sample, Score
 
+MEANS: dict[str, tuple[str, ...]] = {}
+F1 = {"macro_f1": "by_behavior"}
 _LABELS = (*BEHAVIORS, "malformed", "truncated")
 
 

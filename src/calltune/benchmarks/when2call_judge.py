@@ -22,8 +22,8 @@ from calltune.benchmarks import Summary, confusion_table
 from calltune.benchmarks.when2call_rows import QuestionSettings, questions
 from calltune.endpoint import Endpoint, read_api_key
 from calltune.errors import ModelError
+from calltune.hashes import value_sha256
 from calltune.judge import JudgeSettings, Verdict, ask_label
-from calltune.manifest import value_sha256
 from calltune.rows import read_appended, to_json
 from calltune.statistics import bootstrap_interval, macro_f1, recall_per_class, wilson_interval
 from calltune.terminal import ProgressBar
@@ -38,6 +38,8 @@ _LABELS: dict[str, Behavior] = {
     "request_for_info": "request_for_info",
     "cannot_answer": "cannot_answer",
 }
+MEANS = {"macro_accuracy": tuple(f"accuracy_{name}" for name in BEHAVIORS)}
+F1 = {"macro_f1": "by_judge"}
 _SHOWN = (*BEHAVIORS, "malformed", "truncated", "empty")
 
 

@@ -15,9 +15,10 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 
+from calltune.answers import message_from
 from calltune.errors import DataError
 from calltune.options import Table
-from calltune.rows import message_from, parse_object, read_jsonl, require
+from calltune.rows import parse_object, read_jsonl, require
 from calltune.schema import normalize_tool
 from calltune.types import BEHAVIORS, ROLES, Behavior, Message, Tool, ToolCall
 

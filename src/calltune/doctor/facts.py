@@ -8,11 +8,14 @@ from typing import Any, Literal
 from calltune.benchmarks.option_reading import read_options
 from calltune.doctor import Finding
 from calltune.doctor.near import signature
-from calltune.doctor.questions import AskedQuestions, asked, digest, first_question, words
+from calltune.doctor.questions import AskedQuestions
+from calltune.doctor.text import asked, digest, first_question, words
 from calltune.doctor.values import null_padding, unsound
-from calltune.rows import message_dicts, to_json, tool_dict, training_row
+from calltune.layout import message_dicts, tool_dict
+from calltune.rows import to_json
 from calltune.schema import call_problems
 from calltune.template_proof import Proof, conversation
+from calltune.training_rows import training_row
 from calltune.types import Behavior, Example, Message, Preference, Rejected, Sample
 
 Kind = Literal["example", "preference", "unread"]
@@ -60,7 +63,7 @@ class Examiner:
         kind: Kind = "example" if isinstance(row, Example) else "preference"
         facts = Facts(row.id, source, kind, row.parent, row.behavior)
         try:
-            line = to_json(row)
+            line = to_json(training_row(row))
             if problem := unsound(line, lambda: asdict(row)):
                 facts.problems.append(("broken", problem))
                 return facts, _any_json(training_row(row))

@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from calltune.config import Config
 from calltune.doctor.facts import Facts
 from calltune.errors import DataError
+from calltune.run_file import Config
 from calltune.types import BEHAVIORS, Behavior, Sample
 
 STAGES = {"sft": "example", "dpo": "preference"}

@@ -1,36 +1,15 @@
 """What was asked, in one normal form: the side of the split, contradictions, and what benchmarks ask too."""
 
-import hashlib
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from calltune.types import Message, Sample
+from calltune.doctor.text import asked, digest, words
+from calltune.types import Sample
 
-_WORD = re.compile(r"\w+")
 _RUN = 8
+
 _SHARE_OF_RUNS = 0.5
-
-
-def first_question(messages: Sequence[Message]) -> str:
-    """The first user message, by which a row and all turns of its conversation fall on one side of the split."""
-    return next((" ".join(message.content.split()).casefold() for message in messages if message.role == "user"), "")
-
-
-def asked(messages: Sequence[Message]) -> str:
-    """All that the user said."""
-    return " ".join(message.content for message in messages if message.role == "user")
-
-
-def words(text: str) -> list[str]:
-    """Its words, without case and punctuation."""
-    return _WORD.findall(text.casefold())
-
-
-def digest(text: str) -> bytes:
-    """Eight bytes that stand for a text."""
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
 @dataclass(slots=True)

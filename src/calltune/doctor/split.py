@@ -9,7 +9,7 @@ from pathlib import Path
 from calltune.doctor.facts import Facts
 from calltune.doctor.spool import Spool
 from calltune.doctor.tell import Diagnosis
-from calltune.manifest import value_sha256
+from calltune.hashes import value_sha256
 from calltune.rows import write_lines
 
 _FILES = {

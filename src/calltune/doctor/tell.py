@@ -45,6 +45,7 @@ def diagnosis(
     changes: Mapping[str, int],
 ) -> Diagnosis:
     """Gather what was found; `told` has the same keys in the same order for the same rows."""
+    leaks, tokens = label_leaks(rows), token_lengths(rows, max_lengths)
     told = {
         "rows": {
             title: {
@@ -68,8 +69,9 @@ def diagnosis(
             if finding in judged.findings
         },
         "changes": dict(sorted(changes.items())),
-        "leaks": label_leaks(rows),
-        "tokens": token_lengths(rows, max_lengths),
+        "leaks": leaks,
+        "tokens": tokens,
+        "notes": [*_leak_lines(leaks), *_token_lines(tokens)],
     }
     return Diagnosis(rows, judged, titles, told)
 
@@ -107,10 +109,10 @@ def lines(told: Mapping[str, Any]) -> list[str]:
     if told["changes"]:
         counts = ", ".join(f"{kind} {number:,}" for kind, number in told["changes"].items())
         result.append(f"tools and messages were put into one form (changes.jsonl): {counts}")
-    return [*result, *leak_lines(told["leaks"]), *token_lines(told["tokens"])]
+    return [*result, *told["notes"]]
 
 
-def leak_lines(leaks: Mapping[str, Any]) -> list[str]:
+def _leak_lines(leaks: Mapping[str, Any]) -> list[str]:
     """What gives a row's label away without its question, a line each."""
     result = []
     if one_sided := leaks["tools_with_one_behavior"]:
@@ -130,7 +132,7 @@ def leak_lines(leaks: Mapping[str, Any]) -> list[str]:
     return result
 
 
-def token_lines(tokens: Mapping[str, Any]) -> list[str]:
+def _token_lines(tokens: Mapping[str, Any]) -> list[str]:
     """How long each stage's rows are, and which do not fit, a line each."""
     result = []
     for stage, found in tokens.items():

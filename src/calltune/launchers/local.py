@@ -15,13 +15,13 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-from calltune.config import Config
 from calltune.errors import CalltuneError, LaunchError
 from calltune.launch_settings import LaunchConfig
 from calltune.launchers import child
 from calltune.manifest import claim_run_folder
 from calltune.processes import processes
 from calltune.rows import write_json
+from calltune.run_file import Config
 from calltune.stopping import Stopped, postponed_stop
 from calltune.terminal import say
 from calltune.threads import for_launcher

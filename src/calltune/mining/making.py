@@ -15,6 +15,7 @@ from calltune.mining.questions import Question
 from calltune.mining.statistics import show_examples, show_statistics, statistics
 from calltune.mining.verifying import verify
 from calltune.rows import write_json, write_jsonl
+from calltune.training_rows import training_row
 from calltune.types import Completion, Message, Preference
 
 _NUM_SHOWN = 3
@@ -51,7 +52,7 @@ def write_pairs(
     kept = sorted(given, key=lambda pair: unit_interval(seed, "given", pair.id))[:num_given]
     pairs = [*(preference(one, number) for number, one in enumerate(taken)), *kept]
     pairs.sort(key=lambda pair: unit_interval(seed, "order", pair.id))
-    write_jsonl(folder / "pairs.jsonl", pairs)
+    write_jsonl(folder / "pairs.jsonl", map(training_row, pairs))
     told = {
         **statistics(asked.questions, judged, taken),
         "num_given": len(kept),

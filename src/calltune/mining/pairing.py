@@ -8,10 +8,10 @@ from difflib import SequenceMatcher
 from typing import Literal
 
 from calltune.doctor.near import NearDuplicates, signature
-from calltune.doctor.questions import asked, words
+from calltune.doctor.text import asked, words
+from calltune.layout import message_dicts
 from calltune.mining.questions import Question
 from calltune.mining.verifying import MinedError, Verdict
-from calltune.rows import message_dicts
 from calltune.types import Completion, Message, Preference
 
 Judged = tuple[Completion, Verdict]

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from calltune.doctor.questions import asked
+from calltune.doctor.text import asked
 from calltune.mining.pairing import Candidate, Judged
 from calltune.mining.questions import Question
 from calltune.mining.verifying import ERRORS

@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from calltune.doctor.tell import leak_lines, token_lines
-
 
 def doctor_tables(doctor: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Rows of cells for each table, from the file as `prepare` wrote it; None when there is none."""
@@ -30,7 +28,8 @@ def doctor_tables(doctor: Mapping[str, Any] | None) -> dict[str, Any] | None:
             for name, found in doctor["findings"].items()
         ],
         "changes": [(_words(name), number) for name, number in doctor["changes"].items()],
-        "notes": [*leak_lines(doctor["leaks"]), *token_lines(doctor["tokens"])],
+        # A file of an older version holds none.
+        "notes": doctor.get("notes", []),
     }
 
 

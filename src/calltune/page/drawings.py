@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from calltune.measures import lower_is_better
+from calltune.metrics import lower_is_better
 from calltune.page.charts import Bar, forest, ladder, lines, trade_off
 
 _CURVES = (("loss", "eval_loss"), ("rewards/accuracies", "eval_rewards/accuracies"), ("rewards/margins",))

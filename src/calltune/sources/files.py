@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from calltune.errors import DataError
-from calltune.manifest import file_sha256, value_sha256
+from calltune.hashes import file_sha256, value_sha256
 from calltune.options import Table
 from calltune.strict_json import parse_value, read_array
 from calltune.types import Example, Preference, Rejected

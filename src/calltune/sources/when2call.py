@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 import pydantic
 
 from calltune.errors import DataError
-from calltune.manifest import file_sha256
+from calltune.hashes import file_sha256
 from calltune.options import Table
 from calltune.rows import require
 from calltune.sources.chat_messages import read_call

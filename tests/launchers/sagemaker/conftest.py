@@ -7,9 +7,8 @@ import pytest
 from fake_aws import FakeAws, serving
 
 from calltune import prepare
-from calltune.config import Config
 from calltune.launchers.sagemaker.aws import Aws
-from calltune.run_file import load_config
+from calltune.run_file import Config, load_config
 
 TABLE = """
 [launch.sagemaker]

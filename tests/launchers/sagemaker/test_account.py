@@ -9,10 +9,10 @@ import pytest
 from fake_aws import FakeAws, client
 
 from calltune.cli import main
-from calltune.config import Config
 from calltune.launchers.sagemaker.aws import Aws
 from calltune.launchers.sagemaker.plan import make_plan
 from calltune.launchers.sagemaker.submit import run_stages
+from calltune.run_file import Config
 
 ROOT = Path(__file__).parents[3]
 

@@ -11,13 +11,13 @@ import pytest
 from fake_aws import FakeAws
 from fake_machine import Event, in_namespaces
 
-from calltune.config import Config
 from calltune.launchers.sagemaker.aws import Aws
 from calltune.launchers.sagemaker.container import reason
 from calltune.launchers.sagemaker.fetch import fetch
 from calltune.launchers.sagemaker.jobs import describe_job
 from calltune.launchers.sagemaker.plan import make_plan
 from calltune.launchers.sagemaker.submit import run_stages
+from calltune.run_file import Config
 
 
 def may_unshare() -> bool:

@@ -10,13 +10,13 @@ import pytest
 from fake_aws import FakeAws, client
 from fake_machine import Event
 
-from calltune.config import Config
 from calltune.errors import ConfigError, JobError
 from calltune.launchers.sagemaker.aws import Aws
 from calltune.launchers.sagemaker.clean import clean, remains
 from calltune.launchers.sagemaker.fetch import fetch
 from calltune.launchers.sagemaker.plan import make_plan
 from calltune.launchers.sagemaker.submit import run_stages
+from calltune.run_file import Config
 
 Toy = Callable[..., Config]
 

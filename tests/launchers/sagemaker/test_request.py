@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 
 from calltune.cli import main
-from calltune.config import Config
 from calltune.errors import ConfigError
 from calltune.launchers.sagemaker.limits import problems, require_within_limits
 from calltune.launchers.sagemaker.plan import make_plan, stage_job
 from calltune.launchers.sagemaker.request import StageJob, job_name, training_job
-from calltune.run_file import load_config
+from calltune.run_file import Config, load_config
 
 ARN = "arn:aws:sagemaker:us-east-1:123456789012"
 NETWORK = 'subnets = ["subnet-1"]\nsecurity_groups = ["sg-1"]\nkms_key = "arn:aws:kms:us-east-1:123456789012:key/1"'

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import calltune
+from calltune.hashes import file_sha256, value_sha256
 from calltune.launchers.sagemaker.aws import Aws, plainly
-from calltune.manifest import file_sha256, value_sha256
 from calltune.terminal import ProgressBar
 
 PACKAGE = Path(calltune.__file__).parent

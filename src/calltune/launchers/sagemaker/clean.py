@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from calltune.config import Config
 from calltune.errors import JobError
 from calltune.launchers.sagemaker.aws import Aws, plainly
 from calltune.launchers.sagemaker.jobs import ENDED, describe_job, jobs_of_run
 from calltune.launchers.sagemaker.request import account, run_prefix
+from calltune.run_file import Config
 from calltune.terminal import say
 
 _KEYS_AT_ONCE = 1000

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from calltune.config import Config
 from calltune.errors import ConfigError
 from calltune.launchers.sagemaker.request import account, machines
+from calltune.run_file import Config
 
 
 def most_usd(config: Config, stage: str) -> float | None:

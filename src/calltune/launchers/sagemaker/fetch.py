@@ -5,12 +5,11 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-from calltune.config import Config
 from calltune.launchers.sagemaker.aws import Aws, plainly
 from calltune.launchers.sagemaker.container import FOLDER_OF
 from calltune.launchers.sagemaker.submit import artefact_of
-from calltune.manifest import read_json
-from calltune.rows import write_json
+from calltune.rows import read_json, write_json
+from calltune.run_file import Config
 from calltune.terminal import ProgressBar, say
 
 _RECORD = "fetched.json"

@@ -3,9 +3,9 @@
 import re
 from typing import Any
 
-from calltune.config import Config
 from calltune.launchers.sagemaker.aws import Aws, plainly
 from calltune.launchers.sagemaker.request import RUN_TAG, job_name, run_tag
+from calltune.run_file import Config
 
 ENDED = ("Completed", "Failed", "Stopped")
 

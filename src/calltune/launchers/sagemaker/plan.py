@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from calltune.config import Config
 from calltune.errors import ConfigError, RunFolderError
+from calltune.hashes import file_sha256, value_sha256
 from calltune.launchers.sagemaker.archive import PACKAGE, code_archive, content_sha256, pins
 from calltune.launchers.sagemaker.request import STAGES, StageJob, account, run_prefix
-from calltune.manifest import file_sha256, model_sha256, read_json, value_sha256
+from calltune.manifest import model_sha256
+from calltune.rows import read_json
+from calltune.run_file import Config
 
 # What decides no stage's result: where things lie, and what machines cost.
 _OUTSIDE = {"output", "tracking", "data", "model", "stages", "launch", "sft", "dpo", "evaluate"}

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from calltune.config import Config
 from calltune.errors import ConfigError
+from calltune.run_file import Config
 from calltune.sagemaker_settings import SageMakerConfig
 
 STAGES = ("sft", "dpo", "evaluate")

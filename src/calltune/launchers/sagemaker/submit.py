@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from calltune.config import Config
 from calltune.errors import JobError
 from calltune.launchers.sagemaker.archive import upload_archive, upload_folder
 from calltune.launchers.sagemaker.aws import Aws, plainly
@@ -13,6 +12,7 @@ from calltune.launchers.sagemaker.jobs import attempts, describe_job, jobs_of_ru
 from calltune.launchers.sagemaker.limits import require_within_limits
 from calltune.launchers.sagemaker.plan import Plan, describe, stage_job, stages_of
 from calltune.launchers.sagemaker.request import STAGES, StageJob, account, training_job
+from calltune.run_file import Config
 from calltune.terminal import say
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 
-from calltune.manifest import value_sha256
+from calltune.hashes import value_sha256
 from calltune.options import Table
 from calltune.sources import synthetic
 from calltune.types import Example, Preference, chosen_example

@@ -1,4 +1,4 @@
-"""What the metrics are called and mean, in a few words; `docs/evaluation.md` has the definitions."""
+"""What the metrics are called, which way is better, and what they mean; `docs/evaluation.md` has the definitions."""
 
 MEANINGS = {
     "acc_norm": "the right option is the likeliest per character",
@@ -23,3 +23,22 @@ MEANINGS = {
     "overall_single_turn": "mean of the three above",
 }
 """By metric; those that stand here are shown first, in the order of the benchmark, the others folded away."""
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether less of a metric is better: of all that are called a rate, but for that of exact calls."""
+    return metric.startswith("hallucination_rate") or (metric.endswith("_rate") and metric != "exact_call_rate")
+
+
+PHRASES = {
+    "acc_norm": "picking the right one of four written answers",
+    "behavior_accuracy": "doing the right thing when it writes freely",
+    "macro_accuracy": "doing the right thing in the judge's eyes",
+    "overall_ast": "making the right calls",
+    "malformed_rate": "more broken calls",
+    "truncated_rate": "more answers cut off",
+    "empty_rate": "more empty answers",
+    "hallucination_rate": "more calls where there is no tool",
+    "hallucination_rate_norm": "more calls where there is no tool",
+}
+"""Plain words for a metric that is named in the sentence; others go by their own name."""
