@@ -15,16 +15,16 @@ SOURCE = ROOT / "src" / "calltune"
 FLOORS = {
     1: "types errors",
     2: (
-        "options run_file launch_settings sagemaker_settings gate rows disk manifest processes stopping "
+        "options run_file launch_settings gate rows disk manifest processes stopping "
         "terminal tracking family statistics resampling "
         "strict_json edits type_names schema_rules schema behavior calls chat models endpoint judge "
         "labelled_head trie prefix passes flops sharing grouping spectrum spectrum_scan parity serving card "
         "template_proof derive_settings evaluation_settings endpoint_settings layout hashes training_rows "
-        "mine_settings plan_settings stages threads tuning_settings"
+        "stages threads tuning_settings"
     ),
     3: "sources benchmarks backends launchers answers jobs",
     4: (
-        "plan probe arguments tuning memory recipe checkpoints progress sharding reference training doctor derive "
+        "plan probe arguments tuning memory recipe checkpoints progress reference training doctor derive "
         "preparation exporting metrics ruling "
         "results measures comparison operating_point headline published findings page mining"
     ),

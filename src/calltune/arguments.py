@@ -10,6 +10,8 @@ from typing import Any
 
 import pydantic
 import torch
+from accelerate.state import AcceleratorState, PartialState
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin, TorchDynamoPlugin
 from peft import LoraConfig
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.sft_config import SFTConfig
@@ -164,3 +166,17 @@ def lora_config(config: Config, stage: Stage) -> LoraConfig | None:
         return LoraConfig(**{**defaults, **config.lora})
     except (ValueError, TypeError) as error:
         raise ConfigError(f"[lora]: {str(error).splitlines()[0]}") from error
+
+
+def allow_sharding_on_cpu() -> None:
+    """Have the next trainer shard its model without a GPU as it does with one; nothing to do otherwise.
+
+    torch's FSDP2 works on a CPU, but accelerate 1.15 turns it on for accelerators alone. The states that it keeps for
+    the whole process are made here, before the trainer's `Accelerator` finds them.
+    """
+    if os.environ.get("ACCELERATE_USE_FSDP") != "true" or torch.cuda.is_available():
+        return
+    plugin = FullyShardedDataParallelPlugin()
+    state = AcceleratorState(cpu=True, dynamo_plugin=TorchDynamoPlugin(), fsdp_plugin=plugin, _from_accelerator=True)
+    PartialState().distributed_type = state.distributed_type = DistributedType.FSDP
+    state.fsdp_plugin = plugin

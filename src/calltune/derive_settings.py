@@ -1,7 +1,8 @@
-"""`[data.derive]`: how many rows of each behaviour are made from a user's own calls, and how many pairs.
+"""`[data]`: where rows come from, which are left out; `[data.derive]`: what is made from a user's own calls.
 
-Every share counts rows per *deciding call*: a row whose answer is a call and whose last message before it is the
-user's. Calls that follow a tool's result stay as they are: there nobody waits for an answer that could be withheld.
+Every share of `[data.derive]` counts rows per *deciding call*: a row whose answer is a call and whose last message
+before it is the user's. Calls that follow a tool's result stay as they are: there nobody waits for an answer that
+could be withheld.
 """
 
 from typing import Annotated, Literal

@@ -15,7 +15,6 @@ from calltune.errors import ConfigError, DataError
 from calltune.hashes import file_sha256
 from calltune.jobs import open_backend
 from calltune.manifest import begin, claim_run_folder, finish, is_complete, model_sha256, template_sha256
-from calltune.mine_settings import MineSettings
 from calltune.mining.answers import draw_answers, gather_answers, read_answers
 from calltune.mining.asking import Asked, choose_asked
 from calltune.mining.making import write_pairs
@@ -27,6 +26,7 @@ from calltune.stages import of_round
 from calltune.terminal import say
 from calltune.tracking import track
 from calltune.training_rows import read_examples, read_preferences
+from calltune.tuning_settings import MineSettings
 
 _PAIRING = frozenset({"num_pairs", "given_share", "chosen"})
 _DRAWING = frozenset(MineSettings.model_fields) - _PAIRING - {"rounds"}

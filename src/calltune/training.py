@@ -14,7 +14,7 @@ from transformers import AutoConfig, TrainerState
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 from transformers.trainer_callback import PrinterCallback
 
-from calltune.arguments import trl_arguments
+from calltune.arguments import allow_sharding_on_cpu, trl_arguments
 from calltune.chat import Chat
 from calltune.checkpoints import SealCheckpoints, newest_whole
 from calltune.disk import writing_to
@@ -32,7 +32,6 @@ from calltune.recipe import FittedRows, Recipe, fit_rows
 from calltune.reference import stand_in, store_reference
 from calltune.rows import read_json, write_json
 from calltune.run_file import Config
-from calltune.sharding import allow_sharding_on_cpu
 from calltune.sharing import Sharing, share_prefixes
 from calltune.stopping import postponed_stop
 from calltune.terminal import say

@@ -5,7 +5,7 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from calltune.backends.encoding import encode_requests, fresh_starts
+from calltune.backends.tokens import encode_requests, fresh_starts
 from calltune.errors import ModelError
 from calltune.models import load_tokenizer
 from calltune.types import ScoringRequest

@@ -10,8 +10,8 @@ import torch
 import transformers
 
 from calltune.backends import hf
-from calltune.backends.encoding import encode_requests
 from calltune.backends.hf import Backend
+from calltune.backends.tokens import encode_requests
 from calltune.benchmarks import when2call
 from calltune.chat import Chat
 from calltune.models import load_model

@@ -1,6 +1,6 @@
 """What the page tells of mining."""
 
-from calltune.page.mining_tables import mining_tables
+from calltune.page.doctor_tables import mining_tables
 
 STATISTICS = {
     "num_questions": 1200,

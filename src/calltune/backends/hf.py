@@ -10,8 +10,7 @@ from transformers import DynamicCache, GenerationConfig, LogitsProcessorList
 from transformers.cache_utils import DynamicLayer
 
 from calltune.backends.drawing import Draw, numbers_for
-from calltune.backends.encoding import encode_requests
-from calltune.backends.tokens import completion, end_ids
+from calltune.backends.tokens import completion, encode_requests, end_ids
 from calltune.chat import Chat
 from calltune.models import load_model, load_tokenizer
 from calltune.prefix import backbone_outputs, can_share, shared_attention

@@ -15,8 +15,7 @@ import vllm  # pyright: ignore[reportMissingImports]  # an extra of its own, wit
 from transformers import AutoConfig, GenerationConfig
 
 from calltune.backends.drawing import question_seed
-from calltune.backends.encoding import encode_requests
-from calltune.backends.tokens import completion, end_ids
+from calltune.backends.tokens import completion, encode_requests, end_ids
 from calltune.chat import Chat
 from calltune.errors import ModelError
 from calltune.models import load_tokenizer

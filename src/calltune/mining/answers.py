@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from calltune.answers import completion_from
-from calltune.mine_settings import MineSettings
 from calltune.mining.questions import Question
 from calltune.processes import Processes
 from calltune.rows import read_appended, to_json, write_jsonl
 from calltune.terminal import ProgressBar
+from calltune.tuning_settings import MineSettings
 from calltune.types import Completion, Sampling
 
 _QUESTIONS_BETWEEN_SAVES = 64

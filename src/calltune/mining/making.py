@@ -8,7 +8,6 @@ from typing import Any
 from calltune.chat import Chat
 from calltune.derive.randomness import unit_interval
 from calltune.errors import DataError
-from calltune.mine_settings import MineSettings
 from calltune.mining.asking import Asked
 from calltune.mining.pairing import Candidate, Judged, balanced, candidates, drop_near_duplicates, preference
 from calltune.mining.questions import Question
@@ -16,6 +15,7 @@ from calltune.mining.statistics import show_examples, show_statistics, statistic
 from calltune.mining.verifying import verify
 from calltune.rows import write_json, write_jsonl
 from calltune.training_rows import training_row
+from calltune.tuning_settings import MineSettings
 from calltune.types import Completion, Message, Preference
 
 _NUM_SHOWN = 3

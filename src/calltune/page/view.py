@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from calltune.metrics import MEANINGS
-from calltune.page.doctor_tables import doctor_tables
+from calltune.page.doctor_tables import doctor_tables, mining_tables
 from calltune.page.drawings import file_name, main_comparison, tone_of
-from calltune.page.mining_tables import mining_tables
 
 _BINS = ("correct", "wrong", "malformed", "truncated", "errors")
 _MOST_TOOLS, _MOST_CHANGES = 10, 8

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from calltune.sagemaker_settings import SageMakerConfig
+from calltune.launch_settings import SageMakerConfig
 
 ROOT = Path(__file__).parents[3]
 POLICIES = sorted((ROOT / "docs" / "sagemaker").glob("*.json"))

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from calltune.errors import ConfigError
+from calltune.launch_settings import SageMakerConfig
 from calltune.run_file import Config
-from calltune.sagemaker_settings import SageMakerConfig
 
 STAGES = ("sft", "dpo", "evaluate")
 RUN_TAG = "calltune-run"

@@ -1,6 +1,5 @@
 """Questions of the train split that need no tool, and their replies."""
 
-from calltune.sources.synthetic.small_talk_train_more import MORE_PAIRS
 from calltune.sources.synthetic.wordings import SmallTalk
 
 PLAIN_PAIRS = (
@@ -58,6 +57,53 @@ PLAIN_PAIRS = (
     ("See you tomorrow!", "See you, take care."),
     ("What do you think about {a_thing} in winter?", "It can be a good idea."),
     ("Can you say something nice about my {thing}?", "Your {thing} sounds lovely."),
+)
+
+MORE_PAIRS = (
+    ("What does {word} stand for?", "The word {word} stands for something {word_2}."),
+    ("I read the word {word} today. What does it mean?", "Something is {word} when it is {word_2}."),
+    ("Is {word} a nice word?", "I think that {word} is a nice word."),
+    ("What is the meaning of {word}?", "The word {word} has the meaning of {word_2}."),
+    ("Could you explain {word}?", "In a few words, {word} means {word_2}."),
+    ("Name the capital of {country}, please.", "The city of {country_2} is the capital there."),
+    ("Where does the king or president of {country} live?", "In the capital of {country}, and that is {country_2}."),
+    ("Is {country_2} in {country}?", "Yes, {country_2} is the capital of {country}."),
+    ("What do {a} and {b} add up to?", "{a} and {b} add up to {sum}."),
+    ("Please tell me the sum of {a} and {b}.", "The sum of {a} and {b} makes {sum}."),
+    ("If I have {a} and get {b} more, what do I have?", "With {a} and {b} more you have {sum}."),
+    ("Tell me about the legs of {animal}.", "I know that {animal} has {animal_2} legs."),
+    ("How many legs do I see on {animal}?", "You see {animal_2} legs, for {animal} has {animal_2} of them."),
+    ("What word is the opposite of {opposite}?", "The word {opposite_2} is the opposite of {opposite}."),
+    ("If something is not {opposite}, what is it?", "If it is not {opposite}, it is {opposite_2}."),
+    ("I see {coloured}. What is its colour?", "The colour of {coloured} is mostly {coloured_2}."),
+    ("Is {coloured} {coloured_2}?", "Yes, {coloured} is {coloured_2}."),
+    ("Thanks for the nice {thing}.", "You are welcome, I am happy about your {thing}."),
+    ("The {thing} was a great idea, thanks!", "I am glad that the {thing} was great."),
+    ("You helped me a lot with the {thing}.", "I am happy that it worked with the {thing}."),
+    ("Thank you, the {thing} is perfect.", "It is good to hear that the {thing} is perfect."),
+    ("Good to see you!", "It is good to see you too."),
+    ("Hello again!", "Hello to you, and a nice day."),
+    ("How do you feel?", "I am a program, so I am always fine."),
+    ("Can you think like a person?", "I am an assistant and a program, not a person."),
+    ("What can you tell me about {a_thing}?", "I think that {a_thing} is something people like."),
+    ("Why is {a_thing} so popular?", "Many people think that {a_thing} is a great thing."),
+    ("Is it true that people love {a_thing}?", "It is true, many people love {a_thing}."),
+    ("Would you say that {a_thing} is useful?", "I would say that {a_thing} is useful to many people."),
+    ("Describe {a_thing}.", "You can say that {a_thing} is something people use or plan."),
+    ("What is so special about the {thing}?", "The special thing about the {thing} is that it makes life easier."),
+    ("My {thing} is the best!", "It sounds like your {thing} is great."),
+    ("Today my {thing} made me laugh.", "A {thing} that makes you laugh is a good {thing}."),
+    ("I am proud of my {thing}.", "You can be proud of your {thing}."),
+    ("Why am I so {mood}?", "Many people are {mood} at times, and it will pass."),
+    ("It makes me {mood} to think of the {thing}.", "It is fine to be {mood} about the {thing}."),
+    ("My friend is {mood}.", "Tell your friend that it is normal to be {mood}."),
+    ("Sing me a line about the {thing}.", "The {thing}, the {thing}, it makes the day bright."),
+    ("Write one nice sentence with {thing} in it.", "The {thing} is the best thing of the day."),
+    ("Tell me a short story about {a_thing}.", "A little {thing} went into the world and was happy."),
+    ("Give me some advice on {a_thing}.", "With {a_thing}, keep it simple and take your time."),
+    ("How is {word} spelled?", "The word is spelled {word}, as you said."),
+    ("Goodbye for today.", "Goodbye, have a good day and take care."),
+    ("I have to go now.", "Okay, see you soon and have a nice day."),
 )
 
 SMALL_TALK = SmallTalk(
