@@ -21,11 +21,11 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["HF_HUB_OFFLINE"] = "1"
 from trl.trainer.dpo_config import DPOConfig
 
-from calltune.chat import Chat
-from calltune.dpo import row_text
-from calltune.labelled_head import score_labels_only
-from calltune.models import load_tokenizer
-from calltune.reference import stand_in, store_reference
+from calltune.calling.chat import Chat
+from calltune.models.load import load_tokenizer
+from calltune.training.labelled_head import score_labels_only
+from calltune.training.reference import stand_in, store_reference
+from calltune.verbs.dpo import row_text
 from material import qwen3, rows
 from material.measures import cpu_name, cpu_seconds
 from material.training import batches_of, be_quiet, compare, make_trainer, rounded, share

@@ -49,10 +49,10 @@ import transformers  # noqa: E402
 from lm_eval.api.instance import Instance  # noqa: E402
 from lm_eval.models.huggingface import HFLM  # noqa: E402
 
-from calltune.backends.hf import Backend  # noqa: E402
-from calltune.benchmarks import when2call  # noqa: E402
-from calltune.models import load_model  # noqa: E402
-from calltune.sources import synthetic  # noqa: E402
+from calltune.data.sources import synthetic  # noqa: E402
+from calltune.evaluation.benchmarks import when2call  # noqa: E402
+from calltune.models.backends.hf import Backend  # noqa: E402
+from calltune.models.load import load_model  # noqa: E402
 from calltune.types import ScoringRequest  # noqa: E402
 from material import qwen3  # noqa: E402
 from material.measures import peak_mib  # noqa: E402

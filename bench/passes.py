@@ -17,11 +17,11 @@ from pathlib import Path
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["HF_HUB_OFFLINE"] = "1"
-from calltune.chat import Chat
-from calltune.labelled_head import score_labels_only
-from calltune.models import load_tokenizer
-from calltune.passes import bound_passes
-from calltune.sft import row_text
+from calltune.calling.chat import Chat
+from calltune.models.load import load_tokenizer
+from calltune.training.labelled_head import score_labels_only
+from calltune.training.passes import bound_passes
+from calltune.verbs.sft import row_text
 from material import qwen3, rows
 from material.measures import cpu_name, cpu_seconds, peak_mib
 from material.training import batches_of, be_quiet, gradient, make_trainer, relative_difference, share

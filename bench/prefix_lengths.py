@@ -19,9 +19,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import torch
 from trl.trainer.utils import add_fused_lm_head
 
-from calltune.labelled_head import score_labels_only
-from calltune.models import load_model
-from calltune.sharing import share_prefixes
+from calltune.models.load import load_model
+from calltune.training.labelled_head import score_labels_only
+from calltune.training.sharing import share_prefixes
 from material import qwen3
 from material.measures import cpu_name, cpu_seconds
 from material.training import be_quiet, relative_difference

@@ -53,7 +53,7 @@ def write_rows(folder, rows):
 
 
 def made_up(split, count):
-    from calltune.sources import synthetic
+    from calltune.data.sources import synthetic
 
     def text(message):
         calls = [asdict(call) for call in message.tool_calls]
@@ -82,8 +82,8 @@ def write_run_file(folder, model):
 
 
 def ours(file):
-    from calltune import prepare
-    from calltune.run_file import load_config
+    from calltune.config.run_file import load_config
+    from calltune.verbs import prepare
 
     start = time.process_time()
     folder = prepare.run(load_config(file, ["data.workers=1"]))
@@ -169,7 +169,7 @@ def main():
         # Loaded before either is timed, which also keeps our tokenizer from being loaded in a process of its own.
         import datasets  # noqa: F401
 
-        import calltune.models  # noqa: F401
+        import calltune.models.load  # noqa: F401
 
         our_seconds, data = ours(file)
         peer_seconds, count = peer(data, model, folder / "cache")

@@ -24,11 +24,11 @@ from pathlib import Path
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["HF_HUB_OFFLINE"] = "1"
-from calltune.chat import Chat
-from calltune.grouping import GroupedSampler
-from calltune.labelled_head import score_labels_only
-from calltune.models import load_tokenizer
-from calltune.sft import row_text
+from calltune.calling.chat import Chat
+from calltune.models.load import load_tokenizer
+from calltune.training.grouping import GroupedSampler
+from calltune.training.labelled_head import score_labels_only
+from calltune.verbs.sft import row_text
 from material import qwen3, rows
 from material.measures import cpu_name
 from material.training import batches_of, be_quiet, compare, make_trainer, rounded, share

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from calltune.spectrum import signal_to_noise
+from calltune.training.spectrum import signal_to_noise
 
 SHAPES = {
     "self_attn.k_proj": (1024, 2048),

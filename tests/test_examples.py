@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from calltune.arguments import trl_arguments
 from calltune.cli import main
-from calltune.jobs import open_benchmarks
-from calltune.preparation import open_sources
-from calltune.run_file import load_config
-from calltune.tuning import check_tuning
+from calltune.config.run_file import load_config
+from calltune.data.preparation import open_sources
+from calltune.evaluation.jobs import open_benchmarks
+from calltune.training.arguments import trl_arguments
+from calltune.training.tuning import check_tuning
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "examples").glob("*.toml"))

@@ -5,8 +5,8 @@ import random
 from dataclasses import replace
 from itertools import islice
 
-from calltune.schema import normalize_tool
-from calltune.sources import synthetic, when2call
+from calltune.calling.schema import normalize_tool
+from calltune.data.sources import synthetic, when2call
 from calltune.types import Example, Message, Tool, ToolCall
 from material.qwen3 import SHARED
 

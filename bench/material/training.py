@@ -11,9 +11,9 @@ from trl.trainer.dpo_trainer import DPOTrainer
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from calltune.labelled_head import score_labels_only
-from calltune.models import load_model
-from calltune.sharing import share_prefixes
+from calltune.models.load import load_model
+from calltune.training.labelled_head import score_labels_only
+from calltune.training.sharing import share_prefixes
 from material.measures import cpu_seconds, peak_mib
 
 TRAINERS = {"sft": (SFTTrainer, SFTConfig), "dpo": (DPOTrainer, DPOConfig)}

@@ -3,9 +3,9 @@
 from functools import cache
 from itertools import product
 
-from calltune.sources.synthetic.small_talk_train import PLAIN_PAIRS
-from calltune.sources.synthetic.wordings import small_talk, wordings
-from calltune.sources.synthetic.wordings_train import (
+from calltune.data.sources.synthetic.small_talk_train import PLAIN_PAIRS
+from calltune.data.sources.synthetic.wordings import small_talk, wordings
+from calltune.data.sources.synthetic.wordings_train import (
     PLAIN_BARE_REFUSALS,
     PLAIN_CLAIMS,
     PLAIN_QUESTIONS_BACK,

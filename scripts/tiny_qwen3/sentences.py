@@ -3,17 +3,10 @@
 import json
 from dataclasses import dataclass
 
-from calltune.sources.synthetic import values
-from calltune.sources.synthetic.catalogue import (
-    DOMAINS,
-    PARAMETER_NAMES,
-    Ability,
-    Parameter,
-    schema,
-    with_article,
-)
-from calltune.sources.synthetic.situations import say
-from calltune.sources.synthetic.wordings import small_talk, wordings
+from calltune.data.sources.synthetic import values
+from calltune.data.sources.synthetic.catalogue import DOMAINS, PARAMETER_NAMES, Ability, Parameter, schema, with_article
+from calltune.data.sources.synthetic.situations import say
+from calltune.data.sources.synthetic.wordings import small_talk, wordings
 from calltune.types import Tool
 from tiny_qwen3.phrases import warmup_replies, warmup_requests, warmup_slots, warmup_small_talk
 from tiny_qwen3.words import VERBS, Dice, made_up, nouns

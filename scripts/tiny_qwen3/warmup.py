@@ -8,7 +8,7 @@ pair of words up in the tool list, copy a value, list parameters.
 import json
 from collections.abc import Iterator
 
-from calltune.sources.synthetic import values
+from calltune.data.sources.synthetic import values
 from tiny_qwen3.sentences import (
     ALL_VERBS,
     Ability,

@@ -3,9 +3,9 @@
 import random
 from functools import cache
 
-from calltune.sources.synthetic import values
-from calltune.sources.synthetic.catalogue import DOMAINS
-from calltune.sources.synthetic.values import Split
+from calltune.data.sources.synthetic import values
+from calltune.data.sources.synthetic.catalogue import DOMAINS
+from calltune.data.sources.synthetic.values import Split
 
 HELD_OUT: tuple[Split, ...] = ("development", "final")
 

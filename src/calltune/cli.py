@@ -15,8 +15,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
-from calltune.init import TEMPLATES
-from calltune.threads import bound_threads
+from calltune.runtime.threads import bound_threads
+from calltune.verbs.init import TEMPLATES
 
 VERBS = {
     "check": "look for mistakes, then tell what the run is going to take; writes nothing",
@@ -143,13 +143,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     # PEFT 0.21 and TRL 1.16 ask transformers 5.23 by an old name; the user can do nothing about it.
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
-    from calltune import init
+    from calltune.config.run_file import load_config
     from calltune.errors import CalltuneError, GateError
-    from calltune.jobs import open_benchmarks
-    from calltune.launchers import LAUNCHED, child
-    from calltune.launchers.local import launch
-    from calltune.run_file import load_config
-    from calltune.stopping import Stopped, stoppable
+    from calltune.evaluation.jobs import open_benchmarks
+    from calltune.launch import LAUNCHED
+    from calltune.launch.local import launch
+    from calltune.runtime import child
+    from calltune.runtime.stopping import Stopped, stoppable
+    from calltune.verbs import init
 
     with stoppable():
         try:
@@ -183,7 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _load(verb: str) -> ModuleType:
     """The module of a verb. What it imports stays for good: nothing looks through that for garbage, now or later."""
-    name = f"calltune.{verb}"
+    name = f"calltune.verbs.{verb}"
     if name in sys.modules or not gc.isenabled():
         return importlib.import_module(name)
     gc.disable()
@@ -206,8 +207,8 @@ def _rounds(config: Any, words: argparse.Namespace) -> list[str]:
 
 
 def _on_sagemaker(config: Any, words: argparse.Namespace) -> None:
-    from calltune import sagemaker
     from calltune.errors import ConfigError
+    from calltune.verbs import sagemaker
 
     if words.verb == "sagemaker":
         sagemaker.act(config, words.action, words.yes)

@@ -1,4 +1,4 @@
-"""The verdicts of `calltune.benchmarks.bfcl` against those recorded from bfcl-eval (see make_bfcl.py)."""
+"""The verdicts of `calltune.evaluation.benchmarks.bfcl` against those recorded from bfcl-eval (see make_bfcl.py)."""
 
 import json
 import re
@@ -13,8 +13,8 @@ import jsonschema
 import pytest
 from bfcl_answers import PLAIN_TEXT, Answer, derive, digest, language_of
 
-from calltune.benchmarks import bfcl
-from calltune.benchmarks.bfcl_rows import category_of
+from calltune.evaluation.benchmarks import bfcl
+from calltune.evaluation.benchmarks.bfcl_rows import category_of
 from calltune.types import Completion, Message, Sample, Score, ToolCall
 
 HERE = Path(__file__).parent

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from calltune.resampling import MeanOf, Measure, Ratio, paired_intervals, value_of
-from calltune.statistics import mcnemar, mcnemar_mid_p
+from calltune.evaluation.statistics import mcnemar, mcnemar_mid_p
+from calltune.report.resampling import MeanOf, Measure, Ratio, paired_intervals, value_of
 
 GOLD = json.loads((Path(__file__).parent / "intervals.json").read_text(encoding="utf-8"))
 

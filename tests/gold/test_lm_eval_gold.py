@@ -10,9 +10,9 @@ from tiny_models import plain_loglikelihood, tiny_qwen3, toy_tokenizer
 from toy_when2call import TOY_ROWS
 from transformers import AutoTokenizer
 
-from calltune.backends.hf import Backend
-from calltune.benchmarks.when2call import likeliest, likeliest_per_character
-from calltune.benchmarks.when2call_prompts import FAMILIES, official_prompt
+from calltune.evaluation.benchmarks.when2call import likeliest, likeliest_per_character
+from calltune.evaluation.benchmarks.when2call_prompts import FAMILIES, official_prompt
+from calltune.models.backends.hf import Backend
 from calltune.types import BEHAVIORS, Completion, ScoringRequest
 
 GOLD = json.loads((Path(__file__).parent / "lm_eval_when2call.json").read_text(encoding="utf-8"))

@@ -20,18 +20,18 @@ import pytest
 import torch
 from losses_rows import LOSSES, ROWS, loss_and_gradient, move_away, save_model, tokenizer
 
-from calltune import dpo, sft
-from calltune.arguments import trl_arguments
-from calltune.chat import Chat
-from calltune.labelled_head import score_labels_only
-from calltune.models import load_model, load_tokenizer
-from calltune.recipe import Recipe, fit_rows
-from calltune.rows import write_jsonl
-from calltune.run_file import Config, load_config
-from calltune.schema import normalize_tool
-from calltune.training import to_dataset
-from calltune.training_rows import training_row
+from calltune.calling.chat import Chat
+from calltune.calling.schema import normalize_tool
+from calltune.config.run_file import Config, load_config
+from calltune.data.rows import training_row
+from calltune.files.json_lines import write_jsonl
+from calltune.models.load import load_model, load_tokenizer
+from calltune.training.arguments import trl_arguments
+from calltune.training.labelled_head import score_labels_only
+from calltune.training.recipe import Recipe, fit_rows
+from calltune.training.stage import to_dataset
 from calltune.types import Example, Message, Preference, ToolCall
+from calltune.verbs import dpo, sft
 
 GOLD = json.loads((Path(__file__).parent / "losses.json").read_text(encoding="utf-8"))
 

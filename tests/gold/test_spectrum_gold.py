@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from make_spectrum import matrices
 
-from calltune.spectrum import highest, signal_to_noise
+from calltune.training.spectrum import highest, signal_to_noise
 
 GOLD = json.loads((Path(__file__).parent / "spectrum.json").read_text(encoding="utf-8"))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from calltune.statistics import (
+from calltune.evaluation.statistics import (
     bootstrap_interval,
     confusion,
     macro_f1,

@@ -5,12 +5,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from calltune.answers import completion_from
+from calltune.config.training import MineSettings
+from calltune.evaluation.answers import completion_from
+from calltune.files.json_lines import read_appended, to_json, write_jsonl
 from calltune.mining.questions import Question
-from calltune.processes import Processes
-from calltune.rows import read_appended, to_json, write_jsonl
-from calltune.terminal import ProgressBar
-from calltune.tuning_settings import MineSettings
+from calltune.runtime.processes import Processes
+from calltune.runtime.terminal import ProgressBar
 from calltune.types import Completion, Sampling
 
 _QUESTIONS_BETWEEN_SAVES = 64

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from calltune.derive.randomness import unit_interval
+from calltune.data.randomness import unit_interval
 from calltune.mining.questions import Question, questions
 from calltune.mining.verifying import gold_problem
 from calltune.types import Example, Preference

@@ -5,17 +5,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from calltune.chat import Chat
-from calltune.derive.randomness import unit_interval
+from calltune.calling.chat import Chat
+from calltune.config.training import MineSettings
+from calltune.data.randomness import unit_interval
+from calltune.data.rows import training_row
 from calltune.errors import DataError
+from calltune.files.json_lines import write_json, write_jsonl
 from calltune.mining.asking import Asked
 from calltune.mining.pairing import Candidate, Judged, balanced, candidates, drop_near_duplicates, preference
 from calltune.mining.questions import Question
 from calltune.mining.statistics import show_examples, show_statistics, statistics
 from calltune.mining.verifying import verify
-from calltune.rows import write_json, write_jsonl
-from calltune.training_rows import training_row
-from calltune.tuning_settings import MineSettings
 from calltune.types import Completion, Message, Preference
 
 _NUM_SHOWN = 3

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Literal
 
-from calltune.doctor.near import NearDuplicates, signature
-from calltune.doctor.text import asked, words
-from calltune.layout import message_dicts
+from calltune.calling.layout import message_dicts
+from calltune.data.near import NearDuplicates, signature
+from calltune.data.text import asked, words
 from calltune.mining.questions import Question
 from calltune.mining.verifying import MinedError, Verdict
 from calltune.types import Completion, Message, Preference

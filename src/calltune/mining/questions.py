@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from calltune.hashes import value_sha256
-from calltune.layout import message_dicts, tool_dict
+from calltune.calling.layout import message_dicts, tool_dict
+from calltune.files.hashes import value_sha256
 from calltune.types import Behavior, Example, Message, Preference, Sample, Tool
 
 

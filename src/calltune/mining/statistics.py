@@ -5,11 +5,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from calltune.doctor.text import asked
+from calltune.data.text import asked
 from calltune.mining.pairing import Candidate, Judged
 from calltune.mining.questions import Question
 from calltune.mining.verifying import ERRORS
-from calltune.terminal import say, show_table
+from calltune.runtime.terminal import say, show_table
 from calltune.types import BEHAVIORS, Message
 
 _LONGEST_SHOWN = 300

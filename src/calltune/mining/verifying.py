@@ -4,16 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from calltune.behavior import is_ambiguous, message_behavior
-from calltune.benchmarks.bfcl_ast import (
-    OPTIONAL,
-    ErrorClass,
-    ExpectedArgument,
-    ExpectedCall,
-    find_mistake,
-)
+from calltune.calling.behavior import is_ambiguous, message_behavior
+from calltune.calling.schema import ProblemKind, call_problems
+from calltune.evaluation.benchmarks.bfcl_ast import OPTIONAL, ErrorClass, ExpectedArgument, ExpectedCall, find_mistake
 from calltune.mining.questions import Question
-from calltune.schema import ProblemKind, call_problems
 from calltune.types import Completion, Message, Tool, ToolCall
 
 MinedError = ErrorClass | Literal["wrong_behavior", "truncated"]

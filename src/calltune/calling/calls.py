@@ -1,0 +1,221 @@
+"""Calls in text: how a model writes them, and what it meant. One parser a format; what does not parse is malformed.
+
+| format      | written as                                                             | known from                  |
+|-------------|------------------------------------------------------------------------|-----------------------------|
+| hermes      | `<tool_call>{"name": ..., "arguments": {...}}</tool_call>`, repeated   | Hermes 2, Qwen 2.5, Qwen 3  |
+| json        | `{"name": ..., "parameters": {...}}` as the whole answer, `;` between  | Llama 3.1, Llama 3.2        |
+| pythonic    | `[name(key="value"), ...]` as the whole answer                         | Llama 3.2, Llama 4          |
+| list        | `[{"name": ..., "arguments": {...}}, ...]` as the whole answer         | xLAM 2, Mistral             |
+| functionary | `<function=name>{...}</function>`, repeated                            | functionary 3.1             |
+
+Which one a model uses is read off its own template, never off its name.
+"""
+
+import ast
+import json
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from calltune.calling.strict_json import check_value
+from calltune.errors import DataError
+from calltune.types import Message, ToolCall
+
+CallFormat = Literal["hermes", "json", "pythonic", "list", "functionary"]
+
+_FUNCTION = re.compile(r"<function=([^>\s]+)>")
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedAnswer:
+    """A message, or None when a call was begun and cannot be read; then `reason` says where and why."""
+
+    message: Message | None
+    reason: str = ""
+
+
+def detect_format(written: str) -> CallFormat | None:
+    """The format in which a template wrote a call, or None if it is not one of ours."""
+    if "<tool_call>" in written and "</tool_call>" in written:
+        return "hermes"
+    formats: tuple[CallFormat, ...] = ("functionary", "json", "list", "pythonic")
+    for name in formats:
+        parsed = _PARSERS[name](written)
+        if parsed.message and parsed.message.tool_calls:
+            return name
+    return None
+
+
+def parse_answer(text: str, call_format: CallFormat) -> ParsedAnswer:
+    """Read an answer written in a format.
+
+    Strict: an opened call that does not close, is not JSON, or has no name or no object of arguments is malformed.
+    """
+    return _PARSERS[call_format](text)
+
+
+def make_call(name: Any, arguments: Any) -> ToolCall | str:
+    """A call of what a model wrote, or what is wrong with it.
+
+    The arguments are what a file of JSON gives back: of a tuple a list, of a number as a key its text. So a completion
+    is scored alike before and after it was read from a file; what a file cannot hold, and NaN, is no argument.
+    """
+    if not isinstance(name, str):
+        return "has no name"
+    if not isinstance(arguments, dict):
+        return "has no object of arguments"
+    try:
+        kept = json.loads(json.dumps(arguments, allow_nan=False))
+        check_value([name, kept], "is out of bounds")
+    except (TypeError, ValueError):
+        return "holds a value that JSON does not have"
+    except RecursionError:
+        return "is nested too deeply"
+    except DataError as error:
+        return str(error)
+    return ToolCall(name, kept)
+
+
+def _hermes(text: str) -> ParsedAnswer:
+    opened, closed = "<tool_call>", "</tool_call>"
+    calls: list[ToolCall] = []
+    words: list[str] = []
+    place = 0
+    while (start := text.find(opened, place)) >= 0:
+        words.append(text[place:start])
+        end = text.find(closed, start)
+        if end < 0:
+            return ParsedAnswer(None, f"a call opened at character {start} is not closed")
+        call = _json_call(text[start + len(opened) : end])
+        if isinstance(call, str):
+            return ParsedAnswer(None, f"the call at character {start} {call}")
+        calls.append(call)
+        place = end + len(closed)
+    words.append(text[place:])
+    if closed in "".join(words):
+        return ParsedAnswer(None, "a call is closed that was never opened")
+    return ParsedAnswer(Message("assistant", "".join(words).strip(), tuple(calls)))
+
+
+def _functionary(text: str) -> ParsedAnswer:
+    calls: list[ToolCall] = []
+    words: list[str] = []
+    place = 0
+    while match := _FUNCTION.search(text, place):
+        words.append(text[place : match.start()])
+        end = text.find("</function>", match.end())
+        if end < 0:
+            return ParsedAnswer(None, f"a call opened at character {match.start()} is not closed")
+        call = make_call(match[1], _json(text[match.end() : end]))
+        if isinstance(call, str):
+            return ParsedAnswer(None, f"the call at character {match.start()} {call}")
+        calls.append(call)
+        place = end + len("</function>")
+    words.append(text[place:])
+    if "<function=" in "".join(words) or "</function>" in "".join(words):
+        return ParsedAnswer(None, "a call is opened or closed alone")
+    return ParsedAnswer(Message("assistant", "".join(words).strip(), tuple(calls)))
+
+
+def _bare_json(text: str) -> ParsedAnswer:
+    stripped = text.strip().removeprefix("<|python_tag|>").strip()
+    if not stripped.startswith("{"):
+        return ParsedAnswer(Message("assistant", text.strip()))
+    calls: list[ToolCall] = []
+    decoder, place = json.JSONDecoder(), 0
+    while place < len(stripped):
+        try:
+            value, end = decoder.raw_decode(stripped, place)
+        except (ValueError, RecursionError):
+            return ParsedAnswer(None, f"the call at character {place} is not JSON")
+        call = _call(value)
+        if isinstance(call, str):
+            return ParsedAnswer(None, f"the call at character {place} {call}")
+        calls.append(call)
+        rest = stripped[end:].lstrip()
+        if rest and not rest.startswith(";"):
+            return ParsedAnswer(None, f"there is text after the call, at character {end}")
+        place = len(stripped) - len(rest.removeprefix(";").lstrip())
+    return ParsedAnswer(Message("assistant", "", tuple(calls)))
+
+
+def _json_list(text: str) -> ParsedAnswer:
+    stripped = text.strip().removeprefix("[TOOL_CALLS]").strip()
+    if not stripped.startswith("["):
+        return ParsedAnswer(Message("assistant", text.strip()))
+    values = _json(stripped)
+    if not isinstance(values, list):
+        return ParsedAnswer(None, "the answer begins as a list of calls and is not JSON")
+    calls = [_call(value) for value in values]
+    wrong = next((f"call {number} {call}" for number, call in enumerate(calls) if isinstance(call, str)), None)
+    if wrong:
+        return ParsedAnswer(None, wrong)
+    return ParsedAnswer(Message("assistant", "", tuple(call for call in calls if isinstance(call, ToolCall))))
+
+
+def _pythonic(text: str) -> ParsedAnswer:
+    stripped = text.strip().removeprefix("<|python_start|>").removesuffix("<|python_end|>").strip()
+    if not stripped.startswith("["):
+        return ParsedAnswer(Message("assistant", text.strip()))
+    try:
+        with warnings.catch_warnings():
+            # Of escapes such as "\d", which are the model's.
+            warnings.simplefilter("ignore")
+            tree = ast.parse(stripped, mode="eval").body
+        if not isinstance(tree, ast.List):
+            raise ValueError("is no list")
+        calls = tuple(_python_call(node) for node in tree.elts)
+    except (RecursionError, MemoryError):
+        return ParsedAnswer(None, "the answer begins as a list of calls and is nested too deeply")
+    except (SyntaxError, TypeError, ValueError) as error:
+        return ParsedAnswer(None, f"the answer begins as a list of calls and {str(error).splitlines()[0]}")
+    return ParsedAnswer(Message("assistant", "", calls))
+
+
+def _python_call(node: ast.expr) -> ToolCall:
+    if not isinstance(node, ast.Call) or node.args or any(keyword.arg is None for keyword in node.keywords):
+        raise ValueError("holds something that is no call with named arguments")
+    name = ast.unparse(node.func)
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise ValueError("holds a call of something that is no name")
+    # literal_eval reads values alone: nothing that a model writes is ever run.
+    call = make_call(name, {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in node.keywords})
+    if isinstance(call, str):
+        raise ValueError(call)
+    return call
+
+
+def _json_call(text: str) -> ToolCall | str:
+    try:
+        return _call(json.loads(text))
+    except json.JSONDecodeError as error:
+        return f"is not JSON: {error.msg} at its character {error.pos}"
+    except ValueError:
+        return "is not JSON: a number of thousands of digits"
+    except RecursionError:
+        return "is JSON nested too deeply"
+
+
+def _call(value: Any) -> ToolCall | str:
+    """The call in one JSON value, or what is wrong with it."""
+    if not isinstance(value, dict):
+        return "has no name"
+    return make_call(value.get("name"), next((value[key] for key in ("arguments", "parameters") if key in value), None))
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+_PARSERS: dict[CallFormat, Callable[[str], ParsedAnswer]] = {
+    "hermes": _hermes,
+    "json": _bare_json,
+    "pythonic": _pythonic,
+    "list": _json_list,
+    "functionary": _functionary,
+}

@@ -1,0 +1,75 @@
+"""How to serve a model with vLLM: which of its tool-call parsers reads what the model's template writes.
+
+The parser follows from a call that the template wrote, never from the model's name. Parsers and flags are vLLM's as of
+v0.20 (`vllm/tool_parsers`, `vllm serve --help`).
+"""
+
+import shlex
+from dataclasses import dataclass
+from typing import Any
+
+from calltune.calling.calls import CallFormat
+from calltune.calling.chat import Chat
+from calltune.types import Message, Tool, ToolCall
+
+_QUESTION = Message("user", "q")
+_TOOL = Tool("f", "F.", {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]})
+_CALL = Message("assistant", "", (ToolCall("f", {"a": "b"}),))
+
+_BY_FORMAT: dict[CallFormat, str] = {"hermes": "hermes", "json": "llama3_json", "pythonic": "pythonic", "list": "xlam"}
+
+# What stands around a call decides before the call itself: each of these has a parser of its own.
+_BY_MARK = (
+    ("[TOOL_CALLS]", "mistral"),
+    ("<|python_start|>", "llama4_pythonic"),
+    ("<arg_key>", "glm45"),
+    ("<function=", "qwen3_coder"),
+    ("<|tool_call|>", "granite"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A shell command; `note` says what it cannot do, or is empty."""
+
+    command: str
+    note: str
+
+
+def tool_call_parser(chat: Chat) -> str | None:
+    """The parser that reads this model's calls, by vLLM's name, or None when there is none."""
+    written = chat.answer([_QUESTION], [_TOOL], _CALL)
+    for mark, parser in _BY_MARK:
+        if mark in written:
+            # Functionary's `<function=name>{...}` has no parser; Qwen3-Coder's stands inside <tool_call>.
+            return parser if mark != "<function=" or "<tool_call>" in written else None
+    return _BY_FORMAT.get(chat.call_format) if chat.call_format else None
+
+
+def serving(chat: Chat, folder: str) -> Serving:
+    """The `vllm serve` line of a model's folder: its parser, and the prompts and the decoding it was measured with."""
+    words, note = ["vllm", "serve", folder], ""
+    if parser := tool_call_parser(chat):
+        words += ["--enable-auto-tool-choice", "--tool-call-parser", parser]
+    else:
+        note = (
+            f"vLLM has no parser for the way this template writes calls ({chat.call_format or 'unknown'} format): "
+            "a call arrives as text in 'content', for the client to read"
+        )
+    if _thinks_unless_told(chat):
+        words += ["--default-chat-template-kwargs", '{"enable_thinking": false}']
+    # vLLM samples at temperature 1 when generation_config.json names none, whatever it says of do_sample.
+    words += ["--override-generation-config", '{"temperature": 0}']
+    return Serving(shlex.join(words), note)
+
+
+def _thinks_unless_told(chat: Chat) -> bool:
+    """Whether the template's own default differs from thinking off, with which the model was trained and measured."""
+    tokenizer: Any = chat.tokenizer
+    plain, told = (
+        tokenizer.apply_chat_template(
+            [{"role": "user", "content": "q"}], tokenize=False, add_generation_prompt=True, **keys
+        )
+        for keys in ({}, {"enable_thinking": False})
+    )
+    return plain != told

@@ -1,0 +1,237 @@
+"""Proof that a template teaches what a row says: calls come back, tools stand there once, labels are the answer.
+
+`prove_template` asks a model's template with conversations of our own; what it cannot do with any row is refused.
+`Proof.row` writes one row exactly as `sft` and `dpo` hand it to TRL's trainers and says what is wrong with it.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+from typing import Any
+
+from calltune.calling.chat import Chat
+from calltune.errors import ModelError
+from calltune.types import Example, Message, Preference, Tool, ToolCall
+
+_TOOL = Tool(
+    "probe_lookup",
+    "Probe description 7391.",
+    {"type": "object", "properties": {"probe_key": {"type": "string"}, "probe_more": {"type": "object"}}},
+)
+_OTHER_TOOL = Tool("probe_other", "Probe description 2846.", {"type": "object", "properties": {}})
+_TOOLS = (_TOOL, _OTHER_TOOL)
+_ARGUMENTS = {"probe_key": "Zürich \"5\" \\ {'a'}", "probe_more": {"n": [1, -2.5, True, None], "": {}}}
+_QUESTION = Message("user", "Probe question 5128?")
+_CALL = Message("assistant", "", (ToolCall("probe_lookup", _ARGUMENTS),))
+_PAST_CALL = Message("assistant", "", (ToolCall("probe_lookup", {"probe_key": "past value 6604"}),))
+_RESULT = Message("tool", "Probe result 9917.")
+_TEXT = Message("assistant", "Probe answer 3350.")
+_SYSTEM = Message("system", "Probe rules 1472.")
+_ROWS_COMPARED = 16
+_LINES_KEPT = 16_384
+_LINE = re.compile(r"(?s).+?\n(?=\S)|.+")
+_ENDS = ("}", "]", '"', "word", "42", " ", "\n", "\r", "\t", ".", ">", "\u4f60", "\U0001f642")
+_BEGINNINGS = ("{", "[", '"', "word", "Word", "42", "-", "'s", "<", "#", "\u4f60", "\U0001f642", "\u0301")
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A row as its trainer gets it; `num_answer_tokens` are those trained on, one number per answer."""
+
+    prompt: str
+    answers: tuple[str, ...]
+    num_prompt_tokens: int
+    num_answer_tokens: tuple[int, ...]
+
+
+def conversation(row: Example | Preference) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
+    """The messages of a row's prompt, and its answers: one, or the chosen and the rejected."""
+    if isinstance(row, Example):
+        return row.messages[:-1], row.messages[-1:]
+    return row.prompt, (row.chosen, row.rejected)
+
+
+def prove_template(chat: Chat) -> None:
+    """Write conversations of our own and read them back.
+
+    Raises:
+        ModelError: the format of calls is not known; tools, earlier calls or tool results are left out or written
+            twice; an answer is not closed by the end-of-sequence token, or is read back as another one; labels would
+            not be the answer's tokens.
+    """
+    if chat.call_format is None:
+        raise _refused(chat, "writes tool calls in a way that calltune cannot read back")
+    proof = Proof(chat)
+    if chat.parse(chat.answer([_QUESTION], _TOOLS, _CALL)).message != _CALL:
+        raise _refused(chat, "writes tool calls in a way that calltune cannot read back")
+    shapes: tuple[tuple[str, tuple[Message, ...]], ...] = (
+        ("", (_QUESTION,)),
+        ("after a system message", (_SYSTEM, _QUESTION)),
+        ("after a call", (_QUESTION, _PAST_CALL, _RESULT)),
+        ("in a second turn", (_QUESTION, _PAST_CALL, _RESULT, _TEXT, Message("user", "Probe question 4083?"))),
+    )
+    for when, messages in shapes:
+        try:
+            prompt = chat.prompt(messages, _TOOLS)
+        except ModelError:
+            if len(messages) == 1:
+                raise
+            # It takes no such conversation at all: rows of that shape are rejected one by one, with its words.
+            continue
+        _prove_prompt(chat, prompt, messages, when)
+        for answer in (_TEXT, _CALL, Message("assistant", "", _CALL.tool_calls * 2)):
+            try:
+                chat.answer(messages, _TOOLS, answer)
+            except ModelError:
+                # Several calls at once are more than Llama's template takes.
+                if len(answer.tool_calls) < 2:
+                    raise
+                continue
+            written = proof.conversation(messages, _TOOLS, (answer,))
+            if isinstance(written, str):
+                raise _refused(chat, f"fails its proof{when and ' ' + when}: {written}")
+
+
+def _prove_prompt(chat: Chat, prompt: str, messages: Sequence[Message], when: str) -> None:
+    when = f" {when}" if when else ""
+    for tool in _TOOLS:
+        if (times := prompt.count(tool.description)) != 1:
+            raise _refused(
+                chat, f"leaves out the tools{when}" if not times else f"writes the tools {times} times{when}"
+            )
+    for message in messages:
+        marks = [message.content, *(call.arguments["probe_key"] for call in message.tool_calls)]
+        for mark in marks:
+            if mark not in prompt:
+                what = "an earlier call" if message.tool_calls else f"a message of the {message.role}"
+                raise _refused(chat, f"leaves out {what}{when}")
+
+
+def _refused(chat: Chat, why: str) -> ModelError:
+    return ModelError(f"model '{chat.name}': its chat template {why}")
+
+
+class Proof:
+    """Writes rows for one model and counts their tokens."""
+
+    def __init__(self, chat: Chat) -> None:
+        self._chat = chat
+        self._tokens = _Tokens(chat.tokenizer)
+        special = [token.content for token in chat.tokenizer.added_tokens_decoder.values() if token.special]
+        self._control = _any_of(special)
+
+    def row(self, row: Example | Preference) -> Written | str:
+        """The row as its trainer gets it, or, as a sentence, why it would not teach what it says."""
+        messages, answers = conversation(row)
+        texts = [message.content for message in (*messages, *answers)]
+        if found := next((match for text in texts if (match := self._control.search(text))), None):
+            return f"its text holds {found[0]!r}, which this model reads as control, not as text"
+        return self.conversation(messages, row.tools, answers)
+
+    def conversation(
+        self, messages: Sequence[Message], tools: Sequence[Tool], answers: Sequence[Message]
+    ) -> Written | str:
+        """A prompt and its answers; of a chosen and a rejected one only the first must be read back as it was."""
+        try:
+            prompt, texts = self._chat.prompt_and_answers(messages, tools, answers)
+        except ModelError as error:
+            return str(error).removeprefix(f"model '{self._chat.name}': ")
+        end = str(self._chat.tokenizer.eos_token)
+        if not all(text.endswith(end) for text in texts):
+            return f"its answer does not end with the end-of-sequence token {end!r}"
+        if wrong := self._read_back(answers[0], texts[0]):
+            return wrong
+        counts = self._tokens.counts(prompt, texts)
+        if counts is None:
+            return "its prompt's last and its answer's first characters become one token, so labels would be off"
+        return Written(prompt, tuple(texts), counts[0], tuple(counts[1]))
+
+    def _read_back(self, answer: Message, text: str) -> str:
+        parsed = self._chat.parse(text)
+        if parsed.message is None:
+            return f"its answer, once written, is a malformed call: {parsed.reason}"
+        if parsed.message.tool_calls != answer.tool_calls:
+            return "its calls are read back as other calls"
+        if parsed.message.content != answer.content.strip():
+            return "the text of its answer is read back as another text" + (
+                " beside the call" * bool(answer.tool_calls)
+            )
+        return ""
+
+    def pieces(self, prompt: str, answer: str) -> list[tuple[str, bool]]:
+        """The tokens of one answer after its prompt as text: first those without a label, then those trained on."""
+        tokenizer = self._chat.tokenizer
+        ids, num_prompt = tokenizer(prompt + answer).input_ids, len(tokenizer(prompt).input_ids)
+        return [(str(tokenizer.decode(ids[:num_prompt])), False), (str(tokenizer.decode(ids[num_prompt:])), True)]
+
+
+class _Tokens:
+    """Counts the tokens of a prompt and its answers as `tokenizer(prompt + answer)` has them, in less time.
+
+    A tokenizer splits at special tokens before all else, so what stands before a prompt's last one has the same
+    tokens whatever follows. And where it splits at the end of a line, too, the tokens of a line are those it had in the
+    row before: templates write a tool to a line or several, and data offer the same tools again and again. Both are
+    compared with the long way on the first rows; where one does not hold, the long way is gone.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._backend = getattr(tokenizer, "backend_tokenizer", None)
+        self._left_to_compare = _ROWS_COMPARED
+        if self._backend is not None:
+            self._backend.no_truncation()
+            self._backend.no_padding()
+            tokens = tokenizer.added_tokens_decoder.values()
+            plain = [t.content for t in tokens if t.special and not (t.lstrip or t.rstrip or t.single_word)]
+            self._split = _any_of(plain)
+            self._num_automatic = len(tokenizer("").input_ids)
+            self._line_count = lru_cache(_LINES_KEPT)(self._count)
+            # Found out beforehand, so that every process counts every row in the same way.
+            self._lines_are_apart = all(
+                self._count(f"a{end}\n{beginning}b") == self._count(f"a{end}\n") + self._count(f"{beginning}b")
+                for end, beginning in product(_ENDS, _BEGINNINGS)
+            )
+
+    def counts(self, prompt: str, answers: Sequence[str]) -> tuple[int, list[int]] | None:
+        """Tokens of the prompt and of each answer; None when they share a token."""
+        if self._backend is None:
+            return self._long_way(prompt, answers)
+        counts = self._short_way(prompt, answers)
+        if self._left_to_compare:
+            self._left_to_compare -= 1
+            if counts != (exact := self._long_way(prompt, answers)):
+                self._backend = None
+                return exact
+        return counts
+
+    def _long_way(self, prompt: str, answers: Sequence[str]) -> tuple[int, list[int]] | None:
+        first, *wholes = self._tokenizer([prompt, *(prompt + answer for answer in answers)]).input_ids
+        if any(whole[: len(first)] != first for whole in wholes):
+            return None
+        return len(first), [len(whole) - len(first) for whole in wholes]
+
+    def _short_way(self, prompt: str, answers: Sequence[str]) -> tuple[int, list[int]] | None:
+        assert self._backend is not None, "there is a short way"
+        place = 0
+        for match in self._split.finditer(prompt):
+            place = match.end()
+        head, tail = prompt[:place], prompt[place:]
+        lines = _LINE.findall(head) if self._lines_are_apart else [head]
+        before = self._num_automatic + sum(map(self._line_count, lines))
+        encoded = self._backend.encode_batch_fast([tail, *(tail + a for a in answers)], add_special_tokens=False)
+        first, *wholes = [encoding.ids for encoding in encoded]
+        if any(whole[: len(first)] != first for whole in wholes):
+            return None
+        return before + len(first), [len(whole) - len(first) for whole in wholes]
+
+    def _count(self, text: str) -> int:
+        assert self._backend is not None, "there is a short way"
+        # Faster than `encode` by a third: it does not keep where each token was in the text.
+        return len(self._backend.encode_batch_fast([text], add_special_tokens=False)[0].ids)
+
+
+def _any_of(words: Sequence[str]) -> re.Pattern[str]:
+    # Without a word the pattern matches nothing.
+    return re.compile("|".join(map(re.escape, sorted(words, key=len, reverse=True))) or r"(?!)")

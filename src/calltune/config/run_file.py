@@ -1,0 +1,226 @@
+"""The run file: TOML in, one frozen `Config` out, every mistake one line."""
+
+import json
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import pydantic
+
+from calltune.config.data import DataConfig
+from calltune.config.evaluation import EvaluateConfig
+from calltune.config.gate import GateConfig
+from calltune.config.launch import LaunchConfig
+from calltune.config.stages import CheckpointName, Stage, checkpoint_names
+from calltune.config.table import Table, parse_options, unknown_key
+from calltune.config.training import MineSettings, TuningConfig
+from calltune.errors import ConfigError
+
+
+class TrackingConfig(Table):
+    """`[tracking]`: MLflow."""
+
+    mlflow: bool = True
+    uri: str | None = None
+    """Default: a sqlite file, `mlflow.db`, beside the run's folder."""
+
+    experiment: str = "calltune"
+
+
+class ExportConfig(Table):
+    """`[export]`: the model that is handed on. `calltune run` exports when the table stands in the run file."""
+
+    checkpoint: CheckpointName | None = None
+    """By default the last that is complete."""
+
+    dtype: Literal["bfloat16", "float16", "float32"] | None = None
+    """By default the precision in which the checkpoint is stored, which is the base model's."""
+
+    folder: str | None = None
+    """By default `export` in the run's folder."""
+
+    max_shard_size: Annotated[str, pydantic.Field(pattern=r"^[1-9]\d*[KMG]B$")] = "5GB"
+    """Upper bound of one file of weights."""
+
+
+class ReportConfig(Table):
+    """`[report]`: what is shown."""
+
+    compare: tuple[str, ...] = ()
+    """Folders of other runs, shown side by side with this one."""
+
+
+class PlanConfig(Table):
+    """`[plan]`: read by `check` alone; nothing in it changes a run."""
+
+    price_per_hour: Annotated[float, pydantic.Field(gt=0)] | None = None
+    """Of one machine, in US dollars; without it no price is told."""
+
+    probe_seconds: Annotated[float, pydantic.Field(ge=0)] = 6.0
+    """Of real steps, at most, that `check` takes to time a stage or a benchmark, fewer where they agree; 0: none."""
+
+    device: str | None = None
+    """A GPU by its name in `flops.py`, such as "H100": hours are reckoned for it instead of timed here."""
+
+    mfu: Annotated[float, pydantic.Field(gt=0, lt=1)] | None = None
+    """The share of that device's bf16 peak that is useful work; a stage's manifest has it as `useful_mfu`."""
+
+    @pydantic.model_validator(mode="after")
+    def _together(self) -> Self:
+        if (self.device is None) != (self.mfu is None):
+            raise ValueError("'device' and 'mfu' go together")
+        return self
+
+
+class Config(Table):
+    """A whole run file."""
+
+    name: Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """Names the run's folder and its MLflow runs."""
+
+    model: Annotated[str, pydantic.Field(min_length=1)]
+    """A Hub id or a local folder, as `from_pretrained` takes it."""
+
+    chat_template: str | None = None
+    """A Jinja file to write conversations with, for a model that has no chat template, or instead of its own."""
+
+    output: str = "runs"
+    seed: int = 0
+    stages: tuple[Stage, ...] = ("sft", "dpo")
+    data: DataConfig
+    tuning: TuningConfig = TuningConfig()
+    lora: dict[str, Any] = pydantic.Field(default_factory=dict)
+    sft: dict[str, Any] = pydantic.Field(default_factory=dict)
+    mine: MineSettings | None = None
+    """Pairs from the model's own mistakes, on which `dpo` then trains; without it, on the given ones."""
+
+    dpo: dict[str, Any] = pydantic.Field(default_factory=dict)
+    evaluate: EvaluateConfig = EvaluateConfig()
+    launch: LaunchConfig = LaunchConfig()
+    gate: GateConfig = GateConfig()
+    report: ReportConfig = ReportConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    export: ExportConfig | None = None
+    plan: PlanConfig = PlanConfig()
+
+    @pydantic.model_validator(mode="after")
+    def _titles_differ(self) -> Self:
+        titles = [entry.title for entry in self.evaluate.benchmarks]
+        if len(set(titles)) < len(titles):
+            raise ValueError("two of [[evaluate.benchmarks]] have one name; give one of them a 'label'")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _rules_name_benchmarks(self) -> Self:
+        titles = [entry.title for entry in self.evaluate.benchmarks]
+        for rule in self.gate.parsed:
+            if rule.benchmark not in titles:
+                problem = unknown_key(rule.benchmark, titles).replace("unknown key", "unknown benchmark", 1)
+                raise ValueError(f"gate.rules: '{rule.text}': {problem}")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _mining_is_of_use(self) -> Self:
+        # Told before SFT is paid for.
+        if self.mine and "dpo" not in self.stages:
+            raise ValueError("[mine] makes pairs for 'dpo', which is not among the stages")
+        if self.mine and self.evaluate.backend == "openai":
+            raise ValueError("[mine] needs the backend 'hf' or 'vllm': the openai backend draws none")
+        return self
+
+    @pydantic.field_validator("sft", "dpo")
+    @classmethod
+    def _no_secret(cls, table: dict[str, Any]) -> dict[str, Any]:
+        # Every run's folder has a copy of its run file.
+        if "hub_token" in table:
+            # Not a ValueError, whose message would have the table in it, and the token.
+            raise ConfigError("'hub_token': a run file holds no secret; set HF_TOKEN in the environment instead")
+        return table
+
+    @pydantic.field_validator("stages")
+    @classmethod
+    def _in_order(cls, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+        if stages not in (("sft", "dpo"), ("sft",), ("dpo",), ()):
+            raise ValueError('must be ["sft", "dpo"], ["sft"], ["dpo"] or []')
+        return stages
+
+    @property
+    def run_folder(self) -> Path:
+        """Where everything that this run makes is written."""
+        return Path(self.output) / self.name
+
+    @property
+    def checkpoints(self) -> tuple[str, ...]:
+        """Every checkpoint of this run, the base first; each is trained from the one before it."""
+        return checkpoint_names(self.stages, self.num_rounds)
+
+    @property
+    def num_rounds(self) -> int:
+        """How often `dpo` trains; more than once only with `[mine]`."""
+        return self.mine.rounds if self.mine else 1
+
+    def trained_from(self, checkpoint: str) -> str:
+        """The checkpoint that another one, which is not the base, is trained from."""
+        return self.checkpoints[self.checkpoints.index(checkpoint) - 1]
+
+    def checkpoint_folder(self, checkpoint: str) -> str:
+        """What `from_pretrained` takes for one of `checkpoints`."""
+        return self.model if checkpoint == "base" else str(self.run_folder / checkpoint)
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a run file, lay `key.path=value` overrides over it, and check it.
+
+    TOML is for hands; `.json` is what calltune writes of a checked run file, such as `config.json` in a run's folder.
+
+    Raises:
+        ConfigError: the file is missing, is not TOML, or a key or value is wrong; names the file and the key.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        table = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such run file") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path}: is a folder, a run file was expected") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text at byte {error.start}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path}: not valid JSON: {error}") from None
+    for override in overrides:
+        _apply_override(table, override)
+    return parse_options(Config, table, str(path))
+
+
+def _apply_override(table: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        raise ConfigError(f"override '{override}': must be key.path=value")
+    *parents, last = path.strip().split(".")
+    place: Any = table
+    for part in parents:
+        if isinstance(place, dict):
+            place = place.setdefault(part, {})
+        elif isinstance(place, list) and part.isdigit() and int(part) < len(place):
+            place = place[int(part)]
+        else:
+            raise ConfigError(f"override '{override}': there is no '{part}' to go into")
+    if isinstance(place, list) and last.isdigit() and int(last) < len(place):
+        place[int(last)] = _toml_value(text)
+    elif isinstance(place, dict):
+        place[last] = _toml_value(text)
+    else:
+        raise ConfigError(f"override '{override}': there is no '{last}' to set")
+
+
+def _toml_value(text: str) -> Any:
+    # The shell takes the quotes of "a string" away, so what is not TOML is a string.
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

@@ -1,0 +1,11 @@
+"""Decision data from calls: rows of all four behaviours, and preference pairs, made from a user's own labelled calls.
+
+Logs of a working agent hold calls and hardly ever a refusal or a question back, and a model trained on them never
+learns when not to call. `derive` makes those rows by rule, each naming its parent and its rule; `questions` makes a
+test of the same kind from conversations that `hold_out` kept from training.
+"""
+
+from calltune.data.derive.making import Counts, derive, hold_out
+from calltune.data.derive.questions import questions
+
+__all__ = ["Counts", "derive", "hold_out", "questions"]

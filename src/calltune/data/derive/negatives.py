@@ -1,0 +1,191 @@
+"""Calls that are wrong in one known way, and answers of the wrong behaviour, for the rejected side of a pair."""
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from calltune.calling.schema import call_problems
+from calltune.data.derive import wordings
+from calltune.data.derive.material import Material
+from calltune.data.derive.rules import Derived, Workshop
+from calltune.data.derive.twins import similarity
+from calltune.data.derive.values import is_told, same_value
+from calltune.data.derive.vocabulary import CANONICAL, tokens
+from calltune.types import Message, Tool, ToolCall
+
+Negative = Callable[[Derived, Workshop, random.Random], Message | None]
+
+
+def refused(made: Derived, shop: Workshop, rng: random.Random) -> Message | None:
+    """A refusal of what could be done."""
+    if made.row.behavior == "direct":
+        return wordings.bare_refusal(rng, held_out=shop.held_out)
+    return wordings.refusal(made.case.target, rng, held_out=shop.held_out)
+
+
+def asked(made: Derived, shop: Workshop, rng: random.Random) -> Message | None:
+    """A question for what was told, or for what would not help."""
+    tool = made.case.target
+    if made.row.behavior == "direct" and made.row.tools:
+        tool = rng.choice(made.row.tools)
+    names = [name for name in tool.parameters["properties"] if name != made.missing]
+    if made.row.behavior == "tool_call":
+        # What was not told might be worth asking for.
+        names = [name for name in names if name in made.case.call.arguments] or names
+    return wordings.question(tool, rng.choice(names), rng, held_out=shop.held_out) if names else None
+
+
+def made_up(made: Derived, shop: Workshop, rng: random.Random) -> Message | None:
+    """A claim that all is done, though nothing was called."""
+    return wordings.claim(made.case.target, rng, held_out=shop.held_out)
+
+
+def called(made: Derived, shop: Workshop, rng: random.Random) -> Message | None:
+    """A call where none is right: the true one with a made-up value, of a missing tool, or of one that is offered."""
+    behavior = made.row.behavior
+    if behavior == "request_for_info" or (behavior == "cannot_answer" and (not made.row.tools or rng.random() < 0.5)):
+        return made.case.row.messages[-1]
+    if not made.row.tools:
+        return made.case.row.messages[-1] if behavior == "direct" else None
+    for tool in rng.sample(made.row.tools, len(made.row.tools)):
+        call = _plausible(tool, made.case.call, shop.material, rng)
+        if call is not None:
+            return Message("assistant", tool_calls=(call,))
+    return None
+
+
+def wrong_tool(made: Derived, shop: Workshop, rng: random.Random) -> Message | None:
+    """A call of another tool on offer, no twin of the right one, with arguments that fit it."""
+    for tool in rng.sample(made.row.tools, len(made.row.tools)):
+        if tool.name == made.case.target.name or tool.name in {call.name for call in _calls(made)}:
+            continue
+        if similarity(tool, made.case.target) >= shop.settings.twin_similarity:
+            continue
+        call = _plausible(tool, made.case.call, shop.material, rng)
+        if call is not None:
+            return _instead(made, call)
+    return None
+
+
+def missing_argument(made: Derived, shop: Workshop, rng: random.Random) -> Message | None:
+    """The right call without one of its required arguments."""
+    call = made.case.call
+    names = [name for name in made.case.target.parameters.get("required", ()) if name in call.arguments]
+    if not names:
+        return None
+    gone = rng.choice(names)
+    return _instead(made, ToolCall(call.name, {key: value for key, value in call.arguments.items() if key != gone}))
+
+
+def altered_value(made: Derived, shop: Workshop, rng: random.Random) -> Message | None:
+    """The right call with one value that the conversation does not hold, of the same type, and fit for the schema."""
+    call, tool = made.case.call, made.case.target
+    said = "\n".join(message.content for message in made.row.messages[:-1])
+    names = list(call.arguments)
+    for name in rng.sample(names, len(names)):
+        value = call.arguments[name]
+        others = _alternatives(tool, name, value, shop.material)
+        for other in rng.sample(others, min(8, len(others))):
+            if _same_or_part(value, other) or (not isinstance(other, bool) and is_told(said, other)):
+                continue
+            changed = ToolCall(call.name, {**call.arguments, name: other})
+            if not call_problems(changed, made.row.tools):
+                return _instead(made, changed)
+    return None
+
+
+def invented_tool(made: Derived, shop: Workshop, rng: random.Random) -> Message | None:
+    """The right arguments for a tool that is not there, with a name as if it were."""
+    name = made.case.target.name
+    near = [other for other in _invented_names(name) if other not in shop.material.names]
+    return _instead(made, ToolCall(rng.choice(near), made.case.call.arguments)) if near else None
+
+
+BEHAVIOR_NEGATIVES: dict[str, Negative] = {
+    "called": called,
+    "asked": asked,
+    "refused": refused,
+    "made_up": made_up,
+}
+CALL_NEGATIVES: dict[str, Negative] = {
+    "wrong_tool": wrong_tool,
+    "missing_argument": missing_argument,
+    "altered_value": altered_value,
+    "invented_tool": invented_tool,
+}
+
+
+def _calls(made: Derived) -> tuple[ToolCall, ...]:
+    return made.case.row.messages[-1].tool_calls
+
+
+def _instead(made: Derived, call: ToolCall) -> Message:
+    """The answer with another first call."""
+    return Message("assistant", made.case.row.messages[-1].content, (call, *_calls(made)[1:]))
+
+
+def _same_or_part(one: Any, other: Any) -> bool:
+    if same_value(one, other):
+        return True
+    first, second = (str(value).strip().casefold() for value in (one, other))
+    return isinstance(one, str) and (first in second or second in first)
+
+
+def _alternatives(tool: Tool, name: str, value: Any, material: Material) -> list[Any]:
+    """Other values of the argument: those its schema lists, else what other rows gave, else a number near by."""
+    schema = tool.parameters["properties"].get(name, {})
+    if isinstance(schema.get("enum"), list | tuple):
+        found = list(schema["enum"])
+    elif isinstance(value, bool):
+        found = [not value]
+    else:
+        found = material.values(tool.name, name) or []
+        if len(found) < 2:
+            found = [*found, *material.values("", name)]
+        if isinstance(value, int | float) and len(found) < 3:
+            found = [*found, value + 1, value + 2, value * 2 + 3]
+    return [other for other in found if type(other) is type(value) and other != value]
+
+
+def _plausible(tool: Tool, like: ToolCall, material: Material, rng: random.Random) -> ToolCall | None:
+    """A call of this tool that fits its schema: arguments of `like` by name, else what other rows gave."""
+    arguments: dict[str, Any] = {}
+    for name in tool.parameters.get("required", ()):
+        schema = tool.parameters["properties"].get(name, {})
+        known = material.values(tool.name, name) or material.values("", name)
+        if name in like.arguments:
+            arguments[name] = like.arguments[name]
+        elif isinstance(schema.get("enum"), list | tuple) and schema["enum"]:
+            arguments[name] = rng.choice(list(schema["enum"]))
+        elif known:
+            arguments[name] = rng.choice(known)
+        elif (value := _any_value(schema.get("type"), like, rng)) is not None:
+            arguments[name] = value
+    call = ToolCall(tool.name, arguments)
+    return None if call_problems(call, [tool]) else call
+
+
+def _any_value(kind: object, like: ToolCall, rng: random.Random) -> Any:
+    given: Sequence[Any] = [value for value in like.arguments.values() if isinstance(value, str) and value.strip()]
+    if kind in ("integer", "number"):
+        return rng.randint(1, 9)
+    if kind == "boolean":
+        return rng.random() < 0.5
+    return rng.choice(given) if given and kind in ("string", None) else None
+
+
+def _invented_names(name: str) -> list[str]:
+    """Names in the same style: another verb of the same meaning, or another word at its end."""
+    words = tokens(name)
+    verb = words[0] if words else ""
+    same = [other for other, kind in CANONICAL.items() if kind == CANONICAL.get(verb) and other != verb]
+    position = name.lower().find(verb) if verb else -1
+    found = []
+    for other in sorted(same) if position >= 0 else []:
+        written = other.capitalize() if name[position].isupper() else other
+        found.append(name[:position] + written + name[position + len(verb) :])
+    snake = name.rsplit("_", 1)[-1].islower()
+    for ending in ("details", "status", "list", "info", "by_name", "history"):
+        spoken = "".join(part.capitalize() for part in ending.split("_"))
+        found.append(f"{name}_{ending}" if snake else f"{name}{spoken}")
+    return found

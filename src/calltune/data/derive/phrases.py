@@ -1,0 +1,144 @@
+"""What tools and parameters are called in a sentence, read off their descriptions and names."""
+
+import re
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+from calltune.data.derive.vocabulary import imperative, tokens
+from calltune.types import Tool
+
+_SENTENCE_END = re.compile(r"(?<=[a-z0-9)])[.;:!?](?:\s|$)|\n|\s[-\N{EM DASH}\N{EN DASH}]\s")
+_ASIDE = re.compile(r"\s*(?:\([^()]*\)|\[[^\[\]]*\]|\{[^{}]*\})")
+_PREAMBLE = re.compile(
+    r"^(?:(?:this|the) (?:tool|function|api|endpoint|method|service)\s+(?:will |can |lets you |allows you to |is used "
+    r"to )?|(?:use (?:this|it) to|used to|helper function (?:to|that)|a (?:tool|function) (?:to|that|for))\s+)",
+    re.IGNORECASE,
+)
+_USERS = re.compile(r"\b(?:the |a )?(?:user|customer|caller)'s\b", re.IGNORECASE)
+_USER = re.compile(
+    r"\b(?:the|a) (?:user|customer|caller)\b(?=$|[,.;]| (?:on|for|in|at|by|with|about|and|to)\b)", re.IGNORECASE
+)
+# Words by which a schema points at its own parameters; a speaker leaves them out.
+_POINTING = re.compile(
+    r"\b(?:(an?) )?(?:specified|provided|given|desired|specific|chosen|selected) (?=(\w))", re.IGNORECASE
+)
+_TAIL = re.compile(
+    r"\s+(?:using (?:the|a|an|its)|via (?:the|a)|based on (?:(?:the )?(?:provided|specified|given)|various|optional))\b"
+    r".*$",
+    re.IGNORECASE,
+)
+_FORMAT = re.compile(
+    r"\s*(?:,|\b(?:in (?:the )?(?:form|format)|formatted|such as|for example|e\.g|i\.e|defaults?|must|which is|like|"
+    r"specified as|separated|from which|for which|to be used|that will)\b).*$",
+    re.IGNORECASE,
+)
+_OPENS_BADLY = re.compile(
+    r"^(?:whether|if|specif\w*|indicat\w*|filter|for|to|in|on|by|of|when|what|which|who|where|how|is|are|can|should|optional|"
+    r"required|type|input|value|string|boolean|an? |any |all |find|include|set|only)\b",
+    re.IGNORECASE,
+)
+_VAGUE = frozenset({"query", "q", "text", "input", "value", "string", "search", "keyword", "keywords", "term", "data"})
+_LONGEST_ABILITY, _LONGEST_THING = 16, 9
+
+
+def ability(tool: Tool) -> str:
+    """What the tool does, as it follows "to": `get the weather for a city`; "" when its texts hold no known verb."""
+    words = _TAIL.sub("", _PREAMBLE.sub("", _first_sentence(tool.description))).split()
+    verb = imperative(words[0]) if words else None
+    if verb is None or len(words) < 2:
+        words = [word for word in tokens(tool.name) if not word.isdigit()]
+        verb = imperative(words[0]) if words else None
+        if verb is None or len(words) < 2:
+            return ""
+    # "Searches and returns": the second verb loses its ending, too.
+    rest = [
+        imperative(word) or word if before in ("and", "or") and _is_third(word) else word
+        for before, word in pairwise(words)
+    ]
+    return _spoken(" ".join([verb, *_cut(rest, _LONGEST_ABILITY)]))
+
+
+def _first_sentence(text: str) -> str:
+    return _SENTENCE_END.split(_ASIDE.sub("", text.strip()), maxsplit=1)[0].strip(" .,'\"")
+
+
+def _spoken(phrase: str) -> str:
+    """As a person would say it: `the specified city` is `the city`, `the user's order` is `your order`."""
+    phrase = _POINTING.sub(lambda match: f"{article(match[1], match[2])} " if match[1] else "", phrase)
+    return _USER.sub("you", _USERS.sub("your", phrase))
+
+
+def article(word: str, before: str) -> str:
+    """`a` or `an`, as the letter that follows wants it."""
+    if word.lower() not in ("a", "an"):
+        return word
+    return word[0] + ("n" if before[0].lower() in "aeiou" else "")
+
+
+def _is_third(word: str) -> bool:
+    return word.endswith("s") and imperative(word) not in (None, word.lower())
+
+
+def _cut(words: list[str], longest: int) -> list[str]:
+    """The beginning of a long text, up to a place where it may end."""
+    if len(words) <= longest:
+        return words
+    stops = (
+        "and",
+        "or",
+        "based",
+        "using",
+        "including",
+        "with",
+        "for",
+        "that",
+        "which",
+        "by",
+        "in",
+        "from",
+        "such",
+        "via",
+    )
+    for place in range(longest, 2, -1):
+        if words[place].lower() in stops or words[place - 1].endswith(","):
+            return [*words[: place - 1], words[place - 1].rstrip(",")]
+    return words[:longest]
+
+
+def topic(tool: Tool) -> str:
+    """What the tool is about in a few words, for one whose texts hold no verb: its name in words."""
+    return " ".join(word for word in tokens(tool.name) if not word.isdigit()) or "this"
+
+
+def thing(name: str, schema: Mapping[str, Any]) -> str:
+    """The parameter as the object of "I need ...": `the name of the city`, `the start date`; "" if nothing says it."""
+    text = _first_sentence(str(schema.get("description", "")))
+    text = re.sub(r"^the ", "", _FORMAT.sub("", text).strip(" .,'\""), flags=re.IGNORECASE)
+    words = text.split()
+    plain = plain_name(name)
+    if not 1 < len(words) <= _LONGEST_THING or _OPENS_BADLY.match(text) or not text.isascii():
+        return plain
+    # "Customer Name" is a heading; acronyms and names inside a sentence keep their capitals.
+    if text.istitle():
+        words = text.lower().split()
+    first = words[0] if words[0][1:] != words[0][1:].lower() else words[0].lower()
+    return _spoken(f"the {' '.join([first, *words[1:]])}")
+
+
+def plain_name(name: str) -> str:
+    """A parameter's name in words: `the pickup date`; "" for a name that says nothing."""
+    words = [word for word in tokens(name) if not word.isdigit()]
+    # Many data sets hide names behind random letters, which nobody can say.
+    opaque = re.search(r"\d[A-Za-z]|[A-Za-z]\d", name) or (len(words) > 2 and len("".join(words)) < 3 * len(words))
+    if not words or set(words) <= _VAGUE or opaque:
+        return ""
+    return f"the {' '.join(word.upper() if word in ('id', 'url', 'isbn', 'ip', 'zip') else word for word in words)}"
+
+
+def options(schema: Mapping[str, Any]) -> list[str]:
+    """The few values that a parameter may have, as text; none when there are many or no such list."""
+    allowed = schema.get("enum")
+    if not isinstance(allowed, list | tuple) or not 2 <= len(allowed) <= 5:
+        return []
+    return [str(value) for value in allowed if isinstance(value, str | int | float) and str(value).strip()]

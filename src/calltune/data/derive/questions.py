@@ -1,0 +1,95 @@
+"""Multiple-choice questions about held-out conversations, in When2Call's test layout."""
+
+import json
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from calltune.config.data import DeriveSettings
+from calltune.data.derive.making import make
+from calltune.data.derive.material import Material
+from calltune.data.derive.negatives import BEHAVIOR_NEGATIVES
+from calltune.data.derive.rules import Derived, Workshop
+from calltune.data.randomness import unit_interval
+from calltune.types import BEHAVIORS, Behavior, Example, Message, Preference, Tool
+
+_WRONG: dict[Behavior, str] = {
+    "direct": "made_up",
+    "tool_call": "called",
+    "request_for_info": "asked",
+    "cannot_answer": "refused",
+}
+
+
+def questions(rows: Sequence[Example | Preference], settings: DeriveSettings, seed: int) -> Iterator[dict[str, Any]]:
+    """At most `num_questions`; wordings and small talk are none of `derive`'s.
+
+    The behaviours come equally often; one of which no question can be made does not come at all.
+
+    A conversation of several messages stands in `messages`, its last one also in `question`.
+
+    Args:
+        rows: conversations of which nothing is trained.
+    """
+    # No model: a test must not depend on what one writes today.
+    shop = Workshop(
+        settings.model_copy(update={"model": None, "other_tools": 0.0}), seed, Material(rows), held_out=True
+    )
+    originals = [Derived(case.row, case) for case in shop.material.deciding]
+    complete: dict[Behavior, list[dict[str, Any]]] = {behavior: [] for behavior in BEHAVIORS}
+    made = [*originals, *make(shop, Counter())]
+    for derived in sorted(made, key=lambda derived: unit_interval(seed, "question", derived.row.id)):
+        asked = complete[derived.row.behavior]
+        if len(asked) < -(-settings.num_questions // len(BEHAVIORS)) and (question := _question(derived, shop)):
+            asked.append(question)
+    known = [asked for asked in complete.values() if asked]
+    for place in range(min(map(len, known), default=0)):
+        yield from (asked[place] for asked in known)
+
+
+def _question(derived: Derived, shop: Workshop) -> dict[str, Any] | None:
+    """The row with its right answer and three wrong ones; None where one of them cannot be made or is not one call."""
+    row, case = derived.row, derived.case
+    answers: dict[Behavior, Message] = {row.behavior: row.messages[-1]}
+    for behavior, kind in _WRONG.items():
+        if behavior == row.behavior:
+            continue
+        answer = BEHAVIOR_NEGATIVES[kind](derived, shop, shop.chance(f"question {kind} {row.id}", case))
+        if answer is None:
+            return None
+        answers[behavior] = answer
+    if len(answers["tool_call"].tool_calls) != 1:
+        return None
+    offered = row.behavior in ("tool_call", "request_for_info")
+    prompt = row.messages[:-1]
+    question: dict[str, Any] = {
+        "uuid": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{shop.seed} {row.id}")),
+        "source": row.source,
+        "source_id": row.id,
+        "question": prompt[-1].content,
+        "correct_answer": row.behavior,
+        "answers": {behavior: _text(answers[behavior]) for behavior in BEHAVIORS},
+        "target_tool": _json(case.target) if offered else None,
+        "tools": [_json(tool) for tool in row.tools],
+    }
+    if len(prompt) > 1:
+        question["messages"] = [asdict(message) for message in prompt]
+    if row.behavior == "request_for_info":
+        question["orig_question"] = case.prompt[-1].content
+        question["held_out_param"] = derived.missing
+    if row.behavior == "cannot_answer":
+        question["orig_tools"] = [_json(tool) for tool in case.row.tools]
+    return question
+
+
+def _text(message: Message) -> str:
+    if not message.tool_calls:
+        return message.content
+    call = message.tool_calls[0]
+    return json.dumps({"name": call.name, "arguments": dict(call.arguments)}, ensure_ascii=False)
+
+
+def _json(tool: Tool) -> str:
+    return json.dumps(asdict(tool), ensure_ascii=False)

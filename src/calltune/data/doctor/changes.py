@@ -1,0 +1,41 @@
+"""What was edited on the way in, tool schemas above all: each distinct edit once, so that it can be undone."""
+
+import hashlib
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any, Self
+
+from calltune.calling.edits import Change
+
+
+class ChangeLog:
+    """Hears the edits of `calling.edits`; the disk keeps where each distinct one was first met, memory the counts."""
+
+    def __init__(self) -> None:
+        self.kinds = Counter[str]()
+        self._times = Counter[bytes]()
+        self._file = tempfile.TemporaryFile("w+", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
+
+    def hear(self, where: str, what: str, changes: tuple[Change, ...]) -> None:
+        """One tool's or message's changes, as `changes_told_to` tells them."""
+        self.kinds.update(change.kind for change in changes)
+        key = hashlib.blake2b(repr((what, changes)).encode("utf-8", "backslashreplace"), digest_size=16).digest()
+        self._times[key] += 1
+        if self._times[key] == 1:
+            row = {"where": where, "what": what, "changes": [asdict(change) for change in changes]}
+            self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Each distinct edit in the order in which it was met: its first place, the changes, and how often."""
+        self._file.seek(0)
+        for line, times in zip(self._file, self._times.values(), strict=True):
+            yield {**json.loads(line), "times": times}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()

@@ -1,0 +1,143 @@
+"""One row looked at by itself: what is wrong with it, how long it is, and what it is compared by."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from calltune.calling.layout import message_dicts, tool_dict
+from calltune.calling.option_reading import read_options
+from calltune.calling.schema import call_problems
+from calltune.calling.template_proof import Proof, conversation
+from calltune.data.doctor import Finding
+from calltune.data.doctor.contamination import AskedQuestions
+from calltune.data.doctor.values import null_padding, unsound
+from calltune.data.near import signature
+from calltune.data.rows import training_row
+from calltune.data.text import asked, digest, first_question, words
+from calltune.files.json_lines import to_json
+from calltune.types import Behavior, Example, Message, Preference, Rejected, Sample
+
+Kind = Literal["example", "preference", "unread"]
+
+
+@dataclass(slots=True)
+class Facts:
+    """What is known of a row once it itself may be forgotten.
+
+    `content`, `prompt` and `question` are digests: of all but id and origin, of messages before the answer and tools,
+    of the first question. `tokens` are those of the prompt, then of each answer. `place` is where the spool holds the
+    row's JSON line. `verdict` is filled by `judge`: why the row is left out.
+    """
+
+    id: str
+    source: int
+    kind: Kind
+    parent: str = ""
+    behavior: Behavior | None = None
+    has_call: bool = False
+    problems: list[tuple[Finding, str]] = field(default_factory=list)
+    content: bytes = b""
+    prompt: bytes = b""
+    question: str = ""
+    minima: bytes = b""
+    tools: tuple[str, ...] = ()
+    tokens: tuple[int, ...] = ()
+    option_rule: tuple[bool, bool] | None = None
+    shape: tuple[int, bytes] = (0, b"")
+    place: tuple[int, int] = (0, 0)
+    verdict: tuple[Finding, str] | None = None
+
+
+class Examiner:
+    """Looks at rows one by one, for one model and the questions of one run's benchmarks."""
+
+    def __init__(self, proof: Proof, questions: AskedQuestions) -> None:
+        self._proof, self._questions = proof, questions
+
+    def look(self, row: Example | Preference | Rejected, source: int) -> tuple[Facts, str]:
+        """The row's facts, and the row as a line of JSON."""
+        if isinstance(row, Rejected):
+            facts = Facts(row.id, source, "unread", problems=[("broken", row.reason.removeprefix(f"{row.id}: "))])
+            return facts, _any_json(row.row)
+        kind: Kind = "example" if isinstance(row, Example) else "preference"
+        facts = Facts(row.id, source, kind, row.parent, row.behavior)
+        try:
+            line = to_json(training_row(row))
+            if problem := unsound(line, lambda: asdict(row)):
+                facts.problems.append(("broken", problem))
+                return facts, _any_json(training_row(row))
+            self._look(row, facts)
+        except RecursionError:
+            facts.problems.append(("broken", "holds values nested too deeply"))
+            return facts, "null"
+        # A reason is a line of the report, whatever the row's own words in it are.
+        facts.problems = [(finding, " ".join(reason.split())) for finding, reason in facts.problems]
+        return facts, line
+
+    def _look(self, row: Example | Preference, facts: Facts) -> None:
+        prompt, answers = conversation(row)
+        chosen = answers[0]
+        facts.has_call = any(answer.tool_calls for answer in answers)
+        facts.problems.extend(self._problems(row, prompt, answers))
+        written = self._proof.row(row)
+        if isinstance(written, str):
+            facts.problems.append(("template", written))
+        else:
+            facts.tokens = (written.num_prompt_tokens, *written.num_answer_tokens)
+        said = message_dicts(prompt)
+        tools = [json.dumps(tool_dict(tool)) for tool in row.tools]
+        replies = json.dumps(message_dicts(answers))
+        whole = "\n".join([json.dumps(said), *tools, replies])
+        facts.content = hashlib.blake2b(whole.encode(), digest_size=16).digest()
+        plain = [(m["role"], words(m["content"]), *m.get("tool_calls", ())) for m in said]
+        facts.prompt = digest(json.dumps([plain, sorted(tools)]))
+        facts.question = first_question(prompt)
+        facts.minima = signature(words(f"{asked(prompt)} {replies}"))
+        facts.tools = tuple(tool.name for tool in row.tools)
+        facts.option_rule = _option_rule(row, answers) if isinstance(row, Preference) else None
+        parts = (prompt, *((answer,) for answer in answers)) if isinstance(row, Preference) else ((*prompt, chosen),)
+        bits = sum(any(m.tool_calls for m in part) << n for n, part in enumerate(parts)) | (bool(row.tools) << 3)
+        facts.shape = bits, digest(repr([_keys(message_dicts(part)) for part in parts]))
+
+    def _problems(
+        self, row: Example | Preference, prompt: tuple[Message, ...], answers: tuple[Message, ...]
+    ) -> list[tuple[Finding, str]]:
+        chosen, found = answers[0], list[tuple[Finding, str]]()
+        if not chosen.tool_calls and not chosen.content.strip():
+            found.append(("broken", "its answer is empty"))
+        calls = [call for message in (*prompt, *answers) for call in message.tool_calls]
+        if padding := null_padding(calls, row.tools):
+            found.append(("null_padding", padding))
+        wrong = [str(problem) for call in chosen.tool_calls for problem in call_problems(call, row.tools)]
+        if wrong:
+            found.append(("invalid_call", wrong[0] + (f" (and {len(wrong) - 1} more)" if wrong[1:] else "")))
+        ids = {row.id, row.parent} - {""}
+        if contamination := self._questions.contamination(sorted(ids), asked(prompt)):
+            found.append(("contamination", contamination))
+        return found
+
+
+def _option_rule(row: Preference, answers: tuple[Message, ...]) -> tuple[bool, bool] | None:
+    """Of a pair with one call: whether the rule that only reads the call would make it, and whether that is right."""
+    calling = [len(answer.tool_calls) == 1 for answer in answers]
+    if sum(calling) != 1 or any(len(answer.tool_calls) > 1 for answer in answers):
+        return None
+    call = answers[calling.index(True)]
+    sample = Sample(row.id, "", row.prompt, row.tools, row.behavior, choices={"tool_call": call})
+    return read_options(sample) == "tool_call", calling[0]
+
+
+def _keys(value: Any) -> Any:
+    """A value's keys, all the way down."""
+    if isinstance(value, dict):
+        return {key: _keys(inner) for key, inner in sorted(value.items())}
+    return [_keys(inner) for inner in value] if isinstance(value, list) else 0
+
+
+def _any_json(value: Any) -> str:
+    """Whatever a source read, as JSON; null when it is nested too deeply to be written."""
+    try:
+        return json.dumps(value, ensure_ascii=False, default=repr)
+    except RecursionError:
+        return "null"

@@ -1,0 +1,55 @@
+"""How often each behaviour is taught, and what a run measures but does not teach."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from calltune.config.run_file import Config
+from calltune.data.doctor.facts import Facts
+from calltune.errors import DataError
+from calltune.types import BEHAVIORS, Behavior, Sample
+
+STAGES = {"sft": "example", "dpo": "preference"}
+"""The stages, each with the kind of row it is trained on."""
+
+
+def behaviors_by_source(rows: Iterable[Facts], titles: Sequence[str]) -> dict[str, dict[str, dict[str, int]]]:
+    """Rows kept, by stage, source and behaviour of the (chosen) answer."""
+    counts = Counter((facts.kind, titles[facts.source], facts.behavior) for facts in rows if facts.verdict is None)
+    return {
+        stage: {
+            title: {behavior: counts[kind, title, behavior] for behavior in BEHAVIORS}
+            for title in titles
+            if any(counts[kind, title, behavior] for behavior in BEHAVIORS)
+        }
+        for stage, kind in STAGES.items()
+    }
+
+
+def counted_behavior(sample: Sample) -> Behavior | None:
+    """The behaviour that a benchmark's question is right with, where it says one."""
+    target = sample.target
+    if isinstance(target, Mapping):
+        if "expect" in target:
+            return None if target["expect"] == "no_call" else "tool_call"
+        target = target.get("behavior")
+    return next((behavior for behavior in BEHAVIORS if behavior == target), None)
+
+
+def stop_when_missing(
+    config: Config, mix: Mapping[str, Mapping[str, Mapping[str, int]]], counted: set[Behavior]
+) -> None:
+    """See that each stage's rows show calls and every behaviour that is counted.
+
+    Raises:
+        DataError: one is missing that `data.allow_missing` does not name.
+    """
+    for stage in config.stages:
+        taught = {behavior for counts in mix[stage].values() for behavior, count in counts.items() if count}
+        needed = {"tool_call", *counted} - {*config.data.allow_missing}
+        missing = [behavior for behavior in BEHAVIORS if behavior in needed - taught]
+        if taught and missing:
+            teaches = "never to call a tool" if "tool_call" in missing else f"never to show {missing[0]}"
+            raise DataError(
+                f"{stage}: none of its rows shows {', '.join(missing)}, so it would teach {teaches}; add rows "
+                f"that do, or set data.allow_missing = {[*config.data.allow_missing, *missing]}".replace("'", '"')
+            )

@@ -1,0 +1,102 @@
+"""Rows judged beside each other: which are left out, and what is told of those that stay."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import get_args
+
+from calltune.data.doctor import ALWAYS_REJECTED, Finding
+from calltune.data.doctor.facts import Facts
+from calltune.data.near import NearDuplicates
+
+
+@dataclass(slots=True)
+class Judged:
+    """The findings, each with the rows it touches and a sentence on each; the copies that `weight` asks for by row."""
+
+    findings: dict[Finding, list[tuple[Facts, str]]] = field(default_factory=lambda: defaultdict(list))
+    copies: dict[int, int] = field(default_factory=dict)
+
+
+def judge(rows: Sequence[Facts], rejected: Sequence[Finding], weights: Mapping[int, tuple[float, int]]) -> Judged:
+    """Fill each row's `verdict`; the first finding that is rejected is a row's reason.
+
+    Args:
+        rejected: findings whose rows are left out, beside those that leave no choice.
+        weights: by number of a source, its weight and seed.
+    """
+    judged, out, order = Judged(), {*rejected, *ALWAYS_REJECTED}, get_args(Finding)
+    for facts in rows:
+        facts.verdict = None
+        for finding, reason in facts.problems:
+            judged.findings[finding].append((facts, reason))
+        problems = [problem for problem in facts.problems if problem[0] in out]
+        facts.verdict = min(problems, key=lambda problem: order.index(problem[0]), default=None)
+    for finding, find in _BETWEEN_ROWS.items():
+        for facts, reason in find([facts for facts in rows if facts.verdict is None]):
+            judged.findings[finding].append((facts, reason))
+            if finding in out:
+                facts.verdict = (finding, reason)
+    for source, (weight, seed) in weights.items():
+        _weigh([f for f in rows if f.source == source and f.verdict is None], weight, seed, judged)
+    return judged
+
+
+def _duplicates(rows: Sequence[Facts]) -> list[tuple[Facts, str]]:
+    first: dict[tuple[str, bytes], str] = {}
+    found = []
+    for facts in rows:
+        key = (facts.kind, facts.content)
+        if key in first:
+            found.append((facts, f"the same as {first[key]}"))
+        else:
+            first[key] = facts.id
+    return found
+
+
+def _near(rows: Sequence[Facts]) -> list[tuple[Facts, str]]:
+    known = {"example": NearDuplicates(), "preference": NearDuplicates()}
+    return [
+        (facts, f"nearly the same as {earlier}")
+        for facts in rows
+        if (earlier := known[facts.kind].earlier(facts.id, facts.minima)) is not None
+    ]
+
+
+def _contradictions(rows: Sequence[Facts]) -> list[tuple[Facts, str]]:
+    """Rows whose conversation and tools another row has too, with another behaviour."""
+    groups: dict[bytes, list[Facts]] = defaultdict(list)
+    for facts in rows:
+        groups[facts.prompt].append(facts)
+    found = []
+    for group in groups.values():
+        for facts in group:
+            if other := next((row for row in group if row.behavior != facts.behavior), None):
+                found.append((facts, f"{facts.behavior} here, {other.behavior} in {other.id}, to the same question"))
+    return found
+
+
+def _weigh(rows: Sequence[Facts], weight: float, seed: int, judged: Judged) -> None:
+    """Give a source its weight: rows come in an order that id and seed alone decide, and the first get the rest."""
+    if weight == 1:
+        return
+    whole, part = int(weight), weight - int(weight)
+    favoured = sorted(rows, key=lambda f: hashlib.blake2b(f"{seed} {f.id}".encode("utf-8", "replace")).digest())
+    favoured = favoured[: round(part * len(rows))]
+    chosen = {id(facts) for facts in favoured}
+    for facts in rows:
+        copies = whole + (id(facts) in chosen)
+        if copies == 0:
+            reason = f"weight = {weight:g} keeps {len(favoured):,} of the source's {len(rows):,} rows"
+            judged.findings["weight"].append((facts, reason))
+            facts.verdict = ("weight", reason)
+        elif copies > 1:
+            judged.copies[id(facts)] = copies
+
+
+_BETWEEN_ROWS: dict[Finding, Callable[[Sequence[Facts]], list[tuple[Facts, str]]]] = {
+    "duplicate": _duplicates,
+    "near_duplicate": _near,
+    "contradiction": _contradictions,
+}

@@ -1,0 +1,125 @@
+"""Rows to facts in several processes, in the order of the rows, whatever their number.
+
+A process that only writes, tokenizes and checks rows needs neither torch nor a tokenizer's tables in Python, which
+together take four times its memory. So the tokenizer is loaded once, in a process of its own, and packed.
+"""
+
+import multiprocessing
+import pickle
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any
+
+from transformers import PreTrainedTokenizerFast
+
+from calltune.calling.chat import Chat
+from calltune.calling.template_proof import Proof, prove_template
+from calltune.data.doctor.contamination import AskedQuestions
+from calltune.data.doctor.facts import Examiner, Facts
+from calltune.types import Example, Message, Preference, Rejected, Tool
+
+_ROWS_PER_TASK = 128
+_TASKS_AHEAD = 3
+"""Per process, so that none waits and few rows are held."""
+
+_SPAWN = multiprocessing.get_context("spawn")
+"""Not forked: a worker needs nothing of this process, and forked tokenizers may hang."""
+
+_Row = tuple[int, Example | Preference | Rejected]
+_examiner: Examiner | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PackedChat:
+    """What `Chat` needs of a model, small: a tokenizer without Python's copy of its tables, pickled."""
+
+    name: str
+    tokenizer: bytes
+
+    def open(self) -> Chat:
+        """The model's `Chat`; `torch` is not imported."""
+        return Chat(pickle.loads(self.tokenizer), self.name)
+
+
+def load_packed(model: str, chat_template: str | None = None) -> PackedChat:
+    """Load a model's tokenizer and prove its template, in a process of its own unless this one has torch already.
+
+    Args:
+        chat_template: a Jinja file that takes the place of the model's own template.
+
+    Raises:
+        ModelError: there is no tokenizer, or its template fails its proof.
+    """
+    if "torch" in sys.modules:
+        return _load(model, chat_template)
+    with ProcessPoolExecutor(1, _SPAWN) as pool:
+        return pool.submit(_load, model, chat_template).result()
+
+
+def _load(model: str, chat_template: str | None) -> PackedChat:
+    from calltune.models.load import load_tokenizer
+
+    chat = Chat(load_tokenizer(model, chat_template), model)
+    prove_template(chat)
+    return pack(chat)
+
+
+def pack(chat: Chat) -> PackedChat:
+    """A chat to be sent to workers; its tokenizer as it is where a smaller one would write or read differently."""
+    full: Any = chat.tokenizer
+    if getattr(full, "backend_tokenizer", None) is None:
+        return PackedChat(chat.name, pickle.dumps(full))
+    small = PreTrainedTokenizerFast(
+        tokenizer_object=full.backend_tokenizer, chat_template=full.chat_template, **full.special_tokens_map
+    )
+    same = [_traits(tokenizer, chat.name) for tokenizer in (small, full)]
+    return PackedChat(chat.name, pickle.dumps(small if same[0] == same[1] else full))
+
+
+def _traits(tokenizer: Any, name: str) -> list[Any]:
+    chat = Chat(tokenizer, name)
+    tools = [Tool("t", "Ünï\n\n {}", {"type": "object", "properties": {"a": {"type": "integer", "default": 12345}}})]
+    prompt = chat.prompt([Message("user", "  Does it 'read' \u4f60\u597d, 1234567 \U0001f642 the same?\t\n")], tools)
+    tokens = sorted((number, repr(token)) for number, token in tokenizer.added_tokens_decoder.items())
+    return [prompt, tokenizer(prompt).input_ids, tokenizer.eos_token, tokenizer.bos_token, tokens]
+
+
+def examine(
+    rows: Iterable[_Row], chat: PackedChat, questions: AskedQuestions, num_workers: int
+) -> Iterator[tuple[Facts, str]]:
+    """Facts and JSON line of each row, in their order.
+
+    Args:
+        rows: the number of its source, and the row.
+        num_workers: processes; rows for one task alone are looked at in this one.
+    """
+    rows = iter(rows)
+    first = list(islice(rows, _ROWS_PER_TASK))
+    if num_workers == 1 or len(first) < _ROWS_PER_TASK:
+        examiner = Examiner(Proof(chat.open()), questions)
+        for source, row in chain(first, rows):
+            yield examiner.look(row, source)
+        return
+    tasks = chain([first], iter(lambda: list(islice(rows, _ROWS_PER_TASK)), []))
+    with ProcessPoolExecutor(num_workers, _SPAWN, _begin, (chat, questions)) as pool:
+        waiting: deque[Future[list[tuple[Facts, str]]]] = deque()
+        for task in tasks:
+            waiting.append(pool.submit(_look, task))
+            if len(waiting) >= _TASKS_AHEAD * num_workers:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+
+
+def _begin(chat: PackedChat, questions: AskedQuestions) -> None:
+    global _examiner
+    _examiner = Examiner(Proof(chat.open()), questions)
+
+
+def _look(task: list[_Row]) -> list[tuple[Facts, str]]:
+    assert _examiner is not None, "the worker was begun"
+    return [_examiner.look(row, source) for source, row in task]

@@ -1,0 +1,144 @@
+"""From messages to training rows: one example for each answer of a conversation, or a pair of answers to compare."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+from calltune.calling.behavior import message_behavior
+from calltune.calling.edits import Change, tell
+from calltune.calling.schema import drop_null_padding, normalize_tool
+from calltune.calling.strict_json import parse_value
+from calltune.data.sources.files import FileSettings
+from calltune.errors import DataError
+from calltune.types import Example, Message, Preference, Rejected, Tool
+
+Turns = Literal["all", "last"]
+
+
+class ConversationSettings(FileSettings):
+    """The keys of a source whose rows hold many answers."""
+
+    turns: Turns = "all"
+    """`all`: an example of each answer, with what stands before it as its context. `last`: of the last one alone."""
+
+
+def read_tools(raw: Any, where: str) -> tuple[Tool, ...]:
+    """A row's tools: a list of objects or JSON texts, the JSON text of a list or of one tool, or nothing.
+
+    Raises:
+        DataError: one of them is no tool.
+    """
+    if isinstance(raw, str) and raw.strip():
+        raw = parse_value(raw, where)
+    if raw is None or isinstance(raw, str):
+        return ()
+    raw = [raw] if isinstance(raw, dict) else raw
+    if not isinstance(raw, list):
+        raise DataError(f"{where} must be a list of tools, not {type(raw).__name__}")
+    return tuple(normalize_tool(tool, f"{where}[{number}]") for number, tool in enumerate(raw))
+
+
+def answers_of(
+    messages: Iterable[tuple[Message, bool]],
+    tools: Sequence[Tool],
+    turns: Turns,
+    num_answers: int,
+    place: tuple[str, str, Mapping[str, Any]],
+) -> Iterator[Example | Rejected]:
+    """The examples of a conversation, each with the id `file:line#turn`, turns counted from 1.
+
+    Args:
+        messages: each with whether it may be learned; they may raise `DataError` where one cannot be read. What came
+            before is kept then; the answer that would have come next is rejected, and says how many go with it.
+        num_answers: how many answers the row has, readable or not.
+        place: the source's name, the row's `file:line`, and the row.
+
+    Raises:
+        DataError: no message is an answer to learn.
+    """
+    source, where, row = place
+    found, before, turn = list[Example | Rejected](), list[Message](), 0
+    try:
+        for message, is_learned in messages:
+            message = without_padding(message, tools, f"{where}: message {len(before)}")
+            if message.role == "assistant":
+                turn += 1
+                if is_learned:
+                    found.append(_answer(before, message, tools, (source, f"{where}#{turn}", row), where))
+            before.append(message)
+    except DataError as error:
+        later = num_answers - turn - 1
+        more = f" (later answers that go with it: {later})" if later > 0 else ""
+        found.append(Rejected(f"{where}#{turn + 1}", source, f"{error}{more}", row))
+    if not found:
+        raise DataError(f"{where}: no message is an answer of the assistant to learn")
+    yield from found[-1:] if turns == "last" else found
+
+
+def _answer(
+    before: Sequence[Message], answer: Message, tools: Sequence[Tool], place: tuple[str, str, Any], where: str
+) -> Example | Rejected:
+    source, row_id, row = place
+    problem = answer_problem(before, answer)
+    if problem:
+        return Rejected(row_id, source, f"{where}: {problem}", row)
+    return Example(row_id, source, (*before, answer), tuple(tools), message_behavior(answer))
+
+
+def answer_problem(before: Sequence[Message], answer: Message) -> str:
+    """Why an answer cannot be learned, or ""."""
+    if not answer.content.strip() and not answer.tool_calls:
+        return f"message {len(before)}: the answer has neither text nor calls"
+    if not any(message.role == "user" for message in before):
+        return f"message {len(before)}: no message of the user stands before the answer"
+    return ""
+
+
+def example_of(
+    source: str, row_id: str, where: str, before: Sequence[Message], answer: Message, tools: Sequence[Tool]
+) -> Example:
+    """One answer as an example.
+
+    Raises:
+        DataError: it cannot be learned; the message begins with `where`.
+    """
+    whole = [without_padding(m, tools, f"{where}: message {n}") for n, m in enumerate((*before, answer))]
+    if problem := answer_problem(whole[:-1], whole[-1]):
+        raise DataError(f"{where}: {problem}")
+    return Example(row_id, source, tuple(whole), tuple(tools), message_behavior(whole[-1]))
+
+
+def preference_of(
+    source: str, where: str, prompt: Sequence[Message], tools: Sequence[Tool], answers: tuple[Message, Message]
+) -> Preference:
+    """A pair of the better and the worse answer to a prompt; its id is `where`.
+
+    Raises:
+        DataError: the prompt ends with an answer, an answer is none or empty, or both are the same.
+    """
+    prompt = [without_padding(m, tools, f"{where}: message {n}") for n, m in enumerate(prompt)]
+    chosen, rejected = (without_padding(answer, tools, f"{where}: answer") for answer in answers)
+    for name, answer in (("chosen", chosen), ("rejected", rejected)):
+        if answer.role != "assistant":
+            raise DataError(f"{where}: the {name} answer must be the assistant's, not the {answer.role}'s")
+        if problem := answer_problem(prompt, answer):
+            raise DataError(f"{where}: {name}: {problem}")
+    if prompt[-1].role == "assistant":
+        raise DataError(f"{where}: the prompt must end before the assistant's answer")
+    if chosen == rejected:
+        raise DataError(f"{where}: the chosen and the rejected answer are the same")
+    return Preference(where, source, tuple(prompt), tuple(tools), chosen, rejected, message_behavior(chosen))
+
+
+def without_padding(message: Message, tools: Sequence[Tool], where: str) -> Message:
+    """The message, its calls rid of the nulls that Arrow wrote; what was dropped is told to the listener."""
+    if not message.tool_calls:
+        return message
+    repaired = [drop_null_padding(call, tools) for call in message.tool_calls]
+    changes: list[Change] = []
+    for number, (_, found) in enumerate(repaired):
+        changes += [replace(change, path=f"/tool_calls/{number}{change.path}") for change in found]
+    if not changes:
+        return message
+    tell(where, "tool_calls", tuple(changes))
+    return replace(message, tool_calls=tuple(call for call, _ in repaired))

@@ -1,0 +1,65 @@
+"""Wordings of the development split, the one to tune on."""
+
+from calltune.data.sources.synthetic.wordings import Wordings
+
+WORDINGS = Wordings(
+    articles=("a", "the", "my", "this"),
+    requests=(
+        "Hello, could you please {do}?",
+        "I was hoping you could {do}.",
+        "You have to {do} for me.",
+        "My plan is to {do}.",
+        "Would it be possible to {do}?",
+        "Time to {do}.",
+        "Kindly {do}.",
+        "{Do} for me.",
+        "Let us {do} today.",
+        "{Slots}, I need you to {act}.",
+        "Could you {act}? I mean {slots}.",
+        "{Act}: {slots}.",
+    ),
+    slots={
+        "date": ("dated {v}", "on the day {v}"),
+        "time": ("starting at {v}", "around {v}"),
+        "city": ("over in {v}", "right in {v}"),
+        "origin": ("out of {v}", "coming from {v}"),
+        "person": ("together with {v}", "joined by {v}"),
+        "title": ('under the title "{v}"', '"{v}"'),
+        "code": ("with the number {v}", "code {v}"),
+        "nights": ("staying {v} nights", "{v} nights long"),
+        "guests": ("with {v} people", "for a group of {v}"),
+        "copies": ("making {v} copies", "a total of {v} copies"),
+        "minutes": ("{v} minutes long", "taking {v} minutes"),
+        "amount": ("costing {v} euros", "at {v} dollars"),
+        "size": ("with size {v}", "the {v} one"),
+        "colour": ("with the colour {v}", "painted {v}"),
+        "priority": ("at {v} priority", "marked {v}"),
+    },
+    questions_back=(
+        "Sure, which {what} should I take?",
+        "Okay, please tell me the {what} of your {thing}.",
+        "What {what} would you like for your {thing}?",
+        "Before I can {act}, I need to know the {what}.",
+        "Could you give me the {what} of the {thing}?",
+        "To {act}, what {what} do you want?",
+    ),
+    refusals=(
+        "Sorry, I am not able to {act}.",
+        "I can't {act} for you.",
+        "I have no tool that can {act}, sorry.",
+        "Unfortunately I cannot {act} with my tools.",
+        "I'm unable to {act} here.",
+    ),
+    bare_refusals=(
+        "Sorry, I am unable to do that.",
+        "I can't help you with this.",
+        "Unfortunately I have no tool for that.",
+        "I'm not able to answer, sorry.",
+    ),
+    claims=(
+        "Okay, I have {done} your {thing}.",
+        "The {thing} is now {done} for you.",
+        "Done, I {done} the {thing} {slots}.",
+        "All done, your {thing} was {done}.",
+    ),
+)

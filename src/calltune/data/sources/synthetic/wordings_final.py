@@ -1,0 +1,65 @@
+"""Wordings of the final split, looked at only for the number that is reported."""
+
+from calltune.data.sources.synthetic.wordings import Wordings
+
+WORDINGS = Wordings(
+    articles=("a", "the", "my", "that"),
+    requests=(
+        "Hi there, please {do}.",
+        "I am asking you to {do}.",
+        "Could you help me {do}?",
+        "What I need is to {do}.",
+        "Are you able to {do}?",
+        "Now {do}.",
+        "Be so kind and {do}.",
+        "I must {do} soon.",
+        "You should {do} for us.",
+        "{Slots}, could you {act}?",
+        "Please {act}. It should be {slots}.",
+        "{Act}, {slots}, thank you.",
+    ),
+    slots={
+        "date": ("due on {v}", "with the date {v}"),
+        "time": ("beginning at {v}", "about {v}"),
+        "city": ("somewhere in {v}", "not far from {v}"),
+        "origin": ("departing from {v}", "away from {v}"),
+        "person": ("along with {v}", "on behalf of {v}"),
+        "title": ('that is called "{v}"', 'by the name "{v}"'),
+        "code": ("using code {v}", "with the reference {v}"),
+        "nights": ("over {v} nights", "with {v} nights"),
+        "guests": ("and {v} guests", "for all {v} people"),
+        "copies": ("as {v} copies", "for {v} copies"),
+        "minutes": ("running {v} minutes", "over {v} minutes"),
+        "amount": ("priced at {v} euros", "of {v} dollars"),
+        "size": ("having size {v}", "a {v} one"),
+        "colour": ("having the colour {v}", "all {v}"),
+        "priority": ("having {v} priority", "rated {v}"),
+    },
+    questions_back=(
+        "Which {what} would you like for your {thing}?",
+        "Sure, which {what} is it for the {thing}?",
+        "Please tell me the {what} of your {thing}.",
+        "Okay, may I have the {what} of the {thing}?",
+        "I need to know the {what} to {act}.",
+        "What should the {what} of the {thing} be?",
+    ),
+    refusals=(
+        "I'm sorry, I can't {act}.",
+        "Sorry, my tools cannot {act}.",
+        "I don't have a tool that can {act}.",
+        "Unfortunately I'm not able to {act} for you.",
+        "I am unable to {act}, sorry.",
+    ),
+    bare_refusals=(
+        "I'm sorry, I can't do this.",
+        "I cannot help with that, sorry.",
+        "Sorry, there is no tool for this.",
+        "Unfortunately I'm not able to help.",
+    ),
+    claims=(
+        "Your {thing} has been {done}.",
+        "Okay, that {thing} is {done}.",
+        "I {done} your {thing} {slots}.",
+        "Sure, the {thing} got {done}.",
+    ),
+)

@@ -1,0 +1,46 @@
+"""The layout of xLAM and APIGen: `query`, `tools` and `answers`, each a list or its JSON text; `answers` are the calls.
+
+Layout: Salesforce/xlam-function-calling-60k as of 2024-07. Its tools write their properties alone, with Python's type
+names; a row without answers is one that no tool fits, and teaches nothing without a text.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from calltune.calling.strict_json import parse_value
+from calltune.data.sources.chat_messages import read_call
+from calltune.data.sources.conversations import example_of, read_tools
+from calltune.data.sources.files import FileSettings, Noun, files_fingerprint, nouns_of, read_rows
+from calltune.errors import DataError
+from calltune.files.json_lines import require
+from calltune.types import Example, Message
+
+
+class Settings(FileSettings):
+    """The keys of an `xlam` source."""
+
+
+def read(settings: Settings) -> Iterator[Noun]:
+    """An example of each row, and the rows that cannot be used.
+
+    Raises:
+        DataError: a file is missing or not JSON as a whole.
+    """
+    rows = read_rows(settings.path)
+    return nouns_of(rows, "xlam", lambda row, where: [_example(row, where)])
+
+
+def fingerprint(settings: Settings) -> str:
+    """The hash of the files."""
+    return files_fingerprint(settings.path)
+
+
+def _example(row: Mapping[str, Any], where: str) -> Example:
+    question = Message("user", require(row, "query", str, where))
+    answers = require(row, "answers", (list, str), where)
+    answers = parse_value(answers, f"{where}: answers") if isinstance(answers, str) else answers
+    if not isinstance(answers, list) or not answers:
+        raise DataError(f"{where}: 'answers' must be a list of calls, and hold one")
+    calls = tuple(read_call(call, f"{where}: answers[{number}]") for number, call in enumerate(answers))
+    tools = read_tools(require(row, "tools", (list, str), where), f"{where}: tools")
+    return example_of("xlam", where, where, [question], Message("assistant", "", calls), tools)

@@ -1,0 +1,100 @@
+"""When2Call's questions answered freely, greedily: what does the model *do*, once nobody offers it four answers?
+
+A call that parses is `tool_call`; text is read by the rule of `calltune.calling.behavior`. A malformed or cut-off
+answer is wrong whatever was expected, and has its own rate.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated
+
+import pydantic
+
+from calltune.calling.behavior import message_behavior
+from calltune.evaluation.benchmarks import Summary, confusion_table
+from calltune.evaluation.benchmarks.when2call_rows import QuestionSettings, questions
+from calltune.evaluation.statistics import macro_f1, recall_per_class, wilson_interval
+from calltune.types import BEHAVIORS, Completion, Sample, Score
+
+MEANS: dict[str, tuple[str, ...]] = {}
+F1 = {"macro_f1": "by_behavior"}
+_LABELS = (*BEHAVIORS, "malformed", "truncated")
+
+
+class Settings(QuestionSettings):
+    """The keys of a `when2call_generation` benchmark."""
+
+    max_new_tokens: Annotated[int, pydantic.Field(gt=0)] = 256
+    """An answer longer than this is truncated, and counted so."""
+
+
+def metric_names(settings: Settings) -> list[str]:
+    """Accuracy, macro-F1 and the rates; a recall for every behaviour."""
+    rates = ["malformed_rate", "truncated_rate", "exact_call_rate"]
+    return ["behavior_accuracy", "macro_f1", *rates, *(f"recall_{name}" for name in BEHAVIORS)]
+
+
+def prompt_name(settings: Settings, chat: object) -> str:
+    """Always the model's own chat template."""
+    return "chat_template"
+
+
+def samples(settings: Settings) -> Iterator[Sample]:
+    """One sample per question; its target is the behaviour and, where one is right, the call.
+
+    Raises:
+        DataError: as `questions` does.
+    """
+    for question in questions(settings):
+        call = question.answers["tool_call"].tool_calls[0]
+        yield Sample(
+            id=question.id,
+            benchmark="when2call_generation",
+            messages=question.messages,
+            tools=question.tools,
+            target={
+                "behavior": question.correct,
+                "call": {"name": call.name, "arguments": call.arguments} if question.correct == "tool_call" else None,
+            },
+        )
+
+
+def score(sample: Sample, completion: Completion) -> Score:
+    """1 when the answer shows the right behaviour. Whether a call is the *right* call is measured beside it."""
+    if completion.status == "error":
+        return Score(sample.id, None, "error", completion.reason)
+    if completion.status != "ok" or completion.message is None:
+        return Score(sample.id, 0.0, completion.status, completion.reason)
+    shown = message_behavior(completion.message)
+    return Score(sample.id, float(shown == sample.target["behavior"]), shown)
+
+
+def summarize(samples: Sequence[Sample], completions: Sequence[Completion], scores: Sequence[Score]) -> Summary:
+    """Behaviour accuracy, macro-F1, malformed and truncated rates, and how many due calls are the gold call exactly."""
+    scored = [(s, c, v) for s, c, v in zip(samples, completions, scores, strict=True) if v.value is not None]
+    targets = [str(sample.target["behavior"]) for sample, _, _ in scored]
+    predictions = [verdict.label for _, _, verdict in scored]
+    right = sum(bool(verdict.value) for _, _, verdict in scored)
+    total = len(scored)
+    due = [(s.target["call"], c.message) for s, c, _ in scored if s.target["call"]]
+    exact = sum(_is_call(call, message) for call, message in due)
+    metrics: dict[str, float | None] = {
+        "behavior_accuracy": right / total if total else None,
+        "macro_f1": macro_f1(targets, predictions),
+        "malformed_rate": predictions.count("malformed") / total if total else None,
+        "truncated_rate": predictions.count("truncated") / total if total else None,
+        "exact_call_rate": exact / len(due) if due else None,
+    }
+    for label, recall in recall_per_class(targets, predictions).items():
+        metrics[f"recall_{label}"] = recall
+    intervals = {
+        "behavior_accuracy": wilson_interval(right, total),
+        "exact_call_rate": wilson_interval(exact, len(due)),
+    }
+    return Summary(
+        "behavior_accuracy", metrics, intervals, {"by_behavior": confusion_table(targets, predictions, _LABELS)}
+    )
+
+
+def _is_call(gold: dict, message: object) -> bool:
+    calls = getattr(message, "tool_calls", ())
+    return len(calls) == 1 and calls[0].name == gold["name"] and dict(calls[0].arguments) == dict(gold["arguments"])

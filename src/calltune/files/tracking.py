@@ -1,0 +1,240 @@
+"""MLflow behind one small door: one run for a whole calltune run, a child run for each stage, or nothing at all.
+
+The runs' ids are kept in `tracking.json` in the run's folder, so a killed stage goes on in its own run, and a stage
+that is done anew, because something changed, has a new one. Only the first of several processes tracks.
+"""
+
+import logging
+import os
+import sys
+import time
+import warnings
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from calltune.config.run_file import Config
+from calltune.errors import ConfigError
+from calltune.files.hashes import value_sha256
+from calltune.files.json_lines import read_json, write_json
+from calltune.runtime.processes import processes
+from calltune.runtime.stopping import Stopped
+from calltune.runtime.terminal import say
+
+_SECONDS_BETWEEN_SENDS = 5.0
+_SECONDS_BEFORE_NEXT_TRY = 60.0
+# MLflow's own bounds for one request.
+_METRICS_AT_ONCE, _PARAMETERS_AT_ONCE, _CHARACTERS_OF_VALUE = 1000, 100, 500
+# MLflow tries for minutes; a mistyped address should be told in seconds, and training should not wait.
+_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+
+
+class Tracker:
+    """Writes to the MLflow run that `track` opened; without one, writes nothing.
+
+    When the store does not answer, one line says so, numbers are kept, and training goes on.
+    """
+
+    def __init__(
+        self, client: Any = None, run_id: str = "", first_step: int = 0, parameters: Collection[str] = ()
+    ) -> None:
+        self._client, self._run_id, self._first_step, self._told = client, run_id, first_step, parameters
+        self._waiting: list[tuple[str, Any]] = []
+        self._next_send = 0.0
+        self._answers = True
+
+    def parameters(self, values: Mapping[str, Any]) -> None:
+        """Record what the stage was told; values are shown as text, cut at 500 characters."""
+        new = {key: str(value)[:_CHARACTERS_OF_VALUE] for key, value in values.items() if key not in self._told}
+        self._waiting += [("param", pair) for pair in new.items()]
+        self._send()
+
+    def metrics(self, values: Mapping[str, Any], step: int = 0) -> None:
+        """Record the numbers among `values` at a training step; steps that the run holds already are left out."""
+        if step >= self._first_step:
+            now = int(time.time() * 1000)
+            numbers = {k: float(v) for k, v in values.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+            self._waiting += [("metric", (key, value, now, step)) for key, value in numbers.items()]
+        if time.monotonic() >= self._next_send:
+            self._send()
+
+    def file(self, path: Path) -> None:
+        """Keep a file with the run, when it is there."""
+        if path.exists():
+            self._waiting.append(("file", str(path)))
+            self._send()
+
+    def end(self, status: str) -> bool:
+        """Send what is left and end the run as FINISHED, FAILED or KILLED; whether the store took it."""
+        self._waiting.append(("status", status))
+        self._send()
+        return self._answers
+
+    def _send(self) -> None:
+        if self._client is None:
+            self._waiting.clear()
+            return
+        try:
+            self._send_all()
+        except _no_answer() as error:
+            if self._answers:
+                say(f"warning: the tracking store does not answer, training goes on without it: {_one_line(error)}")
+            self._answers, self._next_send = False, time.monotonic() + _SECONDS_BEFORE_NEXT_TRY
+        else:
+            self._answers, self._next_send = True, time.monotonic() + _SECONDS_BETWEEN_SENDS
+
+    def _send_all(self) -> None:
+        from mlflow.entities import Metric, Param
+
+        parameters = [Param(*value) for kind, value in self._waiting if kind == "param"]
+        for start in range(0, len(parameters), _PARAMETERS_AT_ONCE):
+            self._client.log_batch(self._run_id, params=parameters[start : start + _PARAMETERS_AT_ONCE])
+        metrics = [Metric(*value) for kind, value in self._waiting if kind == "metric"]
+        for start in range(0, len(metrics), _METRICS_AT_ONCE):
+            self._client.log_batch(self._run_id, metrics=metrics[start : start + _METRICS_AT_ONCE])
+        for kind, value in self._waiting:
+            if kind == "file":
+                self._client.log_artifact(self._run_id, value)
+        for kind, value in self._waiting:
+            if kind == "status":
+                self._client.set_terminated(self._run_id, status=value)
+        self._waiting.clear()
+
+
+@contextmanager
+def track(config: Config, stage: str, inputs: Mapping[str, Any]) -> Iterator[Tracker]:
+    """The stage's MLflow run, a child of the calltune run's; the same one again when `inputs` are what they were.
+
+    Without `tracking.uri` it goes to `mlflow.db` in the output folder: `mlflow ui --backend-store-uri sqlite:///...`
+    A stage that fails leaves its run marked FAILED, one that was stopped KILLED.
+
+    Raises:
+        ConfigError: the tracking store cannot be reached, or `tracking.uri` is no address of one.
+    """
+    if not config.tracking.mlflow:
+        yield Tracker()
+        return
+    opened = processes().first(lambda: _open(config, stage, inputs))
+    if processes().rank > 0:
+        yield Tracker()
+        return
+    with _quiet():
+        client = _client(config)
+    parent = Tracker(client, opened["parent"])
+    child = Tracker(client, opened["child"], opened["first_step"], opened["parameters"])
+    status = "FAILED"
+    try:
+        yield child
+        status = "FINISHED"
+    except (KeyboardInterrupt, Stopped):
+        status = "KILLED"
+        raise
+    finally:
+        with _quiet():
+            if child.end(status):
+                parent.end(status)
+
+
+def track_report(config: Config) -> None:
+    """Keep the report with the calltune run, when that was tracked."""
+    ids = config.run_folder / "tracking.json"
+    if config.tracking.mlflow and ids.exists():
+        with _quiet():
+            tracker = Tracker(_client(config), read_json(ids)["parent"])
+            for name in ("report.json", "report.html"):
+                tracker.file(config.run_folder / name)
+
+
+def _open(config: Config, stage: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Find or make the two runs: their ids, the child's parameters, and the step from which its numbers are new."""
+    from filelock import FileLock
+
+    path, identity = config.run_folder / "tracking.json", value_sha256(dict(inputs))
+    store = config.tracking.uri or "mlflow.db"
+    known = read_json(path) if path.exists() else {}
+    if known.get("store") != [store, config.tracking.experiment]:
+        known = {"store": [store, config.tracking.experiment], "parent": None, "stages": {}}
+    try:
+        # Runs that begin together may not make one database, or one experiment, twice.
+        with _quiet(), FileLock(Path(config.output).resolve() / ".mlflow.lock"):
+            client = _client(config)
+            experiment = _experiment(client, config)
+            known["parent"] = _run(client, experiment, known["parent"], config.name, {})
+            before = known["stages"].get(stage, {})
+            tags = {"mlflow.parentRunId": known["parent"], "calltune.stage": stage}
+            old = before["run"] if before.get("inputs") == identity else None
+            child = _run(client, experiment, old, f"{config.name}-{stage}", tags)
+            steps = [metric.step for metric in client.get_metric_history(child, "loss")]
+            parameters = sorted(client.get_run(child).data.params)
+    except _no_answer() as error:
+        raise ConfigError(f"'tracking.uri': {store} cannot be used: {_one_line(error)}") from error
+    known["stages"][stage] = {"run": child, "inputs": identity}
+    write_json(path, known)
+    return {
+        "parent": known["parent"],
+        "child": child,
+        "first_step": max(steps, default=0),
+        "parameters": parameters,
+    }
+
+
+def _run(client: Any, experiment: str, run_id: str | None, name: str, tags: Mapping[str, str]) -> str:
+    """The run of that id, running again; a new one when there is none, or when it was deleted."""
+    from mlflow.exceptions import MlflowException
+
+    if run_id is not None:
+        try:
+            if client.get_run(run_id).info.lifecycle_stage == "active":
+                client.update_run(run_id, status="RUNNING")
+                return run_id
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+    return client.create_run(experiment, run_name=name, tags=dict(tags)).info.run_id
+
+
+def _client(config: Config) -> Any:
+    for name, value in _PATIENCE.items():
+        os.environ.setdefault(name, value)
+    from mlflow.tracking import MlflowClient, set_tracking_uri
+
+    # It writes tracebacks of what is told in one line here.
+    logging.getLogger("mlflow").setLevel(logging.CRITICAL)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    uri = config.tracking.uri or f"sqlite:///{Path(config.output).resolve() / 'mlflow.db'}"
+    # Plug-ins, such as SageMaker's, ask for it there.
+    set_tracking_uri(uri)
+    return MlflowClient(tracking_uri=uri)
+
+
+def _experiment(client: Any, config: Config) -> str:
+    found = client.get_experiment_by_name(config.tracking.experiment)
+    artifacts = None if config.tracking.uri else (Path(config.output).resolve() / "mlflow").as_uri()
+    return found.experiment_id if found else client.create_experiment(config.tracking.experiment, artifacts)
+
+
+def _no_answer() -> tuple[type[Exception], ...]:
+    """What a store that is away, full, or not what it was said to be may raise."""
+    from mlflow.exceptions import MlflowException
+    from requests import RequestException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    found: tuple[type[Exception], ...] = (MlflowException, RequestException, SQLAlchemyError, OSError)
+    if "botocore" in sys.modules:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        found = (*found, BotoCoreError, ClientError)
+    return found
+
+
+def _one_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """MLflow's imports and calls warn of their dependencies; none of it is the user's to mend."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

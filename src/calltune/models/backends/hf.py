@@ -1,0 +1,233 @@
+"""transformers as a backend: batched scoring and greedy generation, probabilities in float32."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any
+
+import torch
+from transformers import DynamicCache, GenerationConfig, LogitsProcessorList
+from transformers.cache_utils import DynamicLayer
+
+from calltune.calling.chat import Chat
+from calltune.models.backends.drawing import Draw, numbers_for
+from calltune.models.backends.tokens import completion, encode_requests, end_ids
+from calltune.models.load import load_model, load_tokenizer
+from calltune.models.prefix import backbone_outputs, can_share, shared_attention
+from calltune.models.trie import batches, pack, places
+from calltune.runtime.processes import processes
+from calltune.runtime.terminal import say
+from calltune.types import Completion, Sample, Sampling, ScoringRequest
+
+_HEAD_LOGITS = 2**24  # that the LM head gives in one go: 64 MiB in float32
+
+
+class Backend:
+    """One model, loaded once; bf16 on a GPU, float32 on a CPU."""
+
+    def __init__(
+        self, model: str, tokens_per_batch: int, chat_template: str | None = None, share_prefixes: bool = True
+    ) -> None:
+        """Load the model and its tokenizer.
+
+        Args:
+            tokens_per_batch: upper bound of tokens in one forward pass, padding included.
+            chat_template: a Jinja file that takes the place of the model's own template.
+            share_prefixes: score what rows have in common once; where the model does not allow it, say why not.
+
+        Raises:
+            ModelError: it cannot be loaded, or its template cannot write tools.
+        """
+        self.chat = Chat(load_tokenizer(model, chat_template), model)
+        self._device = (
+            torch.device("cuda", processes().local_rank) if torch.cuda.is_available() else torch.device("cpu")
+        )
+        dtype = torch.bfloat16 if self._device.type == "cuda" else torch.float32
+        self._model: Any = load_model(model, dtype)
+        self._model.to(self._device).eval()
+        self._tokens_per_batch = tokens_per_batch
+        pad = self.chat.tokenizer.pad_token_id
+        self._pad = pad if isinstance(pad, int) else self.chat.tokenizer.eos_token_id
+        self._ends = end_ids(self._model.generation_config, self.chat)
+        # Of the checkpoint's own settings only the ends are kept: sampling or a repetition penalty would not be greedy.
+        self._model.generation_config = GenerationConfig(
+            do_sample=False, pad_token_id=self._pad, eos_token_id=sorted(self._ends)
+        )
+        self._share_prefixes = share_prefixes
+        self._asked_model = False
+        self._num_positions: int | None = getattr(self._model.config, "max_position_embeddings", None)
+
+    @torch.inference_mode()
+    def loglikelihood(self, requests: Sequence[ScoringRequest]) -> list[list[float]]:
+        """Per request and continuation, the natural log-probability of the continuation's tokens, summed in float32."""
+        pairs = encode_requests(self.chat.tokenizer, requests)
+        self._tell_too_long(len(context) + len(rest) for context, rest in pairs)
+        values = iter(self._score_shared(pairs) if self._shares() else self._score_plain(pairs))
+        return [[next(values) for _ in request.continuations] for request in requests]
+
+    @torch.inference_mode()
+    def answer(self, samples: Sequence[Sample], max_new_tokens: int) -> list[Completion]:
+        """Greedy answers; one that reaches `max_new_tokens` without ending is `truncated`."""
+        prompts = [self.chat.tokenizer(self.chat.prompt(s.messages, s.tools)).input_ids for s in samples]
+        self._tell_too_long(len(prompt) + max_new_tokens for prompt in prompts)
+        completions: list[Completion | None] = [None] * len(samples)
+        for batch in self._batches([len(prompt) for prompt in prompts], room=max_new_tokens):
+            ids, mask = self._pad_left([prompts[number] for number in batch])
+            generated = self._model.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                max_new_tokens=max_new_tokens,
+            )
+            for number, tokens in zip(batch, generated[:, ids.shape[1] :].tolist(), strict=True):
+                completions[number] = completion(self.chat, self._ends, samples[number], tokens)
+        return [completion for completion in completions if completion is not None]
+
+    @torch.inference_mode()
+    def sample(self, samples: Sequence[Sample], max_new_tokens: int, sampling: Sampling) -> list[list[Completion]]:
+        """Answers drawn at random; a prompt is computed once for all its answers."""
+        prompts = [self.chat.tokenizer(self.chat.prompt(s.messages, s.tools)).input_ids for s in samples]
+        self._tell_too_long(len(prompt) + max_new_tokens for prompt in prompts)
+        answers: list[list[Completion]] = [[] for _ in samples]
+        copies = sampling.num_answers
+        for batch in self._batches([len(prompt) for prompt in prompts], max_new_tokens, copies):
+            ids, mask = self._pad_left([prompts[number] for number in batch])
+            numbers = numbers_for(sampling.seed, [samples[number].id for number in batch], copies, max_new_tokens)
+            generated = self._model.generate(
+                input_ids=ids.repeat_interleave(copies, dim=0),
+                attention_mask=mask.repeat_interleave(copies, dim=0),
+                past_key_values=self._prompt_cache(ids, mask, copies),
+                max_new_tokens=max_new_tokens,
+                logits_processor=LogitsProcessorList(
+                    [Draw(numbers.to(self._device), ids.shape[1], sampling.temperature, sampling.top_p)]
+                ),
+            )
+            rows = iter(generated[:, ids.shape[1] :].tolist())
+            for number in batch:
+                answers[number] = [
+                    completion(self.chat, self._ends, samples[number], next(rows)) for _ in range(copies)
+                ]
+        return answers
+
+    def _prompt_cache(self, ids: torch.Tensor, mask: torch.Tensor, copies: int) -> Any:
+        """What the model keeps of prompts, for so many answers to each; None where it cannot be copied."""
+        # All but the last token, whose logits `generate` wants to compute.
+        ids, mask = ids[:, :-1], mask[:, :-1]
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        outputs = self._model.base_model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True)
+        cache = outputs.past_key_values
+        if not isinstance(cache, DynamicCache) or not all(isinstance(layer, DynamicLayer) for layer in cache.layers):
+            return None
+        cache.batch_repeat_interleave(copies)
+        return cache
+
+    def _tell_too_long(self, lengths: Iterable[int]) -> None:
+        """Say once that the model was never meant to see as many tokens; it is asked all the same, nothing is cut."""
+        longest = max(lengths, default=0)
+        if self._num_positions and longest > self._num_positions:
+            say(
+                f"warning: {longest:,} tokens are more than the {self._num_positions:,} that this model was made for; "
+                "its answers to questions so long mean little"
+            )
+            self._num_positions = None
+
+    def _shares(self) -> bool:
+        """Whether prefixes are shared; the model is asked once."""
+        if self._share_prefixes and not self._asked_model:
+            self._asked_model = True
+            if reason := can_share(self._model):
+                say(f"every prompt is computed once for each of its choices: {reason}")
+                self._share_prefixes = False
+        return self._share_prefixes
+
+    def _score_shared(self, pairs: Sequence[tuple[list[int], list[int]]]) -> list[float]:
+        # A row's last token is predicted, and predicts nothing.
+        rows = [context + rest[:-1] for context, rest in pairs]
+        sums = [0.0] * len(pairs)
+        with shared_attention(self._model):
+            for batch in batches(rows, self._tokens_per_batch):
+                packed = pack([rows[number] for number in batch], self._device)
+                asked = [
+                    places(path, len(rows[number]) - len(pairs[number][1]), len(rows[number]))
+                    for number, path in zip(batch, packed.paths, strict=True)
+                ]
+                targets = torch.tensor(list(chain.from_iterable(pairs[number][1] for number in batch)))
+                asked_places = torch.tensor(list(chain.from_iterable(asked)))
+                outputs = backbone_outputs(self._model, packed)
+                logprobs = self._logprobs(outputs, packed.ids, asked_places.to(self._device), targets.to(self._device))
+                for number, part in zip(batch, logprobs.cpu().split([len(part) for part in asked]), strict=True):
+                    sums[number] = float(part.sum())
+        return sums
+
+    def _logprobs(self, outputs: Any, ids: torch.Tensor, asked: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Log-probability of each target after its place in the packed row, [targets], float32."""
+        # Several choices may ask one place; its logits are computed once.
+        kept, where = asked.unique(return_inverse=True)
+        logprobs = torch.empty(len(targets), device=targets.device)
+        step = max(1, _HEAD_LOGITS // self._model.config.get_text_config(decoder=True).vocab_size)
+        with _known_outputs(self._model.base_model, outputs):
+            for start in range(0, len(kept), step):
+                logits = self._model(input_ids=ids, use_cache=False, logits_to_keep=kept[start : start + step]).logits
+                mine = (where >= start) & (where < start + step)
+                logprobs[mine] = logits[0].float().log_softmax(-1)[where[mine] - start, targets[mine]]
+        return logprobs
+
+    def _score_plain(self, pairs: Sequence[tuple[list[int], list[int]]]) -> list[float]:
+        sums = [0.0] * len(pairs)
+        for batch in self._batches([len(context) + len(rest) for context, rest in pairs], room=0):
+            for number, value in zip(batch, self._score([pairs[number] for number in batch]), strict=True):
+                sums[number] = value
+        return sums
+
+    def _score(self, pairs: Sequence[tuple[list[int], list[int]]]) -> list[float]:
+        # A row's last token is predicted, and predicts nothing.
+        ids, mask = self._pad_left([context + rest[:-1] for context, rest in pairs])
+        # Positions are counted from each row's first real token, so padding on the left changes nothing.
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        backbone = self._model.base_model
+        outputs = backbone(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False)
+        # Joined to one row, of which only the places before a scored token go through the head.
+        states = outputs.last_hidden_state
+        outputs.last_hidden_state = states.reshape(1, -1, states.shape[-1])
+        width = ids.shape[1]
+        asked = [
+            width * (row + 1) - len(rest) + place for row, (_, rest) in enumerate(pairs) for place in range(len(rest))
+        ]
+        targets = list(chain.from_iterable(rest for _, rest in pairs))
+        logprobs = self._logprobs(
+            outputs,
+            ids.reshape(1, -1),
+            torch.tensor(asked, device=self._device),
+            torch.tensor(targets, device=self._device),
+        )
+        return [float(part.sum()) for part in logprobs.cpu().split([len(rest) for _, rest in pairs])]
+
+    def _pad_left(self, rows: Sequence[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        width = max(map(len, rows))
+        ids = torch.tensor([[self._pad] * (width - len(row)) + row for row in rows], device=self._device)
+        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=self._device)
+        return ids, mask
+
+    def _batches(self, lengths: Sequence[int], room: int, copies: int = 1) -> Iterator[list[int]]:
+        """Row numbers in batches of like length, longest first, each within the bound of tokens with its copies."""
+        batch: list[int] = []
+        for number in sorted(range(len(lengths)), key=lambda number: -lengths[number]):
+            widest = lengths[batch[0]] if batch else lengths[number]
+            if batch and (len(batch) + 1) * copies * (widest + room) > self._tokens_per_batch:
+                yield batch
+                batch = []
+            batch.append(number)
+        if batch:
+            yield batch
+
+
+@contextmanager
+def _known_outputs(backbone: torch.nn.Module, outputs: Any) -> Iterator[None]:
+    """Let a model's own forward do what comes after its backbone, whose outputs are there already."""
+    own = backbone.__dict__.get("forward")
+    backbone.forward = lambda *args, **kwargs: outputs
+    try:
+        yield
+    finally:
+        del backbone.forward
+        if own is not None:
+            backbone.forward = own

@@ -1,0 +1,191 @@
+"""A model behind any OpenAI-compatible server, asked through chat completions. It answers; it gives no likelihoods.
+
+The server renders the prompt and reads the calls, so its template and its call parser are measured along with the
+model. A server applies its model's generation defaults, such as a repetition penalty, to whatever a request leaves
+open; `extra_body` sets what matters.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import pydantic
+
+from calltune.calling.calls import make_call
+from calltune.config.endpoint import EndpointSettings
+from calltune.errors import ConfigError
+from calltune.models.endpoint import Endpoint, Reply, message_text
+from calltune.types import Completion, Message, Sample, Sampling, ScoringRequest, Tool, ToolCall
+
+_NAME_LENGTH = 64
+# How models open a call in text. A server whose parser fails on a call hands it on as text; it is still no answer.
+_CALL_MARKS = ("<tool_call>", "<TOOLCALL>", "<|python_tag|>", "<function=", "<|tool_call|>", "[TOOL_CALLS]")
+
+
+class Settings(EndpointSettings):
+    """`[evaluate.backend_options]` of the `openai` backend."""
+
+    served_as: dict[str, str] = pydantic.Field(default_factory=dict)
+    """How the server names a checkpoint, by its Hub id or folder; without an entry, by that very name."""
+
+    token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """The field that bounds an answer; OpenAI's newer models take the second only."""
+
+    greedy: bool = True
+    """Ask for temperature 0; `false` is for models that refuse it, whose answers then differ from run to run."""
+
+
+class Backend:
+    """One model of a server. `chat` is None: the template is the server's."""
+
+    chat = None
+
+    def __init__(self, model: str, tokens_per_batch: int, settings: Settings, chat_template: str | None = None) -> None:
+        """Prepare; nothing is sent yet.
+
+        Args:
+            model: the checkpoint's Hub id or folder.
+            tokens_per_batch: plays no part; the server makes its own batches.
+            settings: where the server is.
+            chat_template: cannot be had here; the server writes its own prompts.
+
+        Raises:
+            ConfigError: the key's variable is not set, the package `openai` is not installed, or a template is given.
+        """
+        if chat_template is not None:
+            raise ConfigError("'chat_template' plays no part with the openai backend: the server writes the prompts")
+        self._model = settings.served_as.get(model, model)
+        self._settings = settings
+        self._endpoint = Endpoint(settings)
+
+    def loglikelihood(self, requests: Sequence[ScoringRequest]) -> list[list[float]]:
+        """There are none.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError("the openai backend answers only; log-likelihoods need the backend 'hf' or 'vllm'")
+
+    def sample(self, samples: Sequence[Sample], max_new_tokens: int, sampling: Sampling) -> list[list[Completion]]:
+        """There is none: no server promises the same answers for the same seed, nor the text that a broken call was.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError("the openai backend draws no answers; 'mine' needs the backend 'hf' or 'vllm'")
+
+    def answer(self, samples: Sequence[Sample], max_new_tokens: int) -> list[Completion]:
+        """Answers in the order of the samples; where the server gives none after all tries, the status is `error`.
+
+        Raises:
+            ModelError: the server refuses every request: key, account, model or address are wrong.
+        """
+        completions: dict[int, Completion] = {}
+
+        async def work(number: int) -> Completion:
+            names = sent_names(_names(samples[number]))
+            body = _body(samples[number], names)
+            options: dict[str, Any] = {self._settings.token_limit: max_new_tokens}
+            if self._settings.greedy:
+                options["temperature"] = 0
+            reply = await self._endpoint.ask({"model": self._model, **body, **options})
+            return read_reply(samples[number].id, reply, {sent: name for name, sent in names.items()})
+
+        self._endpoint.each(range(len(samples)), work, completions.__setitem__)
+        return [completions[number] for number in range(len(samples))]
+
+
+def sent_names(names: Iterable[str]) -> dict[str, str]:
+    """A name for each tool that OpenAI's API takes: letters, digits, `_` and `-`, 64 at most; no two are equal.
+
+    A name that fits is kept; in others the wrong characters become `_`, and a number follows where that collides.
+    """
+    asked = list(dict.fromkeys(names))
+    sent = {name: name for name in asked if re.fullmatch(rf"[A-Za-z0-9_-]{{1,{_NAME_LENGTH}}}", name)}
+    taken = set(sent)
+    for name in asked:
+        if name in sent:
+            continue
+        plain = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:_NAME_LENGTH] or "_"
+        chosen, number = plain, 2
+        while chosen in taken:
+            chosen, number = f"{plain[: _NAME_LENGTH - len(str(number)) - 1]}_{number}", number + 1
+        sent[name] = chosen
+        taken.add(chosen)
+    return sent
+
+
+def read_reply(sample_id: str, reply: Reply, names: Mapping[str, str]) -> Completion:
+    """The completion that a reply is: cut off, malformed, or an answer with its calls under the tools' own names.
+
+    Args:
+        names: from the name that was sent to the tool's own; other names are kept, as the model made them up.
+    """
+    if reply.message is None:
+        return Completion(sample_id, None, "", "error", reason=reply.reason)
+    content, calls = message_text(reply.message), reply.message.get("tool_calls") or []
+    text = "\n".join(part for part in (content, json.dumps(calls, ensure_ascii=False) if calls else "") if part)
+    if reply.finish_reason == "length":
+        return Completion(sample_id, None, text, "truncated", reason="the server cut it off at the bound of tokens")
+    if reply.finish_reason == "content_filter":
+        return Completion(sample_id, None, text, "error", reason="the server's content filter stopped it")
+    if mark := next((mark for mark in _CALL_MARKS if mark in content), None):
+        return Completion(sample_id, None, text, "malformed", reason=f"the server left {mark} in the text")
+    read: list[ToolCall] = []
+    for number, call in enumerate(calls if isinstance(calls, list) else [calls]):
+        parsed = _call(call, names)
+        if isinstance(parsed, str):
+            return Completion(sample_id, None, text, "malformed", reason=f"call {number} {parsed}")
+        read.append(parsed)
+    return Completion(sample_id, Message("assistant", content.strip(), tuple(read)), text, "ok")
+
+
+def _call(call: Any, names: Mapping[str, str]) -> ToolCall | str:
+    """The call, or what is wrong with it."""
+    function = call.get("function") if isinstance(call, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        return "has no name"
+    text = function.get("arguments")
+    if not isinstance(text, str):
+        return "has no arguments as JSON text"
+    try:
+        arguments = json.loads(text)
+    except json.JSONDecodeError as error:
+        return f"has arguments that are not JSON: {error.msg} at their character {error.pos}"
+    except (ValueError, RecursionError):
+        return "has arguments that are JSON out of bounds"
+    return make_call(names.get(function["name"], function["name"]), arguments)
+
+
+def _names(sample: Sample) -> list[str]:
+    called = [call.name for message in sample.messages for call in message.tool_calls]
+    return [tool.name for tool in sample.tools] + called
+
+
+def _body(sample: Sample, names: Mapping[str, str]) -> dict[str, Any]:
+    messages: list[dict[str, Any]] = []
+    open_ids: list[str] = []
+    for place, message in enumerate(sample.messages):
+        sent: dict[str, Any] = {"role": message.role, "content": message.content}
+        if message.tool_calls:
+            open_ids = [f"call_{place}_{number}" for number in range(len(message.tool_calls))]
+            sent["tool_calls"] = [
+                {"id": call_id, "type": "function", "function": _function(call, names)}
+                for call_id, call in zip(open_ids, message.tool_calls, strict=True)
+            ]
+        if message.role == "tool":
+            # Results come in the order of the calls; ours carry no ids.
+            sent["tool_call_id"] = open_ids.pop(0) if open_ids else f"call_{place}"
+        messages.append(sent)
+    tools = [{"type": "function", "function": _declaration(tool, names)} for tool in sample.tools]
+    # An empty list of tools is refused.
+    return {"messages": messages, "tools": tools} if tools else {"messages": messages}
+
+
+def _function(call: ToolCall, names: Mapping[str, str]) -> dict[str, str]:
+    return {"name": names[call.name], "arguments": json.dumps(dict(call.arguments), ensure_ascii=False)}
+
+
+def _declaration(tool: Tool, names: Mapping[str, str]) -> dict[str, Any]:
+    return {"name": names[tool.name], "description": tool.description, "parameters": dict(tool.parameters)}

@@ -1,0 +1,79 @@
+"""The report in one sentence: what got better, what got worse, and what is not certain."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from calltune.report.comparison import Comparison, Difference
+from calltune.report.metrics import PHRASES, lower_is_better
+from calltune.report.results import Measured
+
+_MOST_HARMS = 3
+
+
+def headline(
+    comparisons: Sequence[Comparison], first: str, last: str, benchmarks: Sequence[Measured]
+) -> dict[str, Any]:
+    """The last checkpoint against the first, the base: `text`, and the phrases that it is made of.
+
+    Every benchmark's primary metric is named; beside it whatever else became worse beyond its interval, the largest
+    first: rates of errors, and the accuracy of single classes or categories.
+    """
+    parts: dict[str, list[str]] = {"better": [], "worse": [], "uncertain": []}
+    harms: list[tuple[float, str]] = []
+    for comparison in comparisons:
+        if (comparison.before, comparison.after) != (first, last):
+            continue
+        (benchmark,) = (b for b in benchmarks if b.title == comparison.benchmark)
+        primary: str = benchmark.answers[last].result["primary_metric"]
+        if primary in comparison.metrics:
+            found = comparison.metrics[primary]
+            side = "better" if found.interval[0] > 0 else "worse" if found.interval[1] < 0 else "uncertain"
+            parts[side].append(_phrase(comparison.benchmark, PHRASES.get(primary, primary), found))
+        harms += _harms(comparison, primary)
+    parts["worse"] += [text for _, text in sorted(harms, reverse=True)[:_MOST_HARMS]]
+    return {"text": _sentence(parts, first, last, len(benchmarks)), **parts}
+
+
+def points(found: Difference) -> str:
+    """A difference in points with its interval, as a person reads it."""
+    low, high = found.interval
+    text = f"{100 * found.difference:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f})"
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def _phrase(benchmark: str, words: str, found: Difference) -> str:
+    return f"{words} ({benchmark}: {points(found).replace(' (', ', ')}"
+
+
+def _harms(comparison: Comparison, primary: str) -> list[tuple[float, str]]:
+    """What became worse beyond its interval beside the primary metric, with by how much."""
+    found = []
+    for metric, difference in comparison.metrics.items():
+        if metric == primary or metric.endswith("_norm") != primary.endswith("_norm"):
+            continue
+        if lower_is_better(metric) and difference.interval[0] > 0:
+            words = PHRASES.get(metric, f"a higher {metric}")
+            found.append((difference.difference, _phrase(comparison.benchmark, words, difference)))
+    for group in comparison.groups:
+        if group.kind and group.accuracy.interval[1] < 0:
+            words = f"fewer right answers in the {group.kind} {group.name}"
+            found.append((-group.accuracy.difference, _phrase(comparison.benchmark, words, group.accuracy)))
+    return found
+
+
+def _sentence(parts: dict[str, list[str]], first: str, last: str, num_benchmarks: int) -> str:
+    said = [
+        f"{word} {_listed(parts[side])}"
+        for side, word in (("better", "better at"), ("worse", "worse:"), ("uncertain", "no certain change in"))
+        if parts[side]
+    ]
+    if not said:
+        measured = f"on {num_benchmarks} benchmark{'s' * (num_benchmarks != 1)}"
+        if first == last:
+            return f"Only {last} was measured, {measured}."
+        return f"{last} and {first} were measured {measured}, but could not be compared question by question."
+    return f"On the same questions, {last} against {first}: {'; '.join(said)} (95 % intervals)."
+
+
+def _listed(phrases: Sequence[str]) -> str:
+    return phrases[0] if len(phrases) == 1 else f"{', '.join(phrases[:-1])} and {phrases[-1]}"

@@ -1,0 +1,94 @@
+"""The page `report.html`: one file that needs no network, no server and no library, and trusts no text in it.
+
+Everything that came from a model or a data file is escaped, and its control characters are made visible. A content
+security policy allows the page's own script and style, by their hashes, and nothing else.
+"""
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup, escape
+
+from calltune.files.json_lines import atomic_writer
+from calltune.report.page import view as figures
+from calltune.report.page.charts import standalone
+from calltune.report.page.drawings import drawings, tones
+from calltune.report.page.examples import examples
+from calltune.report.page.inert import json_for_page, visible
+from calltune.report.results import Measured
+
+_FILES = Path(__file__).parent
+
+
+def write_page(report: Mapping[str, Any], benchmarks: Sequence[Measured], run_folder: Path) -> Path:
+    """Write `report.html`, and every plot as `report/*.svg`.
+
+    Args:
+        report: the content of `report.json`.
+        benchmarks: whose questions and answers the examples browser shows.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        RunFolderError: the folder cannot be written.
+    """
+    checkpoints = list(dict.fromkeys(result["checkpoint"] for result in report["results"]))
+    drawn = drawings(report, checkpoints)
+    plots = run_folder / "report"
+    for old in plots.glob("*.svg"):
+        old.unlink()
+    for name, svg in drawn.items():
+        with atomic_writer(plots / f"{name}.svg") as file:
+            file.write(standalone(svg))
+    path = run_folder / "report.html"
+    with atomic_writer(path) as file:
+        file.write(page_html(report, drawn, examples(benchmarks)))
+    return path
+
+
+def page_html(report: Mapping[str, Any], drawn: Mapping[str, str], browsed: Mapping[str, Any]) -> str:
+    """The whole page as text."""
+    style, script = (_FILES / "page.css").read_text("utf-8"), (_FILES / "page.js").read_text("utf-8")
+    checkpoints = list(dict.fromkeys(result["checkpoint"] for result in report["results"]))
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_FILES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_inert,
+    )
+    for name in ("share", "span", "signed", "signed_span", "p_value", "count", "found", "found_span", "bias"):
+        environment.filters[name] = getattr(figures, name)
+    environment.filters |= {"drawing": Markup, "breakable": _breakable}
+    shown = figures.view(report, drawn)
+    return environment.get_template("page.html.jinja").render(
+        **shown,
+        tone=tones(checkpoints),
+        style=Markup(style),
+        script=Markup(script),
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+        examples=Markup(json_for_page(browsed)),
+        has_examples=bool(browsed["benchmarks"]),
+    )
+
+
+def _inert(value: Any) -> Any:
+    """Applied to everything that the template writes, before it is escaped."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _breakable(name: str) -> Markup:
+    """A long name that may be broken after an underscore or a dot."""
+    return Markup(re.sub(r"([_.])", r"\1<wbr>", str(escape(visible(name)))))
+
+
+def _hash(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -1,0 +1,97 @@
+"""What the page's examples browser shows: every question with every checkpoint's answer, small enough to load at once.
+
+Texts that occur often (tools, labels, answers) are written once and named by number. `page.js` reads this layout:
+
+- `texts`: strings; `tools`: `[name, description, parameters as JSON]`;
+- `benchmarks`: `{title, checkpoints, rows}`, and a row is `[id, messages, tools, group, target, choices, answers]`: a
+  message is `[role, text]`, a choice `[label, text]`, texts and tools by number, and an answer, one per checkpoint,
+  `[value, label, reason, text, logprobs]`, the last per character in the order of the choices.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from calltune.report.measures import group_of
+from calltune.report.results import Measured
+from calltune.types import Completion, Message, Sample, Score, Tool
+
+
+class _Pool:
+    """Values, each kept once."""
+
+    def __init__(self) -> None:
+        self.values: list[Any] = []
+        self._numbers: dict[Any, int] = {}
+
+    def number(self, value: Any) -> int:
+        """Where a value is kept."""
+        if value not in self._numbers:
+            self._numbers[value] = len(self.values)
+            self.values.append(value)
+        return self._numbers[value]
+
+
+def examples(benchmarks: Sequence[Measured]) -> dict[str, Any]:
+    """Every question of every benchmark whose questions can be read."""
+    texts, tools = _Pool(), _Pool()
+    shown = [
+        {
+            "title": benchmark.title,
+            "checkpoints": benchmark.paired(),
+            "rows": [
+                _row(benchmark, number, sample, texts, tools) for number, sample in enumerate(benchmark.samples or ())
+            ],
+        }
+        for benchmark in benchmarks
+        if benchmark.paired()
+    ]
+    return {"benchmarks": shown, "texts": texts.values, "tools": tools.values}
+
+
+def _row(benchmark: Measured, number: int, sample: Sample, texts: _Pool, tools: _Pool) -> list[Any]:
+    return [
+        sample.id,
+        [[message.role, texts.number(_message_text(message))] for message in sample.messages],
+        [tools.number(_tool(tool)) for tool in sample.tools],
+        texts.number(group_of(sample)[1]),
+        texts.number(_target_text(sample.target)),
+        [[texts.number(label), texts.number(_message_text(choice))] for label, choice in sample.choices.items()],
+        [
+            _answer(sample, benchmark.answers[name].completions[number], benchmark.answers[name].scores[number], texts)
+            for name in benchmark.paired()
+        ],
+    ]
+
+
+def _answer(sample: Sample, completion: Completion, score: Score, texts: _Pool) -> list[Any]:
+    text = completion.text or (_message_text(completion.message) if completion.message else "")
+    return [
+        score.value,
+        texts.number(score.label),
+        texts.number(score.reason or completion.reason),
+        texts.number(text),
+        [
+            round(completion.logprobs[label] / completion.num_characters[label], 4)
+            for label in sample.choices
+            if label in completion.logprobs
+        ],
+    ]
+
+
+def _message_text(message: Message) -> str:
+    calls = (
+        json.dumps({"name": call.name, "arguments": dict(call.arguments)}, ensure_ascii=False)
+        for call in message.tool_calls
+    )
+    return "\n".join(part for part in (message.content, *calls) if part)
+
+
+def _target_text(target: Any) -> str:
+    if isinstance(target, Mapping) and target.get("behavior") and not target.get("call"):
+        return str(target["behavior"])
+    return target if isinstance(target, str) else json.dumps(target, ensure_ascii=False, indent=1)
+
+
+def _tool(tool: Tool) -> tuple[str, str, str]:
+    return tool.name, tool.description, json.dumps(dict(tool.parameters), ensure_ascii=False)

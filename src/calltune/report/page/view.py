@@ -1,0 +1,232 @@
+"""What the page's template lays out: figures as a person reads them, tables as rows of cells."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from calltune.report.metrics import MEANINGS
+from calltune.report.page.drawings import file_name, main_comparison, tone_of
+from calltune.report.page.tables import doctor_tables, mining_tables
+
+_BINS = ("correct", "wrong", "malformed", "truncated", "errors")
+_MOST_TOOLS, _MOST_CHANGES = 10, 8
+_MINUS, _DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
+
+
+def view(report: Mapping[str, Any], drawn: Mapping[str, str]) -> dict[str, Any]:
+    """Everything the template names, from a report and its plots by name."""
+    titles = list(dict.fromkeys(result["benchmark"] for result in report["results"]))
+    return {
+        "report": report,
+        "checkpoints": list(dict.fromkeys(result["checkpoint"] for result in report["results"])),
+        "benchmarks": [_benchmark(report, title, drawn) for title in titles],
+        "calling": [
+            {"title": title, "chart": drawn[f"calling-{file_name(title)}"], "points": points}
+            for title, points in report["operating_points"].items()
+        ],
+        "training": [chart for name, chart in drawn.items() if name.startswith("training-")],
+        "stages": [_stage(name, stage) for name, stage in report["stages"].items()],
+        "doctor": doctor_tables(report["doctor"]),
+        "mining": mining_tables(report["mining"]),
+        "hashes": [
+            (name, key, value)
+            for name, stage in report["stages"].items()
+            for key, value in _flat({**stage["inputs"], **stage.get("sha256", {})})
+        ],
+        "libraries": _libraries(report),
+    }
+
+
+def share(value: float | None) -> str:
+    """A share in percent."""
+    return _DASH if value is None else f"{100 * value:.1f}"
+
+
+def span(interval: Sequence[float] | None) -> str:
+    """An interval of a share in percent."""
+    return "" if interval is None else f"{100 * interval[0]:.1f}{_DASH}{100 * interval[1]:.1f}"
+
+
+def signed(value: float) -> str:
+    """A difference in points, with a true minus."""
+    return f"{100 * value:+.1f}".replace("-", _MINUS)
+
+
+def signed_span(interval: Sequence[float]) -> str:
+    """An interval of a difference in points."""
+    return f"{signed(interval[0])} to {signed(interval[1])}"
+
+
+def found(ruling: Mapping[str, Any]) -> str:
+    """What a rule of the gate found, in points where its bound has a sign, else in percent."""
+    if ruling["value"] is None:
+        return _DASH
+    return f"{signed(ruling['value'] / 100)} points" if ruling["relative"] else f"{share(ruling['value'])} %"
+
+
+def found_span(ruling: Mapping[str, Any]) -> str:
+    """The interval of what a rule found, in the same unit."""
+    if ruling["interval"] is None:
+        return ""
+    if ruling["relative"]:
+        return signed_span([end / 100 for end in ruling["interval"]])
+    return span(ruling["interval"])
+
+
+def bias(value: float) -> str:
+    """A bias, in thousandths of a nat."""
+    return f"{value:+.3f}".replace("-", _MINUS) if value else "0"
+
+
+def p_value(value: float) -> str:
+    """A p-value, short."""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def count(value: Any) -> str:
+    """A number with its thousands apart; any other value as it is."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return _DASH if value is None else str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def _benchmark(report: Mapping[str, Any], title: str, drawn: Mapping[str, str]) -> dict[str, Any]:
+    results = [result for result in report["results"] if result["benchmark"] == title]
+    first = results[0]
+    names = [name for name in dict.fromkeys([first["primary_metric"], *first["metrics"]]) if name in first["metrics"]]
+    rows = [_metric(report, results, name) for name in names]
+    comparisons = [comparison for comparison in report["comparisons"] if comparison["benchmark"] == title]
+    main = main_comparison(comparisons, title, report["gate"]["checkpoint"])
+    ordered = sorted(comparisons, key=lambda comparison: comparison is not main)
+    tools = report["tools"].get(title, [])
+    return {
+        "title": title,
+        "id": file_name(title),
+        "prompt": first["prompt"],
+        "num_samples": first["num_samples"],
+        "checkpoints": [result["checkpoint"] for result in results],
+        "chart": drawn[f"ladder-{file_name(title)}"],
+        "metrics": [row for row in rows if row["name"] in MEANINGS or row["name"] == first["primary_metric"]],
+        "more_metrics": [row for row in rows if row["name"] not in MEANINGS and row["name"] != first["primary_metric"]],
+        "bins": [(name, [result[f"num_{name}"] for result in results]) for name in _BINS],
+        "published": _published(report, first),
+        "change_chart": drawn.get(f"change-{file_name(title)}"),
+        "comparisons": [_comparison(comparison) for comparison in ordered],
+        "confusions": _confusions(results),
+        "labels": _label_rows(report["labels"].get(title, {})),
+        "tools": tools[:_MOST_TOOLS],
+        "num_more_tools": max(0, len(tools) - _MOST_TOOLS),
+    }
+
+
+def _metric(report: Mapping[str, Any], results: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
+    intervals = report["intervals"][results[0]["benchmark"]]
+    cells = [
+        (
+            result["metrics"].get(name),
+            None if name.startswith("baseline_") else intervals[result["checkpoint"]].get(name),
+        )
+        for result in results
+    ]
+    return {"name": name, "meaning": MEANINGS.get(name, ""), "cells": cells}
+
+
+def _published(report: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The published figures, beside the benchmark that has their metric."""
+    rows = report["published"]
+    if rows is None or rows["metric"] != result["primary_metric"]:
+        return None
+    return {**rows, "other_questions": result["num_samples"] != rows["num_questions"]}
+
+
+def _comparison(comparison: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **comparison,
+        "metrics": [
+            (name, found, tone_of(name, *found["interval"]))
+            for name, found in comparison["metrics"].items()
+            if found["difference"]
+        ],
+        "groups": [(group, tone_of("", *group["accuracy"]["interval"])) for group in comparison["groups"]],
+        "label_changes": comparison["label_changes"][:_MOST_CHANGES],
+    }
+
+
+def _confusions(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """By table a matrix per checkpoint; labels that occur nowhere are left out, the per-character tables come first."""
+    found = []
+    for name in sorted(results[0]["confusion"], key=lambda name: not name.endswith("_norm")):
+        tables = [result["confusion"][name] for result in results]
+        labels = tables[0]["labels"]
+        given = [n for n in range(len(labels)) if any(row[n] for table in tables for row in table["counts"])]
+        asked = [n for n in range(len(tables[0]["counts"])) if any(any(table["counts"][n]) for table in tables)]
+        found.append(
+            {
+                "name": name,
+                "columns": [labels[n] for n in given],
+                "matrices": [
+                    {
+                        "checkpoint": result["checkpoint"],
+                        "rows": [(labels[n], [_cell(table["counts"][n], m, n) for m in given]) for n in asked],
+                    }
+                    for result, table in zip(results, tables, strict=True)
+                ],
+            }
+        )
+    return found
+
+
+def _cell(row: Sequence[int], column: int, right: int) -> dict[str, Any]:
+    """A count, its share of the row in tenths as a shade, and whether it is what was asked."""
+    part = row[column] / (sum(row) or 1)
+    return {"count": row[column], "share": part, "shade": round(10 * part), "right": column == right}
+
+
+def _label_rows(labels: Mapping[str, Mapping[str, int]]) -> list[tuple[str, list[int]]]:
+    names = {name for counts in labels.values() for name in counts}
+    rows = [(name, [counts.get(name, 0) for counts in labels.values()]) for name in names]
+    return sorted(rows, key=lambda row: (-max(row[1]), row[0]))
+
+
+def _stage(name: str, stage: Mapping[str, Any]) -> dict[str, Any]:
+    counts, seconds = stage.get("counts", {}), stage.get("train_seconds", stage.get("seconds"))
+    tokens, steps = counts.get("tokens"), stage.get("steps")
+    return {
+        "name": name,
+        "rows": counts.get("rows", counts.get("rows_read")),
+        "tokens": tokens,
+        "answer_tokens": counts.get("answer_tokens"),
+        "steps": steps,
+        "seconds": seconds,
+        "trained": stage.get("trainable_share"),
+        "counts": counts,
+    }
+
+
+def _flat(value: Any, before: str = "") -> Any:
+    """The leaves of nested objects, each with its dotted path; lists of objects are told by their length."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _flat(inner, f"{before}.{key}" if before else str(key))
+    elif isinstance(value, list) and any(isinstance(inner, Mapping | list) for inner in value):
+        yield before, f"{len(value)} entries"
+    elif isinstance(value, list):
+        yield before, ", ".join(map(str, value))
+    else:
+        yield before, value
+
+
+def _libraries(report: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    """Versions by library, where each was used."""
+    used = {"report": report["versions"]}
+    used |= {name: stage["versions"] for name, stage in report["stages"].items() if "versions" in stage}
+    used |= {f"eval {result['checkpoint']}": result["versions"] for result in report["results"]}
+    names = dict.fromkeys(name for versions in used.values() for name in versions)
+    rows = []
+    for name in names:
+        by_version: dict[str, list[str]] = {}
+        for place, versions in used.items():
+            if name in versions:
+                by_version.setdefault(versions[name], []).append(place)
+        one = len(by_version) == 1
+        rows.append((name, [v if one else f"{v} ({', '.join(where)})" for v, where in by_version.items()]))
+    return rows

@@ -1,0 +1,143 @@
+"""What `evaluate` left on the disk, read again: each benchmark's questions, and every checkpoint's answers to them.
+
+A checkpoint of this run is called by its name (`base`, `sft`, `dpo`), one of another run `<run>:<checkpoint>`. Answers
+are joined to the questions by sample id, so every comparison is between answers to one and the same question.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from calltune.config.entries import Entry
+from calltune.config.run_file import Config
+from calltune.config.stages import checkpoint_names
+from calltune.errors import CalltuneError, ConfigError, RunFolderError
+from calltune.evaluation.answers import completion_from, score_from
+from calltune.files.hashes import value_sha256
+from calltune.files.json_lines import read_json, read_jsonl
+from calltune.files.manifest import MANIFEST
+from calltune.types import Completion, Sample, Score
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """One checkpoint of one run; `name` is what the report calls it."""
+
+    name: str
+    run_folder: Path
+    stage: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What one checkpoint gave for a benchmark, in the order of the samples; `result` is its `result.json`."""
+
+    result: Mapping[str, Any]
+    seconds: float | None
+    completions: Sequence[Completion]
+    scores: Sequence[Score]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One benchmark with all that was answered, by checkpoint name.
+
+    `samples` is None where the questions cannot be read any more, and `problem` says why: then there are results, but
+    neither paired comparisons nor examples. `unpaired` names checkpoints that were asked other questions, with why.
+    """
+
+    title: str
+    module: ModuleType
+    samples: Sequence[Sample] | None
+    problem: str
+    answers: Mapping[str, Answers]
+    unpaired: Mapping[str, str]
+
+    def paired(self) -> list[str]:
+        """The checkpoints whose answers can be compared question by question."""
+        return [name for name in self.answers if name not in self.unpaired] if self.samples is not None else []
+
+
+def checkpoints(config: Config) -> list[Checkpoint]:
+    """Every checkpoint of this run, then those of the runs that `[report] compare` names.
+
+    The base of another run is left out when it is this run's model.
+
+    Raises:
+        ConfigError: a folder that is compared with is no run, is this run, or two have one name.
+    """
+    found = [Checkpoint(stage, config.run_folder, stage) for stage in config.checkpoints]
+    names: set[str] = set()
+    for folder in map(Path, config.report.compare):
+        if not (folder / "config.json").exists():
+            raise ConfigError(f"report.compare: {folder} is not the folder of a run (it holds no config.json)")
+        if folder.resolve() == config.run_folder.resolve():
+            raise ConfigError(f"report.compare: {folder} is this run itself")
+        other = read_json(folder / "config.json")
+        if other["name"] in names:
+            raise ConfigError(f"report.compare: two runs are called '{other['name']}'")
+        names.add(other["name"])
+        # Older runs know of no rounds.
+        theirs = checkpoint_names(other["stages"], (other["mine"] or {}).get("rounds", 1))
+        stages = theirs[1:] if other["model"] == config.model else theirs
+        found += [Checkpoint(f"{other['name']}:{stage}", folder, stage) for stage in stages]
+    return found
+
+
+def read_results(benchmarks: Iterable[tuple[Entry, ModuleType, Any]], asked: Sequence[Checkpoint]) -> list[Measured]:
+    """Every benchmark that was evaluated to its end on some checkpoint.
+
+    Raises:
+        RunFolderError: a file is damaged, or holds no answer to one of the questions.
+    """
+    found = []
+    for entry, module, settings in benchmarks:
+        places = {c.name: c.run_folder / "eval" / c.stage / entry.title for c in asked}
+        places = {name: place for name, place in places.items() if (place / MANIFEST).exists()}
+        if places:
+            found.append(_measured(entry.title, module, settings, places))
+    return found
+
+
+def _measured(title: str, module: ModuleType, settings: Any, places: Mapping[str, Path]) -> Measured:
+    results = {name: read_json(place / "result.json") for name, place in places.items()}
+    samples, problem = _questions(module, settings)
+    sha256 = value_sha256([asdict(sample) for sample in samples]) if samples is not None else ""
+    if samples is not None and all(result["data_sha256"] != sha256 for result in results.values()):
+        samples, problem = None, "the questions have changed since they were asked; run evaluate again"
+    unpaired = {
+        name: "was asked other questions"
+        for name, result in results.items()
+        if samples is not None and result["data_sha256"] != sha256
+    }
+    answers = {}
+    for name, place in places.items():
+        seconds = read_json(place / MANIFEST).get("seconds")
+        if samples is None or name in unpaired:
+            answers[name] = Answers(results[name], seconds, (), ())
+        else:
+            answers[name] = Answers(
+                results[name],
+                seconds,
+                [completion_from(row) for row in _joined(place / "completions.jsonl", samples)],
+                [score_from(row) for row in _joined(place / "scores.jsonl", samples)],
+            )
+    return Measured(title, module, samples, problem, answers, unpaired)
+
+
+def _questions(module: ModuleType, settings: Any) -> tuple[list[Sample] | None, str]:
+    """The questions, or why they cannot be had: what was measured stays true without them."""
+    try:
+        return list(module.samples(settings)), ""
+    except CalltuneError as error:
+        return None, str(error)
+
+
+def _joined(file: Path, samples: Sequence[Sample]) -> list[dict[str, Any]]:
+    rows = {row["sample_id"]: row for _, row in read_jsonl(file)}
+    missing = next((sample.id for sample in samples if sample.id not in rows), None)
+    if missing is not None:
+        raise RunFolderError(f"{file}: holds no row for question '{missing}'; run evaluate again")
+    return [rows[sample.id] for sample in samples]

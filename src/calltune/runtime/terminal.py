@@ -1,0 +1,103 @@
+"""What the user sees: lines and tables, and a progress bar for all that takes time; plain lines when piped."""
+
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from calltune.runtime.processes import processes
+
+_SECONDS_BETWEEN_PLAIN_LINES = 10.0
+_SECONDS_WORTH_A_LINE = 2.0
+
+
+def _console() -> Console:
+    # Made anew for each use, as sys.stdout may be redirected meanwhile; a pipe has no width to wrap at.
+    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160, highlight=False)
+
+
+def say(text: str) -> None:
+    """Print one line, on the first of several processes. Square brackets in it are text, not markup."""
+    if processes().rank == 0:
+        _console().print(text, markup=False, soft_wrap=True)
+
+
+def show_marked(pieces: Iterable[tuple[str, bool]]) -> None:
+    """Print text as it stands, the marked pieces green, or between >>> and <<< where there is no colour."""
+    if processes().rank:
+        return
+    console = _console()
+    colored = console.color_system is not None and not console.no_color
+    for text, marked in pieces:
+        if marked and not colored:
+            text = f">>>{text}<<<"
+        console.print(Text(text, style="bold green" if marked else ""), soft_wrap=True, end="")
+    console.print()
+
+
+def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table; the first column is text, the others are figures, aligned right."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    _console().print(table)
+
+
+class ProgressBar:
+    """A bar on a terminal; when piped, a plain line every ten seconds, and at the end of what took over two.
+
+    `total` (None when it is not known) and `advance` count the same unit, whichever the caller likes: rows, steps.
+    """
+
+    def __init__(self, description: str, total: int | None, done: int = 0) -> None:
+        self._description, self._total, self._done = description, total, done
+        self._live = sys.stdout.isatty() and processes().rank == 0
+        self._note, self._told = "", -1
+
+    def __enter__(self) -> Self:
+        self._start = self._last = time.monotonic()
+        if self._live:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}"),
+                console=_console(),
+            )
+            self._bar.start()
+            self._task = self._bar.add_task(self._description, total=self._total, completed=self._done, note="")
+        return self
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        """Count units as done; `note` is shown behind the bar, such as the loss."""
+        self._done += count
+        self._note = note or self._note
+        if self._live:
+            self._bar.update(self._task, advance=count, note=self._note)
+        elif time.monotonic() - self._last >= _SECONDS_BETWEEN_PLAIN_LINES:
+            self._plain_line()
+
+    def _plain_line(self) -> None:
+        self._last, self._told = time.monotonic(), self._done
+        seconds = self._last - self._start
+        count = f"{self._done:,}" if self._total is None else f"{self._done:,}/{self._total:,}"
+        say(f"{self._description}: {count} after {seconds:.0f} s {self._note}".rstrip())
+        sys.stdout.flush()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._bar.stop()
+        elif self._told != self._done and time.monotonic() - self._start >= _SECONDS_WORTH_A_LINE:
+            self._plain_line()

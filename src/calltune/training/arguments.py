@@ -1,0 +1,182 @@
+"""Tables that go word for word to TRL and PEFT: checked against their dataclasses, laid over our defaults."""
+
+import dataclasses
+import os
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import torch
+from accelerate.state import AcceleratorState, PartialState
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin, TorchDynamoPlugin
+from peft import LoraConfig
+from trl.trainer.dpo_config import DPOConfig
+from trl.trainer.sft_config import SFTConfig
+
+from calltune.config.run_file import Config
+from calltune.config.stages import Stage
+from calltune.config.table import unknown_key
+from calltune.errors import ConfigError
+
+_ARGUMENTS = {"sft": SFTConfig, "dpo": DPOConfig}
+
+_OURS = {
+    "output_dir": "the run file's 'output' and 'name' say where",
+    "resume_from_checkpoint": "an interrupted stage resumes by itself",
+    "report_to": "[tracking] says where metrics go",
+    "disable_tqdm": "calltune shows the progress",
+    "max_seq_length": "TRL calls it max_length",
+    "trust_remote_code": "code from the Hub is never run",
+}
+
+# Of what `from_pretrained` takes; the rest would hold for training and not for scanning, evaluation and export.
+_MODEL_KEYS = {"attn_implementation", "dtype"}
+
+_PLAIN = {int, float, bool, str, types.NoneType}
+
+# One seed, bounded waste after a kill, and only what the device can do; everything else is TRL's own default.
+_DEFAULTS: dict[str, Any] = {
+    # Every step: a run that was interrupted and one that was not then have the same history.
+    "logging_steps": 1,
+    "save_strategy": "steps",
+    "save_steps": 0.2,
+    "save_total_limit": 2,
+    "report_to": [],
+    "disable_tqdm": True,
+    "dataloader_pin_memory": False,
+    "ddp_find_unused_parameters": False,
+}
+
+
+def trl_arguments(
+    stage: Stage, config: Config, folder: Path, checkpointing: bool = False, **computed: Any
+) -> SFTConfig | DPOConfig:
+    """`SFTConfig` or `DPOConfig`: the stage's table word for word, over what calltune computed, over our defaults.
+
+    `model_init_kwargs` is not handed on, since calltune loads the model: `model_keys` reads it.
+
+    Args:
+        checkpointing: whether to compute activations twice instead of keeping them, where the table does not say.
+
+    Raises:
+        ConfigError: a key that TRL does not have (the nearest is named), one that is calltune's, or a wrong value.
+    """
+    given, kind = getattr(config, stage), _ARGUMENTS[stage]
+    check_keys(stage, given, kind)
+    model_keys(stage, config)
+    for key in given:
+        if key in _OURS:
+            raise ConfigError(f"'{stage}.{key}' cannot be set: {_OURS[key]}")
+    if given.get("packing") and given.get("packing_strategy") == "wrapped":
+        raise ConfigError(f"'{stage}.packing_strategy': 'wrapped' cuts answers in two; 'bfd' keeps every row whole")
+    cuda, deepspeed = torch.cuda.is_available(), os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"
+    defaults = _DEFAULTS | {
+        "output_dir": str(folder / "checkpoints"),
+        "seed": config.seed,
+        "bf16": cuda and torch.cuda.is_bf16_supported(),
+        # DeepSpeed finds the CPU by itself, and has to be told how its processes speak.
+        "use_cpu": not cuda and not deepspeed,
+        "ddp_backend": "gloo" if deepspeed and not cuda else None,
+    }
+    if cuda and torch.cuda.get_device_capability() >= (8, 0):
+        # What is still multiplied in float32 under bf16 autocast.
+        defaults["tf32"] = True
+    if given_checkpointing(stage, config) is None:
+        # The name changed in transformers 5.2x.
+        fields = {field.name for field in dataclasses.fields(kind)}
+        name = "activation_checkpointing" if "activation_checkpointing" in fields else "gradient_checkpointing"
+        defaults[name] = checkpointing
+    given = {key: value for key, value in given.items() if key != "model_init_kwargs"}
+    try:
+        return kind(**{**defaults, **computed, **given})
+    except (ValueError, TypeError, NotImplementedError) as error:
+        raise ConfigError(f"[{stage}]: {str(error).splitlines()[0]}") from error
+
+
+def given_checkpointing(stage: Stage, config: Config) -> bool | None:
+    """Whether the run file asks for gradient checkpointing; None where it leaves the choice to calltune."""
+    table = getattr(config, stage)
+    return table.get("activation_checkpointing", table.get("gradient_checkpointing"))
+
+
+def model_keys(stage: Stage, config: Config) -> dict[str, Any]:
+    """The stage's `model_init_kwargs`: an attention implementation, and a precision.
+
+    Raises:
+        ConfigError: another key, or a precision that is none.
+    """
+    given = getattr(config, stage).get("model_init_kwargs") or {}
+    place = f"{stage}.model_init_kwargs"
+    if not isinstance(given, dict):
+        raise ConfigError(f"'{place}': a table was expected, not {given!r}")
+    if others := sorted(given.keys() - _MODEL_KEYS):
+        raise ConfigError(f"'{place}.{others[0]}' cannot be set; there are: {', '.join(sorted(_MODEL_KEYS))}")
+    keys = dict(given)
+    if "dtype" in keys:
+        names = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+        if keys["dtype"] not in names:
+            raise ConfigError(f"'{place}.dtype': must be {', '.join(names)}, not {keys['dtype']!r}")
+        keys["dtype"] = names[keys["dtype"]]
+    return keys
+
+
+def check_keys(table: str, given: Mapping[str, Any], kind: type) -> None:
+    """Check a table that goes word for word to a dataclass of TRL or PEFT.
+
+    Raises:
+        ConfigError: a key it does not have, or a value that is not of the field's type.
+    """
+    fields = {field.name for field in dataclasses.fields(kind) if field.init}
+    hints = typing.get_type_hints(kind)
+    for key, value in given.items():
+        if key not in fields and key not in _OURS:
+            raise ConfigError(unknown_key(f"{table}.{key}", fields))
+        # Plain values are checked here, by the key's name; of the others TRL and PEFT take more than they declare.
+        if key not in fields or not _alternatives(hints[key]) <= _PLAIN:
+            continue
+        try:
+            pydantic.TypeAdapter(hints[key]).validate_python(value)
+        except pydantic.ValidationError as error:
+            problem = error.errors()[0]["msg"]
+            raise ConfigError(f"'{table}.{key}': {problem[0].lower()}{problem[1:]}, not {value!r}") from None
+
+
+def _alternatives(hint: Any) -> set[Any]:
+    """The types of a union, or the one type: `int | None` -> {int, NoneType}."""
+    return set(typing.get_args(hint)) if typing.get_origin(hint) in (typing.Union, types.UnionType) else {hint}
+
+
+def lora_config(config: Config, stage: Stage) -> LoraConfig | None:
+    """PEFT's `LoraConfig` from `[lora]`, or None for a stage that trains the model's own weights.
+
+    Raises:
+        ConfigError: an unknown key or a wrong value; `[lora]` given while no stage's method reads it.
+    """
+    methods = {each: config.tuning.of(each).method for each in config.stages}
+    if config.lora and not {"lora", "qlora"} & {*methods.values(), config.tuning.of(stage).method}:
+        raise ConfigError(f"[lora] is given, but tuning.method is '{config.tuning.of(stage).method}'")
+    if config.tuning.of(stage).method not in ("lora", "qlora"):
+        return None
+    check_keys("lora", config.lora, LoraConfig)
+    defaults = {"r": 16, "lora_alpha": 32, "target_modules": "all-linear", "task_type": "CAUSAL_LM"}
+    try:
+        return LoraConfig(**{**defaults, **config.lora})
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"[lora]: {str(error).splitlines()[0]}") from error
+
+
+def allow_sharding_on_cpu() -> None:
+    """Have the next trainer shard its model without a GPU as it does with one; nothing to do otherwise.
+
+    torch's FSDP2 works on a CPU, but accelerate 1.15 turns it on for accelerators alone. The states that it keeps for
+    the whole process are made here, before the trainer's `Accelerator` finds them.
+    """
+    if os.environ.get("ACCELERATE_USE_FSDP") != "true" or torch.cuda.is_available():
+        return
+    plugin = FullyShardedDataParallelPlugin()
+    state = AcceleratorState(cpu=True, dynamo_plugin=TorchDynamoPlugin(), fsdp_plugin=plugin, _from_accelerator=True)
+    PartialState().distributed_type = state.distributed_type = DistributedType.FSDP
+    state.fsdp_plugin = plugin

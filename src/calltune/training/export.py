@@ -1,0 +1,120 @@
+"""A checkpoint as a folder to hand on: built, loaded as a user would, and held against what was trained."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, GenerationConfig
+
+from calltune.calling.chat import Chat
+from calltune.config.run_file import Config
+from calltune.config.stages import stage_of
+from calltune.data.rows import read_examples, read_preferences
+from calltune.errors import ModelError, RunFolderError
+from calltune.files.hashes import value_sha256
+from calltune.files.json_lines import read_json
+from calltune.files.manifest import MANIFEST, model_sha256
+from calltune.models.backends.tokens import end_ids
+from calltune.models.load import load_model, load_tokenizer
+from calltune.models.parity import Parity, Probe, Reading, compare, read_model
+from calltune.runtime.terminal import say
+from calltune.types import Message, Tool
+
+_NUM_PROBES = 8
+
+_NEW_TOKENS = 32
+
+
+def build_export(
+    config: Config, checkpoint: str, dtype: torch.dtype, stored: torch.dtype, max_shard_size: str, built: Path
+) -> Parity:
+    """Save the model and its tokenizer in `built`, load them as a user would, and hold them against the checkpoint."""
+    stage = str(config.run_folder / checkpoint)
+    chat = Chat(load_tokenizer(stage), stage)
+    probes = _probes(chat, config.run_folder / "data")
+    before = as_trained(config, checkpoint)
+    reading = read_model(before, probes, _NEW_TOKENS)
+    if isinstance(before, PeftModel) and dtype != stored:
+        # Rounded once: the checkpoint's own weights are rounded to another precision already.
+        model = before.merge_and_unload().to(dtype)
+    else:
+        del before
+        model = load_model(stage, dtype)
+    model.generation_config = _generation_config(model, chat)
+    model.save_pretrained(str(built), max_shard_size=max_shard_size)
+    del model
+    chat.tokenizer.save_pretrained(str(built))
+    return check_export(reading, probes, built, checkpoint)
+
+
+def as_trained(config: Config, checkpoint: str) -> Any:
+    """A checkpoint as training left it, in float32: its base with the adapter unmerged, or the whole saved model.
+
+    Raises:
+        RunFolderError: the adapter's base is not the one it was trained on.
+    """
+    stage = config.run_folder / checkpoint
+    adapter = stage / "adapter"
+    # A quantized base is not this base; what its adapter was merged into is in the saved model alone.
+    if config.tuning.of(stage_of(checkpoint)).method != "lora" or not (adapter / "adapter_config.json").exists():
+        return _placed(load_model(str(stage), torch.float32))
+    base = config.checkpoint_folder(config.trained_from(checkpoint))
+    if model_sha256(base) != read_json(stage / MANIFEST)["inputs"]["model"]:
+        raise RunFolderError(f"{stage}: was trained from another model than {base} is now; train it again")
+    with warnings.catch_warnings():
+        # PEFT 0.21 asks transformers 5.23 by an old name.
+        warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
+        return _placed(PeftModel.from_pretrained(load_model(base, torch.float32), str(adapter)))
+
+
+def check_export(before: Reading, probes: Sequence[Probe], folder: Path, checkpoint: str) -> Parity:
+    """Hold a folder, loaded as a user would load it, against what the checkpoint said.
+
+    Raises:
+        ModelError: they are not one model.
+    """
+    after: Any = AutoModelForCausalLM.from_pretrained(str(folder), dtype="auto")
+    parity = compare(before, _placed(after), probes, _NEW_TOKENS)
+    if parity.problem:
+        raise ModelError(f"export: the saved model is not the checkpoint '{checkpoint}': {parity.problem}")
+    say(f"export: the saved model is the checkpoint '{checkpoint}': {parity.sentence()}")
+    return parity
+
+
+def _placed(model: Any) -> Any:
+    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+
+def _probes(chat: Chat, data: Path) -> list[Probe]:
+    """Questions with tools and their right answers: of the run's own rows those with the smallest hashes."""
+    rows: list[tuple[str, Sequence[Message], Sequence[Tool], Message]] = []
+    for name in ("validation", "train"):
+        examples = read_examples(data / f"{name}.jsonl")
+        rows += [(row.id, row.messages[:-1], row.tools, row.messages[-1]) for row in examples]
+        pairs = read_preferences(data / f"{'' if name == 'train' else 'validation_'}preferences.jsonl")
+        rows += [(row.id, row.prompt, row.tools, row.chosen) for row in pairs]
+        if len(rows) >= _NUM_PROBES:
+            break
+    rows.sort(key=lambda row: (not row[2], value_sha256(row[0])))
+    return [
+        Probe(chat.tokenizer(chat.prompt(messages, tools)).input_ids, _answer_ids(chat, messages, tools, answer))
+        for _, messages, tools, answer in rows[:_NUM_PROBES]
+    ]
+
+
+def _answer_ids(chat: Chat, messages: Sequence[Message], tools: Sequence[Tool], answer: Message) -> list[int]:
+    return chat.tokenizer(chat.answer(messages, tools, answer), add_special_tokens=False).input_ids
+
+
+def _generation_config(model: Any, chat: Chat) -> GenerationConfig:
+    """Greedy, as it was measured; an answer ends where the checkpoint or its template ends one."""
+    pad = chat.tokenizer.pad_token_id
+    return GenerationConfig(
+        do_sample=False,
+        bos_token_id=chat.tokenizer.bos_token_id,
+        eos_token_id=sorted(end_ids(model.generation_config, chat)),
+        pad_token_id=chat.tokenizer.eos_token_id if pad is None else pad,
+    )

@@ -1,0 +1,61 @@
+"""Floating-point operations of a training step over distinct tokens: the work that is useful, whatever was computed."""
+
+import math
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from calltune.errors import ConfigError
+from calltune.models.trie import Packed
+
+# Dense bf16 peaks from the vendors' data sheets; a device's name holds the key.
+_PEAKS = {"H100": 989e12, "H200": 989e12, "H20": 148e12, "A100": 312e12, "L40S": 362e12, "A10G": 70e12, "L4": 121e12}
+
+
+class Flops:
+    """FLOPs of a model's backbone, forward and backward; the LM head, computed at labels alone, is left out.
+
+    `per_token` counts two FLOPs for each weight of a matrix in the forward pass, two in the backward pass, and two more
+    where the weight is trained. It is None for a mixture of experts, whose routing decides.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        config = model.config.get_text_config(decoder=True)
+        embedding = model.get_input_embeddings().weight
+        matrices = [p for p in model.base_model.parameters() if p.ndim == 2 and p is not embedding]
+        is_dense = not any(p.ndim > 2 for p in model.base_model.parameters()) and not hasattr(config, "num_experts")
+        self.per_token = float(sum(p.numel() * (6 if p.requires_grad else 4) for p in matrices)) if is_dense else None
+        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        self._per_score = 12.0 * config.num_attention_heads * width
+        sliding = getattr(config, "sliding_window", None)
+        kinds: list[Any] = getattr(config, "layer_types", None) or []
+        by_layer = [sliding if kind == "sliding_attention" else None for kind in kinds]
+        self._windows = by_layer or [sliding] * config.num_hidden_layers
+
+    def of(self, packed: Packed) -> float:
+        """FLOPs of one forward and backward pass over a packed row; not a number where `per_token` is None."""
+        if self.per_token is None:
+            return math.nan
+        seen = packed.positions[0] + 1
+        scores = {window: float(seen.clamp(max=window or seen.numel() * 2**20).sum()) for window in {*self._windows}}
+        return self.per_token * seen.numel() + self._per_score * sum(scores[window] for window in self._windows)
+
+
+def peak_by_name(device: str) -> float:
+    """The dense bf16 peak of a device that is not here, in FLOP/s.
+
+    Raises:
+        ConfigError: its name is not known.
+    """
+    if device not in _PEAKS:
+        raise ConfigError(f"'plan.device': no peak is known of {device!r} (there are: {', '.join(_PEAKS)})")
+    return _PEAKS[device]
+
+
+def peak_flops(device: torch.device) -> float | None:
+    """The device's dense bf16 peak in FLOP/s; None when it is not known, as on a CPU."""
+    if device.type != "cuda":
+        return None
+    name = torch.cuda.get_device_name(device)
+    return next((peak for key, peak in _PEAKS.items() if key in name), None)

@@ -1,0 +1,77 @@
+"""What a trainer tells while it runs: steps to the terminal, numbers to the tracker, and a stop when asked to."""
+
+import signal
+from collections.abc import Mapping
+from typing import Any
+
+from transformers import TrainerCallback, TrainingArguments
+
+from calltune.files.tracking import Tracker
+from calltune.runtime import child
+from calltune.runtime.processes import processes
+from calltune.runtime.stopping import StopRequest
+from calltune.runtime.terminal import ProgressBar
+from calltune.training.checkpoints import ends_epoch
+
+
+class Progress(TrainerCallback):
+    """Steps and loss to the terminal, every number to the tracker."""
+
+    def __init__(self, stage: str, tracker: Tracker) -> None:
+        self._stage, self._tracker, self._note, self._tokens_before = stage, tracker, "", 0
+
+    def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
+        """Open the bar; a resumed run begins where it stopped."""
+        # What a killed process had not sent yet; the tracker leaves out what it has.
+        for entry in state.log_history:
+            self._track(entry)
+        self._tokens_before = max((logs.get("num_tokens", 0) for logs in state.log_history), default=0)
+        self._bar = ProgressBar(self._stage, state.max_steps, state.global_step)
+        self._bar.__enter__()
+
+    def on_step_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
+        """One optimiser step."""
+        self._bar.advance(1, self._note)
+
+    def on_log(self, args: TrainingArguments, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """Keep the loss for the bar and hand every number on."""
+        entry = state.log_history[-1]
+        if "train_runtime" in entry:
+            # The trainer's summary is of this process's steps alone; the manifest's is of all.
+            state.log_history.pop()
+            return
+        # TRL counts tokens from where the process began; the history and the tracker count the whole stage.
+        for key in {"num_tokens", "eval_num_tokens"} & entry.keys():
+            entry[key] += self._tokens_before
+        if "loss" in entry:
+            self._note = f"loss {float(entry['loss']):.3f}"
+        self._track(entry)
+
+    def _track(self, entry: Mapping[str, Any]) -> None:
+        self._tracker.metrics({key: value for key, value in entry.items() if key != "step"}, step=entry["step"])
+
+    def on_train_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
+        """Close the bar."""
+        self._bar.__exit__(None, None, None)
+
+
+class StopWhenAsked(TrainerCallback):
+    """End training after the step in which any process was asked to, with a checkpoint."""
+
+    def __init__(self, request: StopRequest) -> None:
+        self._request, self._stopping = request, False
+
+    def on_step_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
+        """Every process must stop after the same step, so they ask each other."""
+        if processes().any(self._request.signal is not None):
+            # One that was not told itself, on another machine perhaps, may not take the stage for complete; nor may its
+            # launcher take its end for a failure.
+            self._request.signal = self._request.signal or signal.SIGTERM
+            if child.is_child():
+                child.tell("asked", str(int(self._request.signal)))
+            control.should_save = control.should_training_stop = self._stopping = True
+
+    def on_epoch_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
+        """The trainer comes here also when it stops within an epoch; what belongs to its end must wait until then."""
+        if self._stopping and not ends_epoch(state):
+            control.should_evaluate = control.should_save = control.should_log = False

@@ -1,0 +1,98 @@
+"""What a stage trains on and with, and its rows as text: those that fit, whole."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from calltune.calling.chat import Chat
+from calltune.config.stages import Stage, of_round
+from calltune.errors import DataError
+from calltune.files.json_lines import to_json
+from calltune.runtime.terminal import say
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What one stage trains on and with.
+
+    Files of rows are named by their place in the run's folder. `row_text` writes a row as the strings that TRL's
+    trainer wants: `prompt`, and `completion` or `chosen` and `rejected`.
+    """
+
+    stage: Stage
+    trainer: type
+    train_file: str
+    validation_file: str
+    read: Callable[[Path], list[Any]]
+    row_text: Callable[[Chat, Any], dict[str, str]]
+    round: int = 1
+
+    @property
+    def name(self) -> str:
+        """What is trained: the stage, and in later rounds of mining which one of them it is."""
+        return of_round(self.stage, self.round)
+
+
+@dataclass(frozen=True, slots=True)
+class FittedRows:
+    """Rows as text, none longer than `max_length` tokens; the ids of those that were; the tokens trained on.
+
+    `tools[i]` are row i's tools, as JSON.
+    """
+
+    texts: list[dict[str, str]]
+    max_length: int
+    too_long: list[str]
+    num_tokens: int
+    num_answer_tokens: int
+    tools: list[str]
+
+    def counts(self) -> dict[str, int]:
+        """For the manifest: rows, tokens, and rows left out."""
+        return {
+            "rows": len(self.texts),
+            "rows_too_long": len(self.too_long),
+            "tokens": self.num_tokens,
+            "answer_tokens": self.num_answer_tokens,
+        }
+
+
+def fit_rows(chat: Chat, recipe: Recipe, file: Path, max_length: int | None) -> FittedRows:
+    """Write every row as text, measure it, and leave out, whole, those that do not fit.
+
+    A cut answer would teach a broken call, so nothing is ever cut: a row is trained on whole or left out and counted.
+
+    Args:
+        max_length: in tokens of prompt and longest answer; None takes the longest row's.
+
+    Raises:
+        DataError: no row fits.
+    """
+    rows = recipe.read(file)
+    texts = [recipe.row_text(chat, row) for row in rows]
+    lengths = [_lengths(chat, text) for text in texts]
+    longest = [max(answers) for _, answers in lengths]
+    limit = max_length or max(longest, default=0)
+    fits = [number for number, length in enumerate(longest) if length <= limit]
+    if rows and not fits:
+        raise DataError(f"{file}: no row fits into max_length = {limit}; the shortest has {min(longest)} tokens")
+    too_long = [row.id for row, length in zip(rows, longest, strict=True) if length > limit]
+    tokens = sum(sum(lengths[number][1]) for number in fits)
+    prompts = sum(lengths[number][0] * len(lengths[number][1]) for number in fits)
+    if rows:
+        say(
+            f"{recipe.name}: {file.name}: {len(fits):,} of {len(rows):,} rows fit into max_length = {limit:,} tokens, "
+            f"{len(too_long):,} left out; {tokens - prompts:,} answer tokens of {tokens:,} are trained on"
+        )
+    tools = ["".join(map(to_json, rows[number].tools)) for number in fits]
+    return FittedRows([texts[number] for number in fits], limit, too_long, tokens, tokens - prompts, tools)
+
+
+def _lengths(chat: Chat, text: Mapping[str, str]) -> tuple[int, list[int]]:
+    """Tokens of the prompt, and of the prompt with each answer."""
+    prompt, end = text["prompt"], str(chat.tokenizer.eos_token)
+    # TRL adds the end where an answer has none.
+    wholes = [prompt + answer.removesuffix(end) + end for key, answer in text.items() if key != "prompt"]
+    sizes = [len(ids) for ids in chat.tokenizer([prompt, *wholes]).input_ids]
+    return sizes[0], sizes[1:]

@@ -1,0 +1,237 @@
+"""Shared prefixes in training: a padded batch goes through the backbone as one packed row, and comes back padded.
+
+`share_prefixes` replaces the `forward` of a transformers model's backbone (`model.base_model`), which is all that TRL's
+fused LM head calls. Trainers, PEFT, checkpointing, autocast and the launchers see the same padded rows go in and the
+same hidden states come out; what rows have in common is computed once, and padding is not computed at all. A batch that
+is not understood, or has too little in common, takes the model's own path.
+"""
+
+import functools
+import math
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from calltune.models.prefix import can_share, packed_attention
+from calltune.models.trie import Packed, pack
+from calltune.runtime.terminal import say
+from calltune.training.flops import Flops, peak_flops
+from calltune.training.labelled_head import WANTED
+from calltune.training.passes import Passes
+
+ATTENTION = "calltune_shared_or_plain"
+
+_LEAST_RATIO = 1.1  # padded tokens over packed tokens; below it, laying out costs more than it saves
+_IS_PACKED: ContextVar[bool] = ContextVar("is_packed", default=False)
+
+
+def _attention(module: torch.nn.Module, *heads: Any, shared_prefixes: Packed | None = None, **kwargs: Any) -> Any:
+    # A checkpointed layer runs again in the backward pass, with the arguments that it had in the forward pass.
+    if shared_prefixes is None:
+        return sdpa_attention_forward(module, *heads, **kwargs)
+    return packed_attention(module, *heads, shared_prefixes=shared_prefixes, **kwargs)
+
+
+def _mask(*args: Any, **kwargs: Any) -> Any:
+    return None if _IS_PACKED.get() else sdpa_mask(*args, **kwargs)
+
+
+AttentionInterface.register(ATTENTION, _attention)
+AttentionMaskInterface.register(ATTENTION, _mask)
+
+
+@dataclass(slots=True)
+class Sharing:
+    """What shared prefixes saved one model; the counts are of passes with a gradient.
+
+    `off_because` is None while batches may be packed. `num_padded_tokens` are those that a trainer sent,
+    `num_row_tokens` those without padding, `num_computed_tokens` those that went through the backbone.
+    """
+
+    off_because: str | None
+    is_checked: bool = False
+    passes: Passes | None = None
+    num_padded_tokens: int = 0
+    num_row_tokens: int = 0
+    num_computed_tokens: int = 0
+    useful_flops: float = 0.0
+
+    @property
+    def token_ratio(self) -> float:
+        """How many times fewer tokens were computed than the rows hold, their padding left aside."""
+        return self.num_row_tokens / max(1, self.num_computed_tokens)
+
+    def facts(self, seconds: float, device: torch.device) -> dict[str, Any]:
+        """For the manifest, after `seconds` of training on a device; the counts are those of this process."""
+        rate = self.useful_flops / seconds if seconds else math.nan
+        peak = peak_flops(device)
+        return {
+            "shared_prefixes": {
+                "off_because": self.off_because,
+                "padded_tokens": self.num_padded_tokens,
+                "row_tokens": self.num_row_tokens,
+                "computed_tokens": self.num_computed_tokens,
+                "token_ratio": round(self.token_ratio, 3) if self.num_computed_tokens else None,
+                "useful_flops_per_second": None if math.isnan(rate) else round(rate),
+                "useful_mfu": None if math.isnan(rate) or peak is None else round(rate / peak, 4),
+            },
+            **({"passes": self.passes.facts()} if self.passes else {}),
+        }
+
+    def is_worth_it(self, num_padded: int, num_packed: int) -> bool:
+        """Whether to pack a batch: it saves enough, or it keeps the batch within the bound of a pass."""
+        is_needed = self.passes is not None and num_packed <= self.passes.tokens_per_batch < num_padded
+        return is_needed or num_padded >= _LEAST_RATIO * num_packed
+
+    def sentence(self, seconds: float, device: torch.device) -> str:
+        """What was saved, for the user."""
+        if self.off_because:
+            return f"no prefixes were shared: {self.off_because}"
+        found = self.facts(seconds, device)["shared_prefixes"]
+        text = f"shared prefixes: {self.token_ratio:.1f}x fewer tokens"
+        if found["useful_mfu"] is not None:
+            return f"{text}; {found['useful_mfu']:.0%} of the device's peak in useful work (MFU)"
+        if found["useful_flops_per_second"] is not None:
+            return f"{text}; {found['useful_flops_per_second'] / 1e9:.1f} useful GFLOP/s"
+        return text
+
+    def turn_off(self, reason: str) -> None:
+        """Take the plain path from now on, and say so once."""
+        self.off_because = reason
+        say(f"shared prefixes are off: {reason}")
+
+
+def share_prefixes(model: torch.nn.Module) -> Sharing:
+    """Put shared prefixes on the backbone of a causal language model, or of the one inside a PEFT model.
+
+    Call it when weights, adapters and dropout are as they will be trained, and before the model is wrapped. The first
+    batch with a gradient is computed both ways; states that differ turn sharing off.
+    """
+    inner: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    sharing = Sharing(_reason_against(model, inner))
+    if sharing.off_because:
+        say(f"shared prefixes are off: {sharing.off_because}")
+        return sharing
+    flops = Flops(inner)
+    backbone = inner.base_model
+    plain = backbone.forward
+    inner.set_attn_implementation(ATTENTION)
+
+    @functools.wraps(plain)
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        rows = None if args or sharing.off_because else _rows(kwargs)
+        if rows is None:
+            return plain(*args, **kwargs)
+        num_padded, num_row = kwargs["input_ids"].numel(), sum(map(len, rows))
+        packed = pack([row for row in rows if row], kwargs["input_ids"].device)
+        num_packed = packed.ids.numel()
+        is_worth_it = sharing.is_worth_it(num_padded, num_packed)
+        if torch.is_grad_enabled():
+            # Two more passes on every process, whatever each finds, as sharded weights are gathered in each pass; and
+            # the batch itself goes its own way after them, so that a resumed run computes what an undisturbed one did.
+            if not sharing.is_checked:
+                sharing.is_checked = True
+                if difference := _difference(backbone, plain, packed, rows, kwargs):
+                    sharing.turn_off(difference)
+                    is_worth_it = False
+            sharing.num_padded_tokens += num_padded
+            sharing.num_row_tokens += num_row
+            sharing.num_computed_tokens += num_packed if is_worth_it else num_padded
+            sharing.useful_flops += flops.of(packed)
+        if not is_worth_it:
+            return plain(**kwargs)
+        outputs = _packed_outputs(plain, packed, kwargs)
+        states = outputs.last_hidden_state[0]
+        index = _index(packed, rows, kwargs["input_ids"])
+        wanted = WANTED.get()
+        if wanted is not None:
+            index, wanted.are_taken = index[:, :-1][wanted.places][None], True
+        outputs.last_hidden_state = states.index_select(0, index.flatten()).view(*index.shape, -1)
+        return outputs
+
+    backbone.forward = forward
+    return sharing
+
+
+def _reason_against(model: torch.nn.Module, inner: Any) -> str | None:
+    dropped = any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in model.modules())
+    if dropped or getattr(inner.config.get_text_config(decoder=True), "attention_dropout", 0.0):
+        return "it is trained with dropout, which would be the same for all that share"
+    # ZeRO-3 holds weights in parts until training begins; the check of the first batch has to do.
+    is_in_parts = any(hasattr(parameter, "ds_id") for parameter in inner.parameters())
+    was_training = model.training
+    model.eval()
+    try:
+        reason = can_share(inner, compute=not is_in_parts)
+    finally:
+        model.train(was_training)
+    if reason is None and inner.config._attn_implementation != "sdpa":
+        return f"its attention is '{inner.config._attn_implementation}', not 'sdpa'"
+    return reason
+
+
+def _rows(kwargs: Mapping[str, Any]) -> list[list[int]] | None:
+    """The rows without their padding, or None when it is not a plain batch padded on the right."""
+    known = {"input_ids", "attention_mask", "use_cache", "return_dict"}
+    if kwargs.get("use_cache") is not False or kwargs.get("return_dict") is False:
+        return None
+    if any(value is not None and value is not False for name, value in kwargs.items() if name not in known):
+        return None
+    ids, mask = kwargs.get("input_ids"), kwargs.get("attention_mask")
+    if ids is None or ids.ndim != 2 or mask is None or mask.shape != ids.shape:
+        return None
+    lengths = mask.sum(1).long()
+    if lengths.max() == 0 or not torch.equal(
+        mask.bool(), torch.arange(mask.shape[1], device=mask.device) < lengths[:, None]
+    ):
+        return None
+    return [row[:length] for row, length in zip(ids.tolist(), lengths.tolist(), strict=True)]
+
+
+def _packed_outputs(plain: Any, packed: Packed, kwargs: Mapping[str, Any]) -> Any:
+    others = {name: value for name, value in kwargs.items() if name not in ("input_ids", "attention_mask")}
+    token = _IS_PACKED.set(True)
+    try:
+        return plain(input_ids=packed.ids, position_ids=packed.positions, shared_prefixes=packed, **others)
+    finally:
+        _IS_PACKED.reset(token)
+
+
+def _index(packed: Packed, rows: list[list[int]], like: torch.Tensor) -> torch.Tensor:
+    """[rows, length]: where in the packed row each token is; padding points at the first token."""
+    index = torch.zeros(like.shape, dtype=torch.long)
+    paths = iter(packed.paths)
+    for number, row in enumerate(rows):
+        if row:
+            ranges = [torch.arange(start, stop) for start, stop in next(paths)]
+            index[number, : len(row)] = torch.cat(ranges)
+    return index.to(like.device)
+
+
+def _difference(
+    backbone: torch.nn.Module, plain: Any, packed: Packed, rows: list[list[int]], kwargs: Mapping[str, Any]
+) -> str | None:
+    """None when the packed states are the plain ones, as far as their precision tells."""
+    is_token = kwargs["attention_mask"].bool()
+    was_training = backbone.training
+    backbone.eval()
+    try:
+        with torch.no_grad():
+            expected = plain(**kwargs).last_hidden_state[is_token].float()
+            states = _packed_outputs(plain, packed, kwargs).last_hidden_state[0]
+    finally:
+        backbone.train(was_training)
+    found = states[_index(packed, rows, kwargs["input_ids"])[is_token]].float()
+    kind = states.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else states.dtype
+    error = float((found - expected).norm() / expected.norm())
+    if error < torch.finfo(dtype).eps ** 0.5:
+        return None
+    return f"on the first batch they give other states than plain rows, by {error:.1g}"

@@ -1,0 +1,283 @@
+"""What `sft` and `dpo` share: rows that fit, the model to train, progress, resume, and the saved model."""
+
+import logging
+import shutil
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+from transformers import AutoConfig, TrainerState
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+from transformers.trainer_callback import PrinterCallback
+
+from calltune.calling.chat import Chat
+from calltune.config.run_file import Config
+from calltune.errors import ConfigError
+from calltune.files.disk import writing_to
+from calltune.files.hashes import file_sha256, value_sha256
+from calltune.files.json_lines import read_json, write_json
+from calltune.files.manifest import begin, claim_run_folder, finish, is_complete, model_sha256, template_sha256
+from calltune.files.tracking import Tracker, track
+from calltune.models.load import load_model, load_tokenizer
+from calltune.runtime.processes import processes
+from calltune.runtime.stopping import postponed_stop
+from calltune.runtime.terminal import say
+from calltune.training.arguments import allow_sharding_on_cpu, trl_arguments
+from calltune.training.checkpoints import SealCheckpoints, newest_whole
+from calltune.training.grouping import group_batches
+from calltune.training.labelled_head import score_labels_only
+from calltune.training.memory import Memory, choose_checkpointing
+from calltune.training.passes import bound_passes, check_passes
+from calltune.training.progress import Progress, StopWhenAsked
+from calltune.training.recipe import FittedRows, Recipe, fit_rows
+from calltune.training.reference import stand_in, store_reference
+from calltune.training.sharing import Sharing, share_prefixes
+from calltune.training.tuning import (
+    Plan,
+    check_tuning,
+    count_parameters,
+    load_to_train,
+    merge_adapter,
+    plan_tuning,
+    tuning_settings,
+    write_plan,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """All that a stage needs before its model is loaded; `watched` are the validation rows."""
+
+    model: str
+    chat: Chat
+    rows: FittedRows
+    watched: FittedRows
+    plan: Plan
+    memory: Memory
+    checkpointing: bool
+
+
+def get_ready(config: Config, recipe: Recipe, model: str) -> Ready:
+    """Read a stage's rows and decide what is trained of the model, in which memory; loads no weights.
+
+    Raises:
+        CalltuneError: the data, the model, or a table of the run file is wrong.
+    """
+    stage, folder = recipe.stage, config.run_folder
+    # Wrong keys are told before anything is loaded.
+    check_tuning(config, stage)
+    asked = trl_arguments(stage, config, folder / recipe.name)
+    chat = Chat(load_tokenizer(model, config.chat_template), model)
+    rows = fit_rows(chat, recipe, folder / recipe.train_file, getattr(config, stage).get("max_length"))
+    if not rows.texts:
+        raise ConfigError(f"{stage}: {folder / recipe.train_file} holds no rows; leave '{stage}' out of 'stages'")
+    watched = fit_rows(chat, recipe, folder / recipe.validation_file, rows.max_length)
+    plan = plan_tuning(config, stage, model)
+    check_passes(config.launch.tokens_per_batch, asked, plan.skeleton.config)
+    memory, checkpointing = choose_checkpointing(config, stage, plan, asked, rows.max_length)
+    return Ready(model, chat, rows, watched, plan, memory, checkpointing)
+
+
+def train_stage(config: Config, recipe: Recipe, model: str) -> Path:
+    """Train `model` by a recipe and save it, whole, in the stage's folder.
+
+    Returns:
+        The stage's folder. It is left as it is when complete and unchanged, and resumed when interrupted.
+
+    Raises:
+        CalltuneError: the data, the model, the folder, or a table of the run file is wrong.
+    """
+    stage, ours = recipe.name, processes()
+    run_folder = ours.first(lambda: claim_run_folder(config))
+    data, folder = run_folder / "data", run_folder / stage
+    inputs = ours.first(lambda: _inputs(config, recipe, model, data))
+    if ours.first(lambda: is_complete(folder, inputs)):
+        say(f"{stage}: complete and unchanged, skipped")
+        return folder
+    ready = get_ready(config, recipe, model)
+    plan, rows = ready.plan, ready.rows
+    with track(config, stage, inputs) as tracker, writing_to(folder):
+        if moved := ours.first(lambda: begin(folder, inputs)):
+            say(moved)
+        write_plan(plan, folder)
+        begun_from = ours.first(lambda: newest_whole(folder / "checkpoints", stage))
+        trainer = make_trainer(config, recipe, ready)
+        sharing = share(config, trainer)
+        store_reference(trainer, config.run_folder / "reference", sharing)
+        group(config, trainer, rows)
+        tuned = _tuned(plan, trainer.model)
+        say(
+            f"{stage}: {plan.method}: {tuned['parameters_trained']:,} of {tuned['parameters']:,} parameters "
+            f"are trained, {tuned['trainable_share']:.2%}"
+        )
+        tracker.parameters({"model": model, **tuned, **_hashes(data), **trainer.args.to_dict()})
+        state, seconds = train(trainer, stage, begun_from, tracker)
+        ours.first(lambda: save_model(_best_or_last(trainer.args, state), model, folder, ready.chat))
+        facts = {
+            "steps": state.global_step,
+            "resumed_from": begun_from.name if begun_from else None,
+            "train_loss": _mean_loss(state.log_history),
+            "train_seconds": round(seconds, 1),
+            **sharing.facts(seconds, trainer.accelerator.device),
+        }
+        say(f"{stage}: {sharing.sentence(seconds, trainer.accelerator.device)}")
+        if sharing.passes:
+            say(f"{stage}: {sharing.passes.sentence()}")
+        if ours.rank == 0:
+            write_json(folder / "history.json", {"log": state.log_history})
+            finish(folder, inputs, counts=rows.counts(), too_long=rows.too_long, **tuned, **facts)
+            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    # Nobody goes on to the next stage before this one is there.
+    ours.wait()
+    return folder
+
+
+def _inputs(config: Config, recipe: Recipe, model: str, data: Path) -> dict[str, Any]:
+    """What a stage is made of; when none of it changed, a complete stage is skipped and an interrupted one goes on."""
+    read_json(data / "manifest.json")
+    return {
+        "model": model_sha256(model),
+        "train rows": file_sha256(config.run_folder / recipe.train_file),
+        "validation rows": file_sha256(config.run_folder / recipe.validation_file),
+        "chat template": template_sha256(config),
+        "settings": value_sha256([config.seed, tuning_settings(config, recipe.stage), getattr(config, recipe.stage)]),
+        "grouped by tools": config.data.group_by_tools,
+        # Batch sizes are per process, and a checkpoint belongs to its strategy.
+        "processes": processes().count,
+        "strategy": config.launch.strategy,
+    }
+
+
+def _tuned(plan: Plan, model: Any) -> dict[str, Any]:
+    trained, everything = count_parameters(model)
+    return {
+        "tuning": plan.method,
+        "trainable_share": trained / everything,
+        "parameters": everything,
+        "parameters_trained": trained,
+    }
+
+
+def _hashes(data: Path) -> dict[str, str]:
+    return {f"sha256 {name}": sha256 for name, sha256 in read_json(data / "manifest.json")["sha256"].items()}
+
+
+def make_trainer(config: Config, recipe: Recipe, ready: Ready, model: Any = None) -> Any:
+    """TRL's trainer over the rows, with what calltune lays over its models.
+
+    Args:
+        model: instead of the one to be trained, such as one without weights, to count steps with.
+    """
+    stage, folder, plan = recipe.stage, config.run_folder / recipe.name, ready.plan
+    rows, watched, peft = ready.rows, ready.watched, None if model else plan.peft
+    evaluated = {"max_length": rows.max_length, "eval_strategy": "epoch" if watched.texts else "no"}
+    # First of all: they tell transformers of a sharded launch before a model is loaded.
+    arguments = trl_arguments(stage, config, folder, ready.checkpointing, **evaluated)
+    allow_sharding_on_cpu()
+    trainer = recipe.trainer(
+        args=arguments,
+        model=model or load_to_train(config, stage, plan, ready.model, bool(arguments.bf16)),
+        train_dataset=to_dataset(rows.texts),
+        eval_dataset=to_dataset(watched.texts) if watched.texts else None,
+        processing_class=ready.chat.tokenizer,
+        peft_config=peft,
+        **stand_in(arguments, is_peft=peft is not None),
+    )
+    for each in (trainer.model, getattr(trainer, "ref_model", None)):
+        if each is not None:
+            # DeepSpeed puts its engine around a reference.
+            score_labels_only(getattr(each, "module", each))
+    return trainer
+
+
+def share(config: Config, trainer: Any) -> Sharing:
+    """Lay shared prefixes over a trainer's model, unless the run file says no, and bound its passes if it says so."""
+    off = None if config.tuning.share_prefixes else "tuning.share_prefixes is false"
+    sharing = Sharing(off) if off else share_prefixes(trainer.model)
+    if config.launch.tokens_per_batch:
+        sharing.passes = bound_passes(trainer, config.launch.tokens_per_batch, lambda: sharing.off_because is None)
+    return sharing
+
+
+def group(config: Config, trainer: Any, rows: FittedRows) -> None:
+    """Let a trainer draw rows with the same tools together, if the run file says so."""
+    if config.data.group_by_tools:
+        group_batches(trainer, rows.tools)
+
+
+def to_dataset(texts: Sequence[dict[str, str]]) -> datasets.Dataset:
+    """Rows as TRL's trainers take them."""
+    # Strings alone, so Arrow has no nested keys to merge. Rows are tokenized in a second; calltune's own bar follows.
+    datasets.disable_progress_bars()
+    return datasets.Dataset.from_list(list(texts))
+
+
+def train(trainer: Any, stage: str, checkpoint: Path | None, tracker: Tracker) -> tuple[TrainerState, float]:
+    """Run a TRL trainer to its last step, from a checkpoint or from the start, leaving the last step's checkpoint.
+
+    Returns:
+        The trainer's state after the last step, and the seconds it took now.
+
+    Raises:
+        Stopped, KeyboardInterrupt: a signal came; training goes on from the checkpoint that was written then.
+    """
+    if checkpoint:
+        say(f"{stage}: resuming from {checkpoint.name}")
+        state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+        if state.global_step >= state.max_steps:
+            # Killed while the model was saved. The trainer would do one step too many.
+            return state, 0.0
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(Progress(stage, tracker))
+    # Older ones are removed when a newer one is sealed, not, as transformers does it, before.
+    num_kept, trainer.args.save_total_limit = trainer.args.save_total_limit, None
+    with warnings.catch_warnings(), postponed_stop() as request:
+        # TRL 1.16 asks transformers 5.23 by an old name, once a step; the user can do nothing about it.
+        warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
+        # Tied weights are stored once, and transformers warns of the other name.
+        logging.getLogger("transformers.trainer").addFilter(lambda record: "missing keys" not in record.msg)
+        trainer.add_callback(StopWhenAsked(request))
+        trainer.add_callback(SealCheckpoints(num_kept))
+        outcome = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    request.raise_if_asked()
+    return trainer.state, outcome.metrics["train_runtime"]
+
+
+def _best_or_last(arguments: Any, state: TrainerState) -> Path:
+    if arguments.load_best_model_at_end and state.best_model_checkpoint:
+        return Path(state.best_model_checkpoint)
+    return Path(arguments.output_dir) / f"checkpoint-{state.global_step}"
+
+
+def _mean_loss(history: Sequence[Mapping[str, Any]]) -> float:
+    """The mean loss of all steps, from its means between two logs, whichever process did them."""
+    total, before = 0.0, 0
+    for entry in history:
+        if "loss" in entry:
+            total += entry["loss"] * (entry["step"] - before)
+            before = entry["step"]
+    return total / before
+
+
+def save_model(checkpoint: Path, base: str, folder: Path, chat: Chat) -> None:
+    """Make the stage's model from its last checkpoint: whole, in the precision of the one it began as.
+
+    Adapters are merged, and kept beside it. They are merged in float32 and rounded once, and evaluation reads the
+    result from disk: what is measured is shipped.
+    """
+    # One process loads it, whole, also where training had spread it.
+    unset_hf_deepspeed_config()
+    if (checkpoint / "adapter_config.json").exists():
+        (folder / "adapter").mkdir(exist_ok=True)
+        for file in checkpoint.glob("adapter_*"):
+            shutil.copy(file, folder / "adapter")
+        model: Any = merge_adapter(base, folder / "adapter")
+    else:
+        model = load_model(str(checkpoint), torch.float32)
+    stored = AutoConfig.from_pretrained(base).dtype
+    model.to(stored if isinstance(stored, torch.dtype) else torch.float32).save_pretrained(str(folder))
+    chat.tokenizer.save_pretrained(folder)

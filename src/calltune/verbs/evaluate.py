@@ -1,0 +1,156 @@
+"""`calltune evaluate`: ask every checkpoint every benchmark; samples -> completions -> scores -> result.
+
+Completions are appended as they come, so a killed evaluation goes on where it stopped.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from calltune.config.run_file import Config
+from calltune.errors import ModelError
+from calltune.evaluation.answers import answer_the_rest, answered
+from calltune.evaluation.benchmarks import Summary
+from calltune.evaluation.jobs import Job, open_backend, open_benchmarks, read_jobs
+from calltune.files.json_lines import write_json, write_jsonl
+from calltune.files.manifest import (
+    begin,
+    claim_run_folder,
+    finish,
+    is_complete,
+    model_sha256,
+    template_sha256,
+    versions,
+)
+from calltune.files.tracking import track
+from calltune.runtime.processes import processes
+from calltune.runtime.terminal import say
+from calltune.types import Completion, Score
+
+_MOST_ERRORS = 0.01
+
+
+def existing_checkpoints(config: Config) -> list[str]:
+    """Those of the run file's checkpoints that are there: the base always, a stage once its manifest is written."""
+    return [
+        name
+        for name in config.evaluate.checkpoints or config.checkpoints
+        if name == "base" or (config.run_folder / name / "manifest.json").exists()
+    ]
+
+
+def run(config: Config) -> Path:
+    """Write `eval/<checkpoint>/<benchmark>/` for every checkpoint that exists.
+
+    Returns:
+        The `eval` folder. What is complete and unchanged is left as it is.
+
+    Raises:
+        CalltuneError: a benchmark, its data, a model or the folder is wrong.
+    """
+    open_benchmarks(config)
+    folder = processes().first(lambda: claim_run_folder(config)) / "eval"
+    jobs = read_jobs(config)
+    for checkpoint in existing_checkpoints(config):
+        _evaluate(config, checkpoint, jobs, folder / checkpoint)
+    return folder
+
+
+def _evaluate(config: Config, checkpoint: str, jobs: Sequence[Job], folder: Path) -> None:
+    model, ours = config.checkpoint_folder(checkpoint), processes()
+    identity, backend = model_sha256(model), None
+    module, options = open_backend(config)
+    keys = options["settings"].model_dump(mode="json") if "settings" in options else {}
+    for job in jobs:
+        place = folder / job.title
+        settings = job.settings.model_dump(mode="json", exclude={"path"})
+        inputs = {
+            "model": identity,
+            "data": job.data_sha256,
+            "settings": settings,
+            "chat template": template_sha256(config),
+            "backend": {"name": config.evaluate.backend, **keys},
+        }
+        complete = is_complete(place, inputs, "result.json", "scores.jsonl")
+        # Nobody may write before all have looked.
+        ours.wait()
+        if complete:
+            say(f"evaluate: {checkpoint} on {job.title} complete and unchanged, skipped")
+            continue
+        start = time.monotonic()
+        if backend is None:
+            # Before anything is written: a model that cannot be asked leaves nothing behind.
+            backend = module.Backend(model, **options)
+        with track(config, f"evaluate-{checkpoint}-{job.title}", inputs) as tracker:
+            if ours.rank == 0 and (moved := begin(place, inputs)):
+                say(moved)
+            ours.wait()
+            answer_the_rest(backend, job, place, f"{checkpoint} {job.title}", ours)
+            ours.wait()
+            result = ours.first(partial(_finish, backend, job, checkpoint, place, inputs, start))
+            tracker.parameters({"checkpoint": checkpoint, "benchmark": job.title, "prompt": result["prompt"]})
+            tracker.metrics({key: value for key, value in result["metrics"].items() if value is not None})
+            tracker.metrics({key: value for key, value in result.items() if key.startswith("num_")})
+            tracker.file(place / "result.json")
+
+
+def _finish(
+    backend: Any, job: Job, checkpoint: str, place: Path, inputs: dict[str, Any], start: float
+) -> dict[str, Any]:
+    done = answered(place)
+    completions = [done[sample.id] for sample in job.samples]
+    prompt = job.module.prompt_name(job.settings, backend.chat)
+    result = _conclude(job, checkpoint, prompt, completions, place)
+    finish(place, inputs, seconds=round(time.monotonic() - start, 1))
+    return result
+
+
+def _conclude(job: Job, checkpoint: str, prompt: str, completions: Sequence[Completion], place: Path) -> dict[str, Any]:
+    failed = [completion for completion in completions if completion.status == "error"]
+    if len(failed) > _MOST_ERRORS * len(completions):
+        # Kept on the disk all the same: run again, and only these are asked again.
+        raise ModelError(
+            f"{len(failed)} of {len(completions)} questions of {job.title} could not be answered, the first because "
+            f"{failed[0].reason}; run again to go on"
+        )
+    if hasattr(job.module, "score_all"):
+        scores = job.module.score_all(job.samples, completions, job.settings, place)
+    else:
+        scores = [job.module.score(s, c) for s, c in zip(job.samples, completions, strict=True)]
+    summary: Summary = job.module.summarize(job.samples, completions, scores)
+    result = {
+        "benchmark": job.title,
+        "checkpoint": checkpoint,
+        "prompt": prompt,
+        **count(completions, scores),
+        "primary_metric": summary.primary_metric,
+        "metrics": summary.metrics,
+        "intervals": summary.intervals,
+        "confusion": summary.confusion,
+        "versions": versions(),
+        "data_sha256": job.data_sha256,
+    }
+    # Appended in the order of the batches; kept in the order of the samples.
+    write_jsonl(place / "completions.jsonl", completions)
+    for part in place.glob("completions-*.jsonl"):
+        part.unlink()
+    write_jsonl(place / "scores.jsonl", scores)
+    write_json(place / "result.json", result)
+    return result
+
+
+def count(completions: Sequence[Completion], scores: Sequence[Score]) -> dict[str, int]:
+    """Every sample in exactly one bin: correct, wrong, malformed, truncated, error."""
+    bins = Counter[str]()
+    for completion, score in zip(completions, scores, strict=True):
+        if score.value is None:
+            bins["errors"] += 1
+        elif score.value == 1:
+            bins["correct"] += 1
+        else:
+            bins[completion.status if completion.status in ("malformed", "truncated") else "wrong"] += 1
+    names = ("correct", "wrong", "malformed", "truncated", "errors")
+    return {"num_samples": len(scores), **{f"num_{name}": bins[name] for name in names}}

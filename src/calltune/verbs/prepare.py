@@ -1,0 +1,96 @@
+"""`calltune prepare`: sources in, `data/*.jsonl` out; every row is written out or rejected with a reason."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from calltune.config.run_file import Config
+from calltune.data.doctor.changes import ChangeLog
+from calltune.data.doctor.contamination import AskedQuestions
+from calltune.data.doctor.mix import counted_behavior, stop_when_missing
+from calltune.data.doctor.spool import Spool
+from calltune.data.doctor.tell import show
+from calltune.data.doctor.workers import load_packed
+from calltune.data.preparation import Source, diagnose, held_out, open_sources, write_data
+from calltune.evaluation.jobs import open_benchmarks
+from calltune.files.hashes import file_sha256, value_sha256
+from calltune.files.json_lines import read_json, write_json, write_jsonl
+from calltune.files.manifest import begin, claim_run_folder, finish, is_complete, tokenizer_sha256
+from calltune.runtime.terminal import say
+from calltune.types import BEHAVIORS, Behavior
+
+
+def run(config: Config) -> Path:
+    """Write `train.jsonl`, `preferences.jsonl`, their validation parts, `test.jsonl`, `rejected.jsonl`, `doctor.json`.
+
+    Returns:
+        The `data` folder. It is left as it is when complete and unchanged.
+
+    Raises:
+        CalltuneError: a source, a row, the model's template or the folder is wrong, or a behaviour is not taught.
+    """
+    sources = open_sources(config)
+    kept_back, tests = held_out(config, sources)
+    asked, counted = asked_questions(config, tests)
+    folder = claim_run_folder(config) / "data"
+    inputs = data_inputs(config, sources, asked)
+    if is_complete(folder, inputs):
+        stop_when_missing(config, read_json(folder / "doctor.json")["behaviors"], counted)
+        say("prepare: complete and unchanged, skipped")
+        return folder
+    chat = load_packed(config.model, config.chat_template)
+    with Spool(folder.parent) as spool, ChangeLog() as changes:
+        found = diagnose(config, chat, sources, asked, spool, changes)
+        show(found.told)
+        stop_when_missing(config, found.told["behaviors"], counted)
+        if moved := begin(folder, inputs):
+            say(moved)
+        counts = write_data(config, found, spool, folder, kept_back, tests)
+        write_jsonl(folder / "changes.jsonl", changes.rows())
+    write_json(folder / "doctor.json", found.told)
+    say(", ".join(f"{name} {count:,}" for name, count in counts.items()))
+    hashes = {path.name: file_sha256(path) for path in sorted(folder.glob("*.jsonl"))}
+    finish(folder, inputs, counts=counts, behaviors=_by_file(found.told["behaviors"]), sha256=hashes)
+    return folder
+
+
+def data_inputs(config: Config, sources: Sequence[Source], asked: AskedQuestions) -> dict[str, Any]:
+    """What `data/` is made of; when none of it changed, it is left as it is."""
+    return {
+        "seed": config.seed,
+        "data": value_sha256(config.data.model_dump(mode="json", exclude={"workers", "allow_missing"})),
+        "sources": [module.fingerprint(settings) for _, module, settings in sources],
+        "tokenizer": tokenizer_sha256(config.model),
+        "questions": value_sha256([asked.names, sorted(run.hex() for run in asked.exact)]),
+    }
+
+
+def asked_questions(config: Config, tests: Iterable[dict[str, Any]]) -> tuple[AskedQuestions, set[Behavior]]:
+    """All that the run's benchmarks ask, and the behaviours with which their questions are right.
+
+    Args:
+        tests: what is held back and `prepare` is going to write.
+
+    Raises:
+        CalltuneError: a benchmark or its data is wrong.
+    """
+    asked, counted = AskedQuestions(), set[Behavior]()
+    for row in tests:
+        asked.add("test.jsonl", row["uuid"], row["question"], has_own_id=False)
+        counted.add(row["correct_answer"])
+    for entry, module, settings in open_benchmarks(config):
+        # What is held back is not written yet, and was added above.
+        if str(getattr(settings, "path", "")).startswith(str(config.run_folder)):
+            continue
+        for sample in module.samples(settings):
+            asked.add_sample(sample, entry.title)
+            if behavior := counted_behavior(sample):
+                counted.add(behavior)
+    return asked, counted
+
+
+def _by_file(mix: Mapping[str, Mapping[str, Mapping[str, int]]]) -> dict[str, dict[str, int]]:
+    return {
+        name: {b: sum(counts[b] for counts in mix[stage].values()) for b in BEHAVIORS}
+        for name, stage in (("train", "sft"), ("preferences", "dpo"))
+    }

@@ -1,0 +1,89 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from calltune.data.rows import read_examples, read_preferences, training_row
+from calltune.errors import DataError, RunFolderError
+from calltune.evaluation.answers import completion_from, score_from
+from calltune.files.json_lines import read_appended, read_jsonl, require, to_json, write_jsonl
+from calltune.types import Completion, Example, Message, Preference, Score, Tool, ToolCall
+
+TOOL = Tool("t", "d", {"type": "object", "properties": {"a": {"type": "string"}}})
+CALL = Message("assistant", "", (ToolCall("t", {"a": "ü", "b": [1, None]}),))
+
+
+def test_nouns_come_back_equal(tmp_path: Path) -> None:
+    example = Example("1", "s", (Message("user", "q"), CALL), (TOOL,), "tool_call")
+    preference = Preference("2", "s", (Message("user", "q"),), (TOOL,), CALL, Message("assistant", "x"), "tool_call")
+    assert write_jsonl(tmp_path / "e.jsonl", [training_row(example)]) == 1
+    write_jsonl(tmp_path / "p.jsonl", [training_row(preference)])
+    assert read_examples(tmp_path / "e.jsonl") == [example]
+    assert read_preferences(tmp_path / "p.jsonl") == [preference]
+    for completion in (
+        Completion("1", CALL, "text", "ok"),
+        Completion("1", None, "text", "malformed", reason="why"),
+        Completion("1", None, "", "ok", {"a": -1.5}, {"a": 3}),
+    ):
+        assert completion_from(json.loads(to_json(completion))) == completion
+    score = Score("1", None, "error", "why")
+    assert score_from(json.loads(to_json(score))) == score
+
+
+def test_a_lone_surrogate_survives(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "r.jsonl", [{"a": "\ud800"}])
+    assert [row for _, row in read_jsonl(tmp_path / "r.jsonl")] == [{"a": "\ud800"}]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b"{", "not valid JSON"),
+        (b"\xff\xfe", "not UTF-8"),
+        (b"[1]", "a JSON object was expected, not list"),
+        (b'{"a": 1', "not valid JSON"),
+        (b"[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_a_broken_line_names_file_and_line(tmp_path: Path, line: bytes, message: str) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_bytes(b'{"a": 1}\n\n' + line + b"\n")
+    with pytest.raises(DataError, match=message) as error:
+        list(read_jsonl(file))
+    assert str(error.value).startswith(f"{file}:3: ")
+
+
+def test_a_missing_file_and_a_missing_field(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such data file"):
+        list(read_jsonl(tmp_path / "no.jsonl"))
+    with pytest.raises(DataError, match="f:8: 'messages' is missing"):
+        require({}, "messages", list, "f:8")
+    with pytest.raises(DataError, match="f:8: 'messages' must be list, not str"):
+        require({"messages": "x"}, "messages", list, "f:8")
+
+
+def test_nothing_is_half_written(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    write_jsonl(file, [{"old": 1}])
+
+    def rows():
+        yield {"new": 1}
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_jsonl(file, rows())
+    assert file.read_text() == '{"old": 1}\n'
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+def test_a_folder_that_cannot_be_written() -> None:
+    with pytest.raises(RunFolderError, match="cannot be written"):
+        write_jsonl(Path("/dev/null/folder/rows.jsonl"), [])
+
+
+def test_a_cut_last_line_is_removed(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"a": 1}\n{"a": 2')
+    assert read_appended(file) == [{"a": 1}]
+    assert file.read_text() == '{"a": 1}\n'
+    assert read_appended(tmp_path / "none.jsonl") == []

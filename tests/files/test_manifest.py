@@ -1,0 +1,75 @@
+from pathlib import Path
+
+import pytest
+
+from calltune.config.data import DataConfig
+from calltune.config.entries import SourceEntry
+from calltune.config.run_file import Config
+from calltune.errors import RunFolderError
+from calltune.files import manifest
+from calltune.files.json_lines import read_json
+
+
+def config(output: Path, model: str = "m") -> Config:
+    return Config(
+        name="toy", model=model, output=str(output), data=DataConfig(sources=(SourceEntry(name="synthetic"),))
+    )
+
+
+def test_complete_means_the_same_inputs(tmp_path: Path) -> None:
+    folder, inputs = tmp_path / "sft", {"rows": "a", "settings": [1, 2]}
+    assert not manifest.is_complete(folder, inputs)
+    assert manifest.begin(folder, inputs) is None
+    assert not manifest.is_complete(folder, inputs)
+    manifest.finish(folder, inputs, counts={"rows": 3})
+    assert manifest.is_complete(folder, inputs)
+    assert not manifest.is_complete(folder, {**inputs, "rows": "b"})
+    written = read_json(folder / "manifest.json")
+    assert written["counts"] == {"rows": 3}
+    assert written["versions"]["calltune"]
+
+
+def test_an_interrupted_stage_is_kept_and_a_changed_one_moved_aside(tmp_path: Path) -> None:
+    folder = tmp_path / "sft"
+    manifest.begin(folder, {"rows": "a"})
+    (folder / "half").write_text("x")
+    assert manifest.begin(folder, {"rows": "a"}) is None
+    assert (folder / "half").exists()
+    moved = manifest.begin(folder, {"rows": "b"})
+    assert moved == "sft: rows changed since it was made; the old one is kept as sft.old-1"
+    assert (tmp_path / "sft.old-1" / "half").exists()
+    assert not (folder / "half").exists()
+
+
+def test_a_run_folder_belongs_to_one_model(tmp_path: Path) -> None:
+    manifest.claim_run_folder(config(tmp_path))
+    manifest.claim_run_folder(config(tmp_path))
+    with pytest.raises(RunFolderError, match="belongs to a run of model 'm', not 'other'"):
+        manifest.claim_run_folder(config(tmp_path, "other"))
+
+
+def test_a_folder_that_is_no_run_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "toy").mkdir()
+    (tmp_path / "toy" / "thesis.txt").write_text("mine")
+    with pytest.raises(RunFolderError, match="not empty and not a calltune run"):
+        manifest.claim_run_folder(config(tmp_path))
+    assert [path.name for path in (tmp_path / "toy").iterdir()] == ["thesis.txt"]
+
+
+def test_a_model_is_known_by_its_files(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    before = manifest.model_sha256(str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "manifest.json").write_text("{}")
+    assert manifest.model_sha256(str(tmp_path)) == before
+    (tmp_path / "config.json").write_text("{ }")
+    assert manifest.model_sha256(str(tmp_path)) != before
+    assert manifest.model_sha256("owner/name") == "owner/name"
+
+
+def test_a_damaged_manifest_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(RunFolderError, match="is damaged"):
+        manifest.is_complete(tmp_path, {})
+    with pytest.raises(RunFolderError, match="is missing"):
+        read_json(tmp_path / "no.json")

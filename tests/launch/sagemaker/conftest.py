@@ -1,0 +1,11 @@
+"""No test of a launch on SageMaker may use credentials of whoever runs it."""
+
+import pytest
+from sagemaker_account import aws, credentials, fake, prepared, sagemaker_file, toy_package
+
+__all__ = ["aws", "credentials", "fake", "prepared", "sagemaker_file", "toy_package"]
+
+
+@pytest.fixture(autouse=True)
+def with_credentials_of_nobody(credentials: None) -> None:
+    """Those of the account on loopback."""

@@ -1,0 +1,60 @@
+import os
+import pty
+import subprocess
+import sys
+import time
+
+import pytest
+
+from calltune.runtime.terminal import ProgressBar, say, show_table
+
+
+def test_text_is_text(capsys: pytest.CaptureFixture[str]) -> None:
+    say("a tool called [bold]x[/bold] " + "y" * 300)
+    assert capsys.readouterr().out == "a tool called [bold]x[/bold] " + "y" * 300 + "\n"
+
+
+def test_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    show_table("title", ("", "base"), [("acc", "0.5")])
+    shown = capsys.readouterr().out
+    assert "title" in shown
+    assert "0.5" in shown
+
+
+def test_a_pipe_gets_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    with ProgressBar("sft", total=5000, done=2000) as bar:
+        bar.advance(2000, "loss 0.5")
+        bar.advance(1000)
+        time.sleep(2.1)
+    assert capsys.readouterr().out == "sft: 5,000/5,000 after 2 s loss 0.5\n"
+
+
+def test_a_line_is_not_said_twice(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter([0.0, 11.0, 11.0, 11.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(now))
+    with ProgressBar("sft", total=5) as bar:
+        bar.advance(5)
+    assert capsys.readouterr().out == "sft: 5/5 after 11 s\n"
+
+
+@pytest.mark.parametrize(("no_color", "is_colored"), [("", True), ("1", False)])
+def test_a_terminal_has_color_unless_it_is_not_wanted(no_color: str, is_colored: bool) -> None:
+    ours, theirs = pty.openpty()
+    code = "from calltune.runtime.terminal import show_marked; show_marked([('a ', False), ('trained', True)])"
+    environment = os.environ | {"NO_COLOR": no_color, "TERM": "xterm-256color"}
+    subprocess.run([sys.executable, "-c", code], stdout=theirs, env=environment, check=True)
+    shown = os.read(ours, 1000).decode()
+    assert ("\x1b[1;32mtrained" in shown) == is_colored
+    assert (">>>trained<<<" in shown) != is_colored
+
+
+def test_what_is_over_at_once_is_not_mentioned(capsys: pytest.CaptureFixture[str]) -> None:
+    with ProgressBar("reading", total=None) as bar:
+        bar.advance()
+    assert capsys.readouterr().out == ""
+
+
+def test_one_of_several_processes_speaks(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    say("hello")
+    assert capsys.readouterr().out == ""
