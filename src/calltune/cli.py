@@ -146,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from calltune.config.run_file import load_config
     from calltune.errors import CalltuneError, GateError
     from calltune.evaluation.jobs import open_benchmarks
-    from calltune.launch import LAUNCHED
+    from calltune.launch import IN_PROCESSES
     from calltune.launch.local import launch
     from calltune.runtime import child
     from calltune.runtime.stopping import Stopped, stoppable
@@ -165,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 open_benchmarks(config)
             if words.verb == "sagemaker" or words.on == "sagemaker" or words.dry_run:
                 _on_sagemaker(config, words)
-            elif words.verb not in LAUNCHED or not launch(config, words.verb, *_rounds(config, words)):
+            elif words.verb not in IN_PROCESSES or not launch(config, words.verb, *_rounds(config, words)):
                 given = {name: vars(words)[name] for name in ("show_rows", "round_number") if name in words}
                 _load(words.verb).run(config, **given)
         except CalltuneError as error:
@@ -214,7 +214,7 @@ def _on_sagemaker(config: Any, words: argparse.Namespace) -> None:
         sagemaker.act(config, words.action, words.yes)
     elif words.on != "sagemaker":
         raise ConfigError("--dry-run goes with --on sagemaker; 'check' is what looks at a run on this machine")
-    elif words.verb not in sagemaker.LAUNCHED:
+    elif words.verb not in sagemaker.ON_SAGEMAKER:
         raise ConfigError(f"{words.verb} runs on this machine; leave --on sagemaker out")
     else:
         sagemaker.launch(config, words.verb, words.dry_run)

@@ -1,10 +1,11 @@
 from collections import Counter
 
+from toy_calls import BOOK, call, user
+
 from calltune.mining.pairing import Candidate, balanced, candidates, drop_near_duplicates, preference
 from calltune.mining.questions import Question
 from calltune.mining.verifying import MinedError, Verdict
 from calltune.types import Behavior, Completion, Message, Sample
-from toy_calls import BOOK, call, user
 
 RIGHT = Verdict("right")
 

@@ -3,11 +3,11 @@
 from typing import Any
 
 import pytest
+from toy_calls import BOOK, SEND, WEATHER, call, tool, user
 
 from calltune.mining.questions import Question
 from calltune.mining.verifying import gold_problem, verify
 from calltune.types import Behavior, Completion, Message, Sample, Tool
-from toy_calls import BOOK, SEND, WEATHER, call, tool, user
 
 TOOLS = (BOOK, WEATHER, SEND)
 ASKS, REFUSES = "Which city should it be in?", "I'm sorry, I can't do that."

@@ -23,7 +23,7 @@ from calltune.training.tuning import (
     load_to_train,
     merge_adapter,
     plan_tuning,
-    tuning_settings,
+    tuning_inputs,
     unfreeze,
     write_plan,
 )
@@ -185,8 +185,8 @@ def test_the_originals_lines_for_head_and_embeddings_fit_tied_and_untied_models(
 def test_each_stage_may_have_a_method_of_its_own(read: Callable[..., Config], tiny_model: Path) -> None:
     config = read(*METHODS["spectrum"], "tuning.dpo={method='full'}")
     assert [plan_tuning(config, stage, str(tiny_model)).method for stage in ("sft", "dpo")] == ["spectrum", "full"]
-    assert tuning_settings(config, "dpo") == tuning_settings(read(), "dpo")
-    assert tuning_settings(config, "sft") != tuning_settings(read(), "sft")
+    assert tuning_inputs(config, "dpo") == tuning_inputs(read(), "dpo")
+    assert tuning_inputs(config, "sft") != tuning_inputs(read(), "sft")
 
 
 def mistakes() -> Iterator[tuple[list[str], str]]:
@@ -219,9 +219,9 @@ def test_a_pattern_that_matches_nothing_is_named(read: Callable[..., Config], ti
 def test_a_changed_spectrum_file_is_another_setting(read: Callable[..., Config], tmp_path: Path) -> None:
     (tmp_path / "some.yaml").write_text(LAYERS_0)
     config = read("tuning.method=spectrum", f"tuning.spectrum_file={tmp_path}/some.yaml")
-    before = json.dumps(tuning_settings(config, "sft"))
+    before = json.dumps(tuning_inputs(config, "sft"))
     (tmp_path / "some.yaml").write_text(LAYERS_0 + "- ^lm_head.weight$\n")
-    assert json.dumps(tuning_settings(config, "sft")) != before
+    assert json.dumps(tuning_inputs(config, "sft")) != before
 
 
 def test_the_runs_own_words_for_loading_win(read: Callable[..., Config], tiny_model: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import pydantic
 
-from calltune.config.endpoint import EndpointSettings
+from calltune.config.endpoint import EndpointConfig
 from calltune.config.entries import SourceEntry
 from calltune.config.table import Table
 from calltune.types import Behavior
@@ -17,14 +17,14 @@ from calltune.types import Behavior
 Share = Annotated[float, pydantic.Field(ge=0, le=1)]
 
 
-class RewriteSettings(EndpointSettings):
+class RewriteConfig(EndpointConfig):
     """`[data.derive.model]`: the model that takes a value out of a question where a rule cannot."""
 
     model: Annotated[str, pydantic.Field(min_length=1)]
     """The model, as its server names it."""
 
 
-class DeriveSettings(Table):
+class DeriveConfig(Table):
     """The keys of `[data.derive]`; the defaults make the four behaviours about equally frequent from calls alone."""
 
     cannot_answer: Share = 0.5
@@ -69,7 +69,7 @@ class DeriveSettings(Table):
     num_questions: Annotated[int, pydantic.Field(ge=0)] = 400
     """Questions in `data/test.jsonl`, at most; the four behaviours equally often."""
 
-    model: RewriteSettings | None = None
+    model: RewriteConfig | None = None
     """Without it, a value that does not stand in the question literally is passed over, and counted."""
 
 
@@ -86,7 +86,7 @@ class DataConfig(Table):
     validation_fraction: Annotated[float, pydantic.Field(ge=0, lt=1)] = 0.02
     """Share of questions held back from training to watch its loss; a question is never on both sides."""
 
-    derive: DeriveSettings | None = None
+    derive: DeriveConfig | None = None
     """`[data.derive]`: refusals, questions back, direct answers and pairs made from the calls; without it none."""
 
     allow_missing: tuple[Behavior, ...] = ()

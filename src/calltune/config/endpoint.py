@@ -9,7 +9,7 @@ from calltune.config.table import Table
 from calltune.errors import ConfigError
 
 
-class EndpointSettings(Table):
+class EndpointConfig(Table):
     """Where a server is and how hard it may be pressed.
 
     What says where and how fast is left out of `model_dump`, so that work begun elsewhere or slower is continued.

@@ -14,7 +14,7 @@ from calltune.config.gate import GateConfig
 from calltune.config.launch import LaunchConfig
 from calltune.config.stages import CheckpointName, Stage, checkpoint_names
 from calltune.config.table import Table, parse_options, unknown_key
-from calltune.config.training import MineSettings, TuningConfig
+from calltune.config.training import MineConfig, TuningConfig
 from calltune.errors import ConfigError
 
 
@@ -92,7 +92,7 @@ class Config(Table):
     tuning: TuningConfig = TuningConfig()
     lora: dict[str, Any] = pydantic.Field(default_factory=dict)
     sft: dict[str, Any] = pydantic.Field(default_factory=dict)
-    mine: MineSettings | None = None
+    mine: MineConfig | None = None
     """Pairs from the model's own mistakes, on which `dpo` then trains; without it, on the given ones."""
 
     dpo: dict[str, Any] = pydantic.Field(default_factory=dict)

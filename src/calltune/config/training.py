@@ -54,7 +54,7 @@ class TuningConfig(Tuning):
 Count = Annotated[int, pydantic.Field(gt=0)]
 
 
-class MineSettings(Table):
+class MineConfig(Table):
     """The keys of `[mine]`; where the table stands in the run file, `dpo` trains on `mined/pairs.jsonl`."""
 
     rounds: Count = 1

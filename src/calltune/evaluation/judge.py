@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import pydantic
 
-from calltune.config.endpoint import EndpointSettings
+from calltune.config.endpoint import EndpointConfig
 from calltune.models.endpoint import Endpoint, message_text
 
 _KEY = "classification"
@@ -21,7 +21,7 @@ _FENCE = re.compile(r"^```(?:json)?\s*(.*?)\s*```$", re.DOTALL)
 _THOUGHT = re.compile(r"^\s*<think>.*?</think>", re.DOTALL)
 
 
-class JudgeSettings(EndpointSettings):
+class JudgeSettings(EndpointConfig):
     """Which model judges, and through which server."""
 
     model: Annotated[str, pydantic.Field(min_length=1)]

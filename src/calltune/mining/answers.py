@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from calltune.config.training import MineSettings
+from calltune.config.training import MineConfig
 from calltune.evaluation.answers import completion_from
 from calltune.files.json_lines import read_appended, to_json, write_jsonl
 from calltune.mining.questions import Question
@@ -23,7 +23,7 @@ def read_answers(folder: Path) -> dict[str, list[Completion]]:
 
 
 def draw_answers(
-    backend: Any, questions: Sequence[Question], settings: MineSettings, seed: int, folder: Path, ours: Processes
+    backend: Any, questions: Sequence[Question], settings: MineConfig, seed: int, folder: Path, ours: Processes
 ) -> None:
     """Append what is still missing to this process's file, its share of the questions."""
     done = read_answers(folder)

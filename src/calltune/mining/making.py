@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from calltune.calling.chat import Chat
-from calltune.config.training import MineSettings
+from calltune.config.training import MineConfig
 from calltune.data.randomness import unit_interval
 from calltune.data.rows import training_row
 from calltune.errors import DataError
@@ -27,7 +27,7 @@ def write_pairs(
     asked: Asked,
     answers: Sequence[Sequence[Completion]],
     given: Sequence[Preference],
-    settings: MineSettings,
+    settings: MineConfig,
     seed: int,
 ) -> dict[str, Any]:
     """Verify the answers to each question, write `pairs.jsonl` and `statistics.json`, and print what they hold.
@@ -69,7 +69,7 @@ def write_pairs(
 
 
 def _mined(
-    settings: MineSettings,
+    settings: MineConfig,
     chat: Chat,
     asked: Sequence[Question],
     judged: Sequence[Sequence[Judged]],

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
-from calltune.config.endpoint import EndpointSettings
+from calltune.config.endpoint import EndpointConfig
 from calltune.errors import ConfigError, ModelError
 
 _LONGEST_BACKOFF_SECONDS = 60.0
@@ -52,7 +52,7 @@ class _Failed(Exception):
         self.reason, self.again, self.wait_seconds = reason, again, wait_seconds
 
 
-def read_api_key(settings: EndpointSettings) -> str | None:
+def read_api_key(settings: EndpointConfig) -> str | None:
     """The key, or None where none is named; what must be there before a server is asked is checked on the way.
 
     Raises:
@@ -71,7 +71,7 @@ def read_api_key(settings: EndpointSettings) -> str | None:
 class Endpoint:
     """One server and what was asked of it."""
 
-    def __init__(self, settings: EndpointSettings, num_requests: int = 0) -> None:
+    def __init__(self, settings: EndpointConfig, num_requests: int = 0) -> None:
         """Prepare; nothing is sent yet.
 
         Args:

@@ -19,7 +19,7 @@ from calltune.training.stage import get_ready
 
 
 @dataclass(frozen=True, slots=True)
-class StagePlan:
+class Estimate:
     """A stage before it runs. `seconds` leave out the start of the command; None where nothing says how long.
 
     For training `rows` is the number that fits, `left_out` of those that do not; `tokens` are of one epoch, as the
@@ -45,7 +45,7 @@ class Questions:
     ask: Callable[[Any, Sequence[Any]], object]
 
 
-def plan_training(config: Config, recipe: Recipe) -> StagePlan:
+def plan_training(config: Config, recipe: Recipe) -> Estimate:
     """A stage's plan from the rows in `data/` of a folder that is thrown away.
 
     The base model stands for the one that SFT is going to make: it has the same shape.
@@ -63,12 +63,12 @@ def plan_training(config: Config, recipe: Recipe) -> StagePlan:
         steps, _ = count_steps(weightless_trainer(config, recipe, ready), config)
     rows = ready.rows
     left_out = len(rows.too_long)
-    return StagePlan(recipe.stage, len(rows.texts), left_out, rows.num_tokens, steps, ready.memory.total, seconds)
+    return Estimate(recipe.stage, len(rows.texts), left_out, rows.num_tokens, steps, ready.memory.total, seconds)
 
 
 def plan_evaluation(
     config: Config, shape: Shape, asked: Sequence[Questions], open_backend: Callable[[], Any] | None
-) -> StagePlan:
+) -> Estimate:
     """The evaluation's plan: some batches of each benchmark, asked of the base model, stand for all checkpoints.
 
     Args:
@@ -84,7 +84,7 @@ def plan_evaluation(
         each = sum(_time_questions(config, questions, backend) for questions in asked)
         seconds = num_checkpoints * (once + each / (config.launch.processes * config.launch.machines))
     rows = sum(len(batch) for questions in asked for batch in questions.batches)
-    return StagePlan("evaluate", rows, 0, None, None, _evaluation_bytes(config, shape), seconds)
+    return Estimate("evaluate", rows, 0, None, None, _evaluation_bytes(config, shape), seconds)
 
 
 def _time_questions(config: Config, questions: Questions, backend: Any) -> float:
@@ -122,7 +122,7 @@ def _evaluation_bytes(config: Config, shape: Shape) -> int:
     return width * shape.num_parameters + config.evaluate.tokens_per_batch * per_token
 
 
-def show_plan(config: Config, plans: Sequence[StagePlan], starts: Mapping[str, float]) -> None:
+def show_plan(config: Config, plans: Sequence[Estimate], starts: Mapping[str, float]) -> None:
     """Tell the plan, and what its figures are not."""
     price = config.plan.price_per_hour
     costs = [_cost(config, plan.seconds) for plan in plans]

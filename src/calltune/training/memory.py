@@ -16,7 +16,7 @@ from calltune.config.stages import Stage
 from calltune.runtime.terminal import say
 from calltune.training.arguments import given_checkpointing, model_keys
 from calltune.training.reference import can_store
-from calltune.training.tuning import Plan, count_parameters
+from calltune.training.tuning import TuningPlan, count_parameters
 
 _SHARE_TO_USE = 0.85
 
@@ -144,7 +144,7 @@ def shape_of(model: Any) -> Shape:
 
 
 def choose_checkpointing(
-    config: Config, stage: Stage, plan: Plan, arguments: Any, max_length: int
+    config: Config, stage: Stage, plan: TuningPlan, arguments: Any, max_length: int
 ) -> tuple[Memory, bool]:
     """What a step takes, and whether activations are computed twice as keeping them would not fit; says the numbers.
 

@@ -37,13 +37,13 @@ from calltune.training.recipe import FittedRows, Recipe, fit_rows
 from calltune.training.reference import stand_in, store_reference
 from calltune.training.sharing import Sharing, share_prefixes
 from calltune.training.tuning import (
-    Plan,
+    TuningPlan,
     check_tuning,
     count_parameters,
     load_to_train,
     merge_adapter,
     plan_tuning,
-    tuning_settings,
+    tuning_inputs,
     write_plan,
 )
 
@@ -56,7 +56,7 @@ class Ready:
     chat: Chat
     rows: FittedRows
     watched: FittedRows
-    plan: Plan
+    plan: TuningPlan
     memory: Memory
     checkpointing: bool
 
@@ -144,7 +144,7 @@ def _inputs(config: Config, recipe: Recipe, model: str, data: Path) -> dict[str,
         "train rows": file_sha256(config.run_folder / recipe.train_file),
         "validation rows": file_sha256(config.run_folder / recipe.validation_file),
         "chat template": template_sha256(config),
-        "settings": value_sha256([config.seed, tuning_settings(config, recipe.stage), getattr(config, recipe.stage)]),
+        "settings": value_sha256([config.seed, tuning_inputs(config, recipe.stage), getattr(config, recipe.stage)]),
         "grouped by tools": config.data.group_by_tools,
         # Batch sizes are per process, and a checkpoint belongs to its strategy.
         "processes": processes().count,
@@ -152,7 +152,7 @@ def _inputs(config: Config, recipe: Recipe, model: str, data: Path) -> dict[str,
     }
 
 
-def _tuned(plan: Plan, model: Any) -> dict[str, Any]:
+def _tuned(plan: TuningPlan, model: Any) -> dict[str, Any]:
     trained, everything = count_parameters(model)
     return {
         "tuning": plan.method,

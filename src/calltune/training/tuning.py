@@ -36,7 +36,7 @@ UNFROZEN = "unfrozen_parameters.yaml"
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class TuningPlan:
     """How a stage tunes a model.
 
     `always` and `chosen` are Spectrum's patterns, one by one and by kind of matrix; both are empty for other methods.
@@ -55,7 +55,7 @@ class Plan:
         return [*self.always, *(module for modules in self.chosen.values() for module in modules)]
 
 
-def tuning_settings(config: Config, stage: Stage) -> list[Any]:
+def tuning_inputs(config: Config, stage: Stage) -> list[Any]:
     """What decides which weights a stage trains, for its manifest: a changed Spectrum file counts by its content.
 
     Raises:
@@ -92,7 +92,7 @@ def check_tuning(config: Config, stage: Stage) -> None:
             )
 
 
-def plan_tuning(config: Config, stage: Stage, model: str) -> Plan:
+def plan_tuning(config: Config, stage: Stage, model: str) -> TuningPlan:
     """Find what a stage will train of a model.
 
     Spectrum ranks the run's base model for both stages, so that both train the same matrices.
@@ -105,7 +105,9 @@ def plan_tuning(config: Config, stage: Stage, model: str) -> Plan:
     tuning, peft = config.tuning.of(stage), lora_config(config, stage)
     skeleton: Any = load_skeleton(model)
     always, chosen = _spectrum(config.model, tuning, skeleton) if tuning.method == "spectrum" else ((), {})
-    plan = Plan(tuning.method, peft, always, chosen, skeleton if peft is None else _adapted(skeleton, peft, model))
+    plan = TuningPlan(
+        tuning.method, peft, always, chosen, skeleton if peft is None else _adapted(skeleton, peft, model)
+    )
     if plan.patterns:
         unfreeze(plan.skeleton, plan.patterns)
     return plan
@@ -165,7 +167,7 @@ def _some(named: Iterable[tuple[str, Any]]) -> str:
     return ", ".join(dict.fromkeys([*names[:3], names[-1]]))
 
 
-def load_to_train(config: Config, stage: Stage, plan: Plan, model: str, bf16: bool) -> PreTrainedModel:
+def load_to_train(config: Config, stage: Stage, plan: TuningPlan, model: str, bf16: bool) -> PreTrainedModel:
     """The model of a plan, with its weights; TRL's trainer adds the adapters.
 
     Weights that are trained are float32, so that small updates are not rounded away; those beside adapters are bf16
@@ -195,7 +197,7 @@ def load_to_train(config: Config, stage: Stage, plan: Plan, model: str, bf16: bo
     return loaded
 
 
-def write_plan(plan: Plan, folder: Path) -> None:
+def write_plan(plan: TuningPlan, folder: Path) -> None:
     """Keep Spectrum's choice beside the model, in the layout that `spectrum_file` and axolotl read."""
     if plan.patterns and processes().rank == 0:
         write_unfrozen(folder / UNFROZEN, plan.always, plan.chosen)

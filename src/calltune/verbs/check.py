@@ -36,7 +36,7 @@ from calltune.types import Example, Rejected
 from calltune.verbs.prepare import asked_questions, data_inputs
 
 if TYPE_CHECKING:
-    from calltune.training.estimate import StagePlan
+    from calltune.training.estimate import Estimate
 
 
 def run(config: Config, show_rows: int = 0, *, with_data: bool = True) -> Path:
@@ -130,7 +130,7 @@ def _tell_plan(config: Config, starts: dict[str, float]) -> None:
     plan.show_plan(config, plans, starts)
 
 
-def _plan_evaluation(config: Config) -> "StagePlan":
+def _plan_evaluation(config: Config) -> "Estimate":
     from calltune.models.load import load_skeleton
     from calltune.training.estimate import Questions, plan_evaluation
     from calltune.training.memory import shape_of

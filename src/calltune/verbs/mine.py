@@ -13,7 +13,7 @@ from typing import Any
 from calltune.calling.chat import Chat
 from calltune.config.run_file import Config
 from calltune.config.stages import of_round
-from calltune.config.training import MineSettings
+from calltune.config.training import MineConfig
 from calltune.data.rows import read_examples, read_preferences
 from calltune.errors import ConfigError, DataError
 from calltune.evaluation.jobs import open_backend
@@ -29,7 +29,7 @@ from calltune.runtime.processes import processes
 from calltune.runtime.terminal import say
 
 _PAIRING = frozenset({"num_pairs", "given_share", "chosen"})
-_DRAWING = frozenset(MineSettings.model_fields) - _PAIRING - {"rounds"}
+_DRAWING = frozenset(MineConfig.model_fields) - _PAIRING - {"rounds"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class _Round:
     """One round: which model is asked, and where its answers and what is made of them are written."""
 
     config: Config
-    settings: MineSettings
+    settings: MineConfig
     number: int
     run_folder: Path
 
@@ -113,7 +113,7 @@ def _require_before(this: _Round) -> None:
         read_json(Path(this.model) / "manifest.json")
 
 
-def _settings(settings: MineSettings, names: frozenset[str]) -> dict[str, Any]:
+def _settings(settings: MineConfig, names: frozenset[str]) -> dict[str, Any]:
     return settings.model_dump(mode="json", include=set(names))
 
 

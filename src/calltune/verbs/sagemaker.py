@@ -15,8 +15,8 @@ from calltune.launch.sagemaker.fetch import fetch
 from calltune.launch.sagemaker.follow import Log
 from calltune.launch.sagemaker.jobs import jobs_of_run
 from calltune.launch.sagemaker.limits import require_within_limits
-from calltune.launch.sagemaker.plan import Plan, describe, make_plan, stage_job, stages_of
-from calltune.launch.sagemaker.request import STAGES, account, artefact_uri, job_name, run_uri, training_job
+from calltune.launch.sagemaker.plan import JobPlan, describe, make_plan, stage_job, stages_of
+from calltune.launch.sagemaker.request import JOB_STAGES, account, artefact_uri, job_name, run_uri, training_job
 from calltune.launch.sagemaker.submit import newest, run_stages
 from calltune.runtime.terminal import say, show_table
 from calltune.verbs import prepare, report
@@ -88,7 +88,7 @@ def act(config: Config, action: str, yes: bool = False) -> None:
             _fetch(aws, config, plan)
 
 
-def _show_requests(config: Config, plan: Plan, stages: list[str]) -> None:
+def _show_requests(config: Config, plan: JobPlan, stages: list[str]) -> None:
     """Each request as JSON. Artefacts of jobs before lie where the first attempt would leave them."""
     names = {stage: job_name(config, stage, plan.identities[stage], 1) for stage in plan.identities}
     artefacts = {stage: artefact_uri(config, name) for stage, name in names.items()}
@@ -98,7 +98,7 @@ def _show_requests(config: Config, plan: Plan, stages: list[str]) -> None:
         say(json.dumps(request, indent=2))
 
 
-def _show_plan(aws: Aws, config: Config, plan: Plan) -> None:
+def _show_plan(aws: Aws, config: Config, plan: JobPlan) -> None:
     rows, most = [], 0.0
     for stage in stages_of(config):
         job, bound = newest(aws, config, plan, stage), most_usd(config, stage)
@@ -136,7 +136,7 @@ def _show_logs(aws: Aws, config: Config) -> None:
             say(f"  {line}")
 
 
-def _fetch(aws: Aws, config: Config, plan: Plan) -> None:
+def _fetch(aws: Aws, config: Config, plan: JobPlan) -> None:
     found = {stage: newest(aws, config, plan, stage) for stage in stages_of(config)}
     complete = [(stage, job) for stage, job in found.items() if job and job["TrainingJobStatus"] == "Completed"]
     if not complete:
@@ -156,5 +156,5 @@ def _clean(aws: Aws, config: Config, yes: bool) -> None:
     say(f"clean: would delete {len(left.keys):,} objects below {run_uri(config)}; --yes does it")
 
 
-LAUNCHED = (*STAGES, "run")
+ON_SAGEMAKER = (*JOB_STAGES, "run")
 """The verbs that `--on sagemaker` knows."""

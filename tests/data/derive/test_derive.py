@@ -7,16 +7,16 @@ from toy_calls import BOOK, FIND, PLAY, RESERVE, WEATHER, call, log, row, tool, 
 
 from calltune.calling.behavior import message_behavior
 from calltune.calling.schema import call_problems
-from calltune.config.data import DeriveSettings
+from calltune.config.data import DeriveConfig
 from calltune.data.derive import derive, hold_out
 from calltune.data.derive.twins import twins
 from calltune.data.derive.values import is_told
 from calltune.types import Example, Message, Preference, ToolCall
 
-ALL_OF_IT = DeriveSettings(cannot_answer=1, request_for_info=1, direct=1, other_tools=1, pairs=4, no_tools=0.3)
+ALL_OF_IT = DeriveConfig(cannot_answer=1, request_for_info=1, direct=1, other_tools=1, pairs=4, no_tools=0.3)
 
 
-def made(rows: list[Example], settings: DeriveSettings = ALL_OF_IT, seed: int = 0) -> list[Example | Preference]:
+def made(rows: list[Example], settings: DeriveConfig = ALL_OF_IT, seed: int = 0) -> list[Example | Preference]:
     return list(derive(rows, settings, seed))
 
 
@@ -43,7 +43,7 @@ MADE = made(LOG)
 def test_every_row_is_what_it_says(seed: int, number: int, shares: tuple[float, ...], pairs: float) -> None:
     names = ("cannot_answer", "request_for_info", "direct", "other_tools", "no_tools", "incomplete", "distractors")
     rows = log(number)
-    found = made(rows, DeriveSettings(**dict(zip(names, shares, strict=True)), pairs=pairs), seed)
+    found = made(rows, DeriveConfig(**dict(zip(names, shares, strict=True)), pairs=pairs), seed)
     parents = {parent.id: parent for parent in rows}
     assert len({derived.id for derived in found}) == len(found)
     for derived in found:
@@ -103,7 +103,7 @@ def test_distractors_are_no_twins_of_the_target() -> None:
     others = [
         row(f"o{n}", user("Find one."), call("find_restaurants", city="Rome"), tools=(FIND, RESERVE)) for n in range(5)
     ]
-    rows = made([*LOG, *others], DeriveSettings(distractors=1, other_tools=1))
+    rows = made([*LOG, *others], DeriveConfig(distractors=1, other_tools=1))
     booked = [r for r in examples(rows, "other_tools") if the_call(r.messages[-1]).name == "book_table"]
     assert booked
     assert "reserve_restaurant_table" not in {tool.name for derived in booked for tool in derived.tools}
@@ -129,9 +129,7 @@ def test_examples_come_in_the_order_of_their_parents() -> None:
 @pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0])
 def test_shares(share: float) -> None:
     keys = {"cannot_answer": share, "direct": share, "other_tools": share, "request_for_info": 0.0, "pairs": share}
-    found = Counter(
-        type(r).__name__ if isinstance(r, Preference) else r.rule for r in made(LOG, DeriveSettings(**keys))
-    )
+    found = Counter(type(r).__name__ if isinstance(r, Preference) else r.rule for r in made(LOG, DeriveConfig(**keys)))
     assert found["cannot_answer"] == found["direct"] == round(share * 12)
     assert found["request_for_info"] == 0
     # Without rows of a behaviour there are no pairs of it.
@@ -185,7 +183,7 @@ def test_calls_that_follow_one_another_are_left_alone() -> None:
 )
 def test_a_value_told_elsewhere_is_not_missing(rows: tuple[Message, ...], reason: str) -> None:
     counts: Counter[tuple[str, str]] = Counter()
-    settings = DeriveSettings(request_for_info=1, cannot_answer=0, direct=0, other_tools=0, pairs=0)
+    settings = DeriveConfig(request_for_info=1, cannot_answer=0, direct=0, other_tools=0, pairs=0)
     assert not list(derive([row("1", *rows, call("get_weather", city="Rome"))], settings, 0, counts))
     assert [what for (rule, what) in counts if rule == "request_for_info" and reason in what]
 
@@ -236,11 +234,11 @@ def test_one_conversation_is_held_out_whole() -> None:
         for n in range(40)
         for turn in range(3)
     ]
-    training, kept = hold_out(steps, DeriveSettings(held_out=0.4), 0)
+    training, kept = hold_out(steps, DeriveConfig(held_out=0.4), 0)
     assert len(training) + len(kept) == 120
     assert 20 <= len(kept) <= 80
     assert not {r.id.split("#")[0] for r in training} & {r.id.split("#")[0] for r in kept}
-    assert hold_out(steps, DeriveSettings(held_out=0), 0) == (steps, [])
+    assert hold_out(steps, DeriveConfig(held_out=0), 0) == (steps, [])
 
 
 def test_the_system_text_stays() -> None:

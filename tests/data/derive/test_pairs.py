@@ -5,7 +5,7 @@ from toy_calls import call, log, row, user
 
 from calltune.calling.behavior import message_behavior
 from calltune.calling.schema import call_problems
-from calltune.config.data import DeriveSettings
+from calltune.config.data import DeriveConfig
 from calltune.data.derive import derive
 from calltune.data.derive.values import same_value
 from calltune.types import Example, Message, Preference, ToolCall
@@ -14,11 +14,11 @@ LOG = log()
 PARENTS = {parent.id: parent for parent in LOG}
 
 
-def pairs_of(rows: list[Example], settings: DeriveSettings) -> list[Preference]:
+def pairs_of(rows: list[Example], settings: DeriveConfig) -> list[Preference]:
     return [made for made in derive(rows, settings, 0) if isinstance(made, Preference)]
 
 
-PAIRS = pairs_of(LOG, DeriveSettings(cannot_answer=1, request_for_info=1, direct=1, other_tools=1, pairs=4))
+PAIRS = pairs_of(LOG, DeriveConfig(cannot_answer=1, request_for_info=1, direct=1, other_tools=1, pairs=4))
 
 
 def the_call(message: Message) -> ToolCall:
@@ -30,7 +30,7 @@ def test_the_same_value_written_otherwise_is_not_altered() -> None:
         row(str(n), user("What is the weather like at home?"), call("get_weather", city=city))
         for n, city in enumerate(("Rome", "rome", "ROME ", "Rome, Italy"))
     ]
-    assert not [pair for pair in pairs_of(rows, DeriveSettings(pairs=4)) if pair.rule == "altered_value"]
+    assert not [pair for pair in pairs_of(rows, DeriveConfig(pairs=4)) if pair.rule == "altered_value"]
 
 
 def wrong(rule: str, check: Callable[[Preference, Example], bool]) -> bool:
@@ -66,7 +66,7 @@ def test_wrong_behaviours_are_those_they_are_named_after() -> None:
 
 
 def test_confusions_come_equally_often() -> None:
-    pairs = pairs_of(log(16), DeriveSettings(pairs=2, request_for_info=1))
+    pairs = pairs_of(log(16), DeriveConfig(pairs=2, request_for_info=1))
     found = Counter((pair.behavior, pair.rule) for pair in pairs)
     confusions = [n for (_, rule), n in found.items() if rule in ("called", "asked", "refused", "made_up")]
     assert len(confusions) == 12

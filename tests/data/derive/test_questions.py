@@ -6,7 +6,7 @@ import pytest
 from toy_calls import call, log, row, user
 
 from calltune.calling.behavior import text_behavior
-from calltune.config.data import DeriveSettings
+from calltune.config.data import DeriveConfig
 from calltune.data.derive import derive, questions
 from calltune.errors import ConfigError, DataError
 from calltune.evaluation.benchmarks import when2call
@@ -15,7 +15,7 @@ from calltune.evaluation.benchmarks.when2call_rows import questions as read_ques
 from calltune.files.json_lines import write_jsonl
 from calltune.types import BEHAVIORS, Example, Message
 
-SETTINGS = DeriveSettings(request_for_info=1, cannot_answer=1, direct=1)
+SETTINGS = DeriveConfig(request_for_info=1, cannot_answer=1, direct=1)
 TALKS = [
     row(
         f"talk:{city}",

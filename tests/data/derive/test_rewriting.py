@@ -6,7 +6,7 @@ import pytest
 from chat_server import Answer, in_turn, says, serving
 from toy_calls import PLAY, WEATHER, call, row, user
 
-from calltune.config.data import DeriveSettings, RewriteSettings
+from calltune.config.data import DeriveConfig, RewriteConfig
 from calltune.data.derive import derive
 from calltune.errors import ConfigError, ModelError
 from calltune.types import Example
@@ -16,9 +16,9 @@ QUESTION = "Is it going to rain in the Eternal City?"
 ROWS = [row(str(n), user(f"{QUESTION} I leave on day {n}."), call("get_weather", city="Rome")) for n in range(4)]
 
 
-def settings(base_url: str, **keys: Any) -> DeriveSettings:
-    model = RewriteSettings(base_url=base_url, model="m", max_tries=1, concurrency=1, **keys)
-    return DeriveSettings(request_for_info=1, cannot_answer=0, direct=0, other_tools=0, pairs=0, model=model)
+def settings(base_url: str, **keys: Any) -> DeriveConfig:
+    model = RewriteConfig(base_url=base_url, model="m", max_tries=1, concurrency=1, **keys)
+    return DeriveConfig(request_for_info=1, cannot_answer=0, direct=0, other_tools=0, pairs=0, model=model)
 
 
 def rewritten(*answers: Answer, rows: list[Example] = ROWS, **keys: Any) -> tuple[list[Any], Counter, list[dict]]:
@@ -85,15 +85,15 @@ def test_one_budget_for_all_rounds() -> None:
     # Half as many rows as cases: those that failed are made up for in a second round, on the same budget.
     model = {"max_tries": 1, "concurrency": 1, "max_requests": 3, "model": "m"}
     with serving(in_turn(says("?"))) as server:
-        keys = RewriteSettings(base_url=server.base_url, **model)
-        half = DeriveSettings(request_for_info=0.5, cannot_answer=0, direct=0, other_tools=0, pairs=0, model=keys)
+        keys = RewriteConfig(base_url=server.base_url, **model)
+        half = DeriveConfig(request_for_info=0.5, cannot_answer=0, direct=0, other_tools=0, pairs=0, model=keys)
         assert not list(derive(ROWS, half, 0))
     assert len(server.requests) == 3
 
 
 def test_no_model_no_request() -> None:
     counts: Counter[tuple[str, str]] = Counter()
-    without = DeriveSettings(request_for_info=1, cannot_answer=0, direct=0, other_tools=0, pairs=0)
+    without = DeriveConfig(request_for_info=1, cannot_answer=0, direct=0, other_tools=0, pairs=0)
     assert not list(derive(ROWS, without, 0, counts))
     assert counts["request_for_info", "the value does not stand in the question literally"] == 4
 

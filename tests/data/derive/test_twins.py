@@ -1,10 +1,10 @@
 import pytest
 from toy_calls import ALL, BOOK, FIND, PLAY, RESERVE, WEATHER, tool
 
-from calltune.config.data import DeriveSettings
+from calltune.config.data import DeriveConfig
 from calltune.data.derive.twins import similarity, twins
 
-THRESHOLD = DeriveSettings().twin_similarity
+THRESHOLD = DeriveConfig().twin_similarity
 
 
 def test_another_name_for_the_same_is_a_twin() -> None:

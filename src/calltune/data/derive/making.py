@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from calltune.config.data import DeriveSettings
+from calltune.config.data import DeriveConfig
 from calltune.data.derive.material import Deciding, Material, why_not_deciding
 from calltune.data.derive.missing import NOT_LITERAL, NOT_READABLE
 from calltune.data.derive.pairs import Counts, pairs
@@ -17,7 +17,7 @@ Row = Example | Preference
 
 
 def derive(
-    rows: Sequence[Row], settings: DeriveSettings, seed: int, counts: Counts | None = None
+    rows: Sequence[Row], settings: DeriveConfig, seed: int, counts: Counts | None = None
 ) -> Iterator[Example | Preference]:
     """Examples in the order of their parents, then pairs; the same for the same rows, settings and seed.
 
@@ -85,7 +85,7 @@ def _by_model(cases: list[Deciding], wanted: int, shop: Workshop, counts: Counts
     return done
 
 
-def hold_out(rows: Sequence[Row], settings: DeriveSettings, seed: int) -> tuple[list[Row], list[Row]]:
+def hold_out(rows: Sequence[Row], settings: DeriveConfig, seed: int) -> tuple[list[Row], list[Row]]:
     """The rows to train on, and those of the conversations that are kept for questions.
 
     Rows with the same first message of the user fall on one side: they are steps of one conversation, or as good as.

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from calltune.config.data import DeriveSettings
+from calltune.config.data import DeriveConfig
 from calltune.data.derive.making import make
 from calltune.data.derive.material import Material
 from calltune.data.derive.negatives import BEHAVIOR_NEGATIVES
@@ -23,7 +23,7 @@ _WRONG: dict[Behavior, str] = {
 }
 
 
-def questions(rows: Sequence[Example | Preference], settings: DeriveSettings, seed: int) -> Iterator[dict[str, Any]]:
+def questions(rows: Sequence[Example | Preference], settings: DeriveConfig, seed: int) -> Iterator[dict[str, Any]]:
     """At most `num_questions`; wordings and small talk are none of `derive`'s.
 
     The behaviours come equally often; one of which no question can be made does not come at all.

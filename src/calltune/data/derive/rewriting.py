@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from calltune.config.data import RewriteSettings
+from calltune.config.data import RewriteConfig
 from calltune.data.derive.material import Deciding, Material
 from calltune.data.derive.missing import missable, problem, why_not_missable
 from calltune.data.derive.phrases import thing
@@ -27,7 +27,7 @@ Answer with this JSON object and nothing else, one string for each message, in o
 
 
 def rewritten(
-    cases: Sequence[Deciding], endpoint: Endpoint, settings: RewriteSettings, material: Material
+    cases: Sequence[Deciding], endpoint: Endpoint, settings: RewriteConfig, material: Material
 ) -> list[tuple[str, tuple[Message, ...]] | str]:
     """For each case the argument that was taken out and the prompt without it, or why there is none.
 

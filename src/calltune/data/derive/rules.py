@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from calltune.config.data import DeriveSettings
+from calltune.config.data import DeriveConfig
 from calltune.data.derive import missing, wordings
 from calltune.data.derive.direct import small_talk_for
 from calltune.data.derive.material import Deciding, Material
@@ -26,7 +26,7 @@ class Derived:
 class Workshop:
     """What every rule needs: the settings, the seed, all rows' material, and whether held-out wordings are used."""
 
-    settings: DeriveSettings
+    settings: DeriveConfig
     seed: int
     material: Material
     held_out: bool = False

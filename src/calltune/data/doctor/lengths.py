@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from calltune.data.doctor.facts import Facts
-from calltune.data.doctor.mix import STAGES
+from calltune.data.doctor.mix import KIND_OF_STAGE
 
 
 def token_lengths(rows: Sequence[Facts], max_lengths: Mapping[str, int | None]) -> dict[str, Any]:
@@ -14,7 +14,7 @@ def token_lengths(rows: Sequence[Facts], max_lengths: Mapping[str, int | None]) 
     call: cut at the limit, as trainers do, they would teach half of one; calltune leaves such rows out whole.
     """
     found = {}
-    for stage, kind in STAGES.items():
+    for stage, kind in KIND_OF_STAGE.items():
         ours = [facts for facts in rows if facts.kind == kind and facts.verdict is None]
         if not ours:
             continue

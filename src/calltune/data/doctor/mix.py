@@ -8,7 +8,7 @@ from calltune.data.doctor.facts import Facts
 from calltune.errors import DataError
 from calltune.types import BEHAVIORS, Behavior, Sample
 
-STAGES = {"sft": "example", "dpo": "preference"}
+KIND_OF_STAGE = {"sft": "example", "dpo": "preference"}
 """The stages, each with the kind of row it is trained on."""
 
 
@@ -21,7 +21,7 @@ def behaviors_by_source(rows: Iterable[Facts], titles: Sequence[str]) -> dict[st
             for title in titles
             if any(counts[kind, title, behavior] for behavior in BEHAVIORS)
         }
-        for stage, kind in STAGES.items()
+        for stage, kind in KIND_OF_STAGE.items()
     }
 
 

@@ -44,7 +44,7 @@ def write_rows(
     for facts in found.rows:
         if facts.verdict is None:
             question = questions.get(facts.parent, facts.question)
-            parts[_FILES[facts.kind, _unit_interval(question, seed) < fraction]].append(facts)
+            parts[_FILES[facts.kind, _side(question, seed) < fraction]].append(facts)
     books, counts = _Books(), {"rows_read": len(found.rows)}
     for name, part in parts.items():
         copies = found.judged.copies if name in ("train", "preferences") else {}
@@ -57,7 +57,7 @@ def write_rows(
     return counts
 
 
-def _unit_interval(text: str, seed: int) -> float:
+def _side(text: str, seed: int) -> float:
     """A number in [0, 1) that depends on the text and the seed alone, so equal questions fall on one side."""
     return int(value_sha256([seed, text])[:12], 16) / 16**12
 

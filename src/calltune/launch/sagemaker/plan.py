@@ -12,7 +12,7 @@ from calltune.files.hashes import file_sha256, value_sha256
 from calltune.files.json_lines import read_json
 from calltune.files.manifest import model_sha256
 from calltune.launch.sagemaker.archive import PACKAGE, code_archive, content_sha256, pins
-from calltune.launch.sagemaker.request import STAGES, StageJob, account, run_prefix
+from calltune.launch.sagemaker.request import JOB_STAGES, StageJob, account, run_prefix
 
 # What decides no stage's result: where things lie, and what machines cost.
 _OUTSIDE = {"output", "tracking", "data", "model", "stages", "launch", "sft", "dpo", "evaluate"}
@@ -32,7 +32,7 @@ class Upload:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class JobPlan:
     """The archive of code, the folders to send, and each stage's hash and own channels, in order."""
 
     archive_key: str
@@ -41,7 +41,7 @@ class Plan:
     identities: Mapping[str, str]
 
 
-def make_plan(config: Config, package: Path = PACKAGE, requirements: Sequence[str] | None = None) -> Plan:
+def make_plan(config: Config, package: Path = PACKAGE, requirements: Sequence[str] | None = None) -> JobPlan:
     """Hash what `prepare` wrote, the model's folder and the benchmarks' files.
 
     Args:
@@ -64,15 +64,17 @@ def make_plan(config: Config, package: Path = PACKAGE, requirements: Sequence[st
         requirements = pins(mlflow=account(config).mlflow is not None)
     archive = code_archive(container_config(config), requirements, package)
     key = f"{prefix}code/{hashlib.sha256(archive).hexdigest()}/code.tar.gz"
-    return Plan(key, archive, uploads, _identities(config, rows, hashes))
+    return JobPlan(key, archive, uploads, _identities(config, rows, hashes))
 
 
 def stages_of(config: Config) -> list[str]:
     """The jobs of a run, in order: its training stages, and the evaluation when the run file names a benchmark."""
-    return [stage for stage in STAGES if stage in config.stages or (stage == "evaluate" and config.evaluate.benchmarks)]
+    return [
+        stage for stage in JOB_STAGES if stage in config.stages or (stage == "evaluate" and config.evaluate.benchmarks)
+    ]
 
 
-def stage_job(config: Config, plan: Plan, stage: str, artefacts: Mapping[str, str]) -> StageJob:
+def stage_job(config: Config, plan: JobPlan, stage: str, artefacts: Mapping[str, str]) -> StageJob:
     """A stage with its channels; `artefacts` are the URIs of what the stages before it made."""
     bucket = account(config).bucket
     channels = {"code": f"s3://{bucket}/{plan.archive_key.rpartition('/')[0]}/"}
@@ -82,7 +84,7 @@ def stage_job(config: Config, plan: Plan, stage: str, artefacts: Mapping[str, st
     if model := account(config).model_s3:
         channels["model"] = model
     for before, uri in artefacts.items():
-        if STAGES.index(before) < STAGES.index(stage):
+        if JOB_STAGES.index(before) < JOB_STAGES.index(stage):
             channels[before] = uri
     return StageJob(stage, plan.identities[stage], channels)
 

@@ -9,7 +9,7 @@ from calltune.config.launch import SageMakerConfig
 from calltune.config.run_file import Config
 from calltune.errors import ConfigError
 
-STAGES = ("sft", "dpo", "evaluate")
+JOB_STAGES = ("sft", "dpo", "evaluate")
 RUN_TAG = "calltune-run"
 ROOT = "/opt/ml"
 _LONGEST_NAME = 63

@@ -11,18 +11,18 @@ from calltune.launch.sagemaker.cost import billed_usd, in_words, most_usd, requi
 from calltune.launch.sagemaker.follow import follow
 from calltune.launch.sagemaker.jobs import attempts, describe_job, jobs_of_run, number_of
 from calltune.launch.sagemaker.limits import require_within_limits
-from calltune.launch.sagemaker.plan import Plan, describe, stage_job, stages_of
-from calltune.launch.sagemaker.request import STAGES, StageJob, account, training_job
+from calltune.launch.sagemaker.plan import JobPlan, describe, stage_job, stages_of
+from calltune.launch.sagemaker.request import JOB_STAGES, StageJob, account, training_job
 from calltune.runtime.terminal import say
 
 
-def newest(aws: Aws, config: Config, plan: Plan, stage: str) -> dict[str, Any] | None:
+def newest(aws: Aws, config: Config, plan: JobPlan, stage: str) -> dict[str, Any] | None:
     """The newest attempt at a stage as it is now in the run file, or None."""
     names = attempts(aws, config, stage, plan.identities[stage])
     return describe_job(aws, names[-1]) if names else None
 
 
-def run_stages(aws: Aws, config: Config, plan: Plan, stages: Sequence[str]) -> list[dict[str, Any]]:
+def run_stages(aws: Aws, config: Config, plan: JobPlan, stages: Sequence[str]) -> list[dict[str, Any]]:
     """Have each stage's job complete, in order, and return what SageMaker says of them.
 
     Raises:
@@ -30,7 +30,7 @@ def run_stages(aws: Aws, config: Config, plan: Plan, stages: Sequence[str]) -> l
     """
     artefacts = {}
     for stage in stages_of(config):
-        if STAGES.index(stage) < STAGES.index(stages[0]):
+        if JOB_STAGES.index(stage) < JOB_STAGES.index(stages[0]):
             job = newest(aws, config, plan, stage)
             if job is None or job["TrainingJobStatus"] != "Completed":
                 raise JobError(f"{stages[0]}: needs the completed job of {stage}; run {stage} --on sagemaker first")
@@ -70,14 +70,14 @@ def _is_there(job: dict[str, Any] | None) -> bool:
     return job is not None and job["TrainingJobStatus"] in ("InProgress", "Stopping", "Completed")
 
 
-def _send(aws: Aws, config: Config, plan: Plan) -> None:
+def _send(aws: Aws, config: Config, plan: JobPlan) -> None:
     bucket = account(config).bucket
     for upload in plan.uploads.values():
         upload_folder(aws, bucket, upload.key, upload.place)
     upload_archive(aws, bucket, plan.archive_key, plan.archive)
 
 
-def _complete(aws: Aws, config: Config, plan: Plan, job: StageJob) -> dict[str, Any]:
+def _complete(aws: Aws, config: Config, plan: JobPlan, job: StageJob) -> dict[str, Any]:
     """One stage's job, completed: it is already, or runs and is followed, or is asked for now."""
     before = newest(aws, config, plan, job.stage)
     if before is not None and before["TrainingJobStatus"] == "Completed":

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import pydantic
 
 from calltune.calling.calls import make_call
-from calltune.config.endpoint import EndpointSettings
+from calltune.config.endpoint import EndpointConfig
 from calltune.errors import ConfigError
 from calltune.models.endpoint import Endpoint, Reply, message_text
 from calltune.types import Completion, Message, Sample, Sampling, ScoringRequest, Tool, ToolCall
@@ -23,7 +23,7 @@ _NAME_LENGTH = 64
 _CALL_MARKS = ("<tool_call>", "<TOOLCALL>", "<|python_tag|>", "<function=", "<|tool_call|>", "[TOOL_CALLS]")
 
 
-class Settings(EndpointSettings):
+class Settings(EndpointConfig):
     """`[evaluate.backend_options]` of the `openai` backend."""
 
     served_as: dict[str, str] = pydantic.Field(default_factory=dict)
