@@ -13,6 +13,7 @@ import torch
 from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin, TorchDynamoPlugin
 from peft import LoraConfig
+from transformers import TrainingArguments
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.sft_config import SFTConfig
 
@@ -166,6 +167,12 @@ def lora_config(config: Config, stage: Stage) -> LoraConfig | None:
         return LoraConfig(**{**defaults, **config.lora})
     except (ValueError, TypeError) as error:
         raise ConfigError(f"[lora]: {str(error).splitlines()[0]}") from error
+
+
+def is_spread(arguments: TrainingArguments) -> bool:
+    """Whether the model is spread over processes (FSDP2, DeepSpeed ZeRO), by the arguments or the environment."""
+    environment = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")
+    return bool(arguments.fsdp or arguments.deepspeed or any(os.environ.get(key) == "true" for key in environment))
 
 
 def allow_sharding_on_cpu() -> None:

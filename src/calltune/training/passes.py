@@ -6,7 +6,6 @@ of the batch, weighed so that losses and gradients add up to the whole batch's. 
 """
 
 import functools
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import torch
 
 from calltune.errors import ConfigError
 from calltune.models.trie import batches, num_shared
+from calltune.training.arguments import is_spread
 
 
 @dataclass(slots=True)
@@ -62,8 +62,6 @@ def check_passes(tokens_per_batch: int | None, arguments: Any, model_config: Any
     if balance is None:
         balance = getattr(text, "router_aux_loss_coef", 0.0)
     optimizer = str(getattr(arguments.optim, "value", arguments.optim))
-    environment = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")
-    is_spread = arguments.fsdp or arguments.deepspeed or any(os.environ.get(key) == "true" for key in environment)
     problems = {
         "packed rows are one row of max_length tokens already; set either it or 'packing'": (
             asked.get("packing") or asked.get("padding_free")
@@ -75,7 +73,7 @@ def check_passes(tokens_per_batch: int | None, arguments: Any, model_config: Any
         "a mixture's balancing loss is one of whole batches; set router_aux_loss_coef = 0": (
             hasattr(text, "output_router_logits") and balance
         ),
-        "a model spread over processes has not been tested with it; use strategy 'ddp'": is_spread,
+        "a model spread over processes has not been tested with it; use strategy 'ddp'": is_spread(arguments),
         f"the optimiser '{optimizer}' steps in every backward pass": "lomo" in optimizer or "layerwise" in optimizer,
     }
     for problem, is_there in problems.items():

@@ -6,7 +6,6 @@ TRL's own precomputing would compute padded rows and forget them with its tempor
 """
 
 import hashlib
-import os
 import random
 import time
 import warnings
@@ -25,6 +24,7 @@ from calltune.files.json_lines import read_json, write_json
 from calltune.models.trie import batches, pack
 from calltune.runtime.processes import processes
 from calltune.runtime.terminal import ProgressBar, say
+from calltune.training.arguments import is_spread
 from calltune.training.sharing import Sharing, share_prefixes
 
 _TOKENS_PER_BATCH = 8_192
@@ -36,8 +36,7 @@ def can_store(arguments: TrainingArguments) -> bool:
     asked: Any = arguments
     if not hasattr(asked, "precompute_ref_log_probs") or asked.precompute_ref_log_probs or asked.sync_ref_model:
         return False
-    environment = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")
-    return not (arguments.fsdp or arguments.deepspeed or any(os.environ.get(key) == "true" for key in environment))
+    return not is_spread(arguments)
 
 
 def stand_in(arguments: TrainingArguments, is_peft: bool) -> dict[str, Any]:
