@@ -49,7 +49,7 @@ ASK_THE_HUB = """
 import sys, time
 time.sleep = lambda seconds: None
 from calltune.errors import ModelError
-from calltune.models import load_tokenizer
+from calltune.models.load import load_tokenizer
 try:
     load_tokenizer("calltune/there-is-no-such-model")
 except ModelError as error:

@@ -75,7 +75,7 @@ def test_no_rows(own_config: Callable[..., Config]) -> None:
 
 
 OWN_SOURCE = """
-from calltune.options import Table
+from calltune.config.table import Table
 from calltune.types import Example, Message, Rejected
 class Settings(Table):
     word: str = "hello"

@@ -210,7 +210,7 @@ def test_more_tokens_than_the_model_was_made_for_is_told_once(
 # A vocabulary of Qwen's size, of which only what a choice needs may be computed: all at once would be over 1 GB.
 PEAK = """
 import resource, sys
-from calltune.backends.hf import Backend
+from calltune.models.backends.hf import Backend
 from calltune.types import ScoringRequest
 backend = Backend(sys.argv[1], 16_384, share_prefixes=False)
 words = " yes" * 60
