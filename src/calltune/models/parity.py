@@ -7,7 +7,9 @@ allowed: 0.031 in bfloat16, 0.0039 in float16; in float32, where other orders of
 0.0001. A merge done in a precision that does not hold the numbers is off by far more.
 
 A greedy answer may part from the other one only where the first model was undecided: where both tokens are as likely
-to eight times that tolerance, as a single token strays further than the mean and two of them are compared.
+to sixteen times that tolerance. A single token strays further than the mean, and two of them are compared: merges into
+bfloat16 of 22 adapters of random numbers strayed by 0.018 to 0.026 nats on average and by 0.41 at most, and right
+answers parted where they had been decided by up to 0.31.
 """
 
 from collections.abc import Sequence
@@ -18,7 +20,7 @@ import torch
 
 _EPS_OF_MEAN = 4
 _LEAST_TOLERANCE = 1e-4
-_MEANS_OF_TIE = 8
+_MEANS_OF_TIE = 16
 
 
 @dataclass(frozen=True, slots=True)
