@@ -1,14 +1,11 @@
-import json
 from pathlib import Path
-from types import ModuleType
 
 import pytest
-from planted_run import plant_run, run_file
+from planted_run import run_file
 
 from calltune.config.gate import Rule, parse_rule
 from calltune.config.run_file import load_config
 from calltune.errors import ConfigError
-from calltune.evaluation.benchmarks import when2call, when2call_generation
 from calltune.evaluation.jobs import open_benchmarks
 from calltune.report.ruling import decide
 
@@ -90,15 +87,6 @@ def test_a_wrong_rule_is_told_when_the_run_file_is_read(tmp_path: Path, rule: st
     assert message in str(told.value)
     assert rule in str(told.value)
     assert "\n" not in str(told.value)
-
-
-@pytest.mark.parametrize("module", [when2call, when2call_generation])
-def test_every_metric_of_when2call_is_named_beforehand(tmp_path: Path, module: ModuleType) -> None:
-    folder = plant_run(tmp_path / "toy", skill={"base": 0.3})
-    title = module.__name__.rpartition(".")[2]
-    result = json.loads((folder / "eval" / "base" / title / "result.json").read_text())
-    named = module.metric_names(module.Settings(path="x"))
-    assert sorted(named) == sorted(result["metrics"])
 
 
 def test_a_rule_about_a_benchmark_that_names_no_metrics_waits_for_the_report(

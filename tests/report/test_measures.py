@@ -6,9 +6,8 @@ from typing import ClassVar
 
 import pytest
 
-from calltune.evaluation.benchmarks import Summary, bfcl, when2call_judge
+from calltune.evaluation.benchmarks import Metric, Summary, bfcl, when2call_judge
 from calltune.report.measures import facts_by_row, group_of, measures, verified
-from calltune.report.metrics import lower_is_better
 from calltune.report.results import Answers
 from calltune.types import BEHAVIORS, Completion, Message, Sample, Score
 
@@ -50,33 +49,11 @@ def test_every_metric_is_reproduced(module, rows, seed: int) -> None:
     assert set(found) == {name for name, value in metrics.items() if value is not None}
 
 
-JUDGE = when2call_judge.Settings.model_validate({"path": "x", "judge": {"model": "m", "base_url": "http://localhost"}})
-
-
-@pytest.mark.parametrize(
-    ("module", "rows", "settings"),
-    [(when2call_judge, judged, JUDGE), (bfcl, called, bfcl.Settings(path="x"))],
-    ids=["judge", "bfcl"],
-)
-def test_every_metric_is_named_beforehand(module, rows, settings) -> None:
-    found = set(module.summarize(*rows(random.Random(0))).metrics)
-    named = module.metric_names(settings)
-    # No question of these has "direct" for its right answer.
-    assert found == set(named) - ({"accuracy_direct"} if module is when2call_judge else set())
-    assert len(named) == len(set(named))
-
-
-def test_a_category_that_is_not_asked_has_no_metric() -> None:
-    named = bfcl.metric_names(bfcl.Settings(path="x", categories=("live_simple",)))
-    assert [name for name in named if name.startswith("accuracy_")] == ["accuracy_live_simple"]
-
-
 class Plugin:
     """A benchmark of the user's own, one metric of which is no mean over rows."""
 
     __name__ = "my.benchmark"
-    MEANS: ClassVar[dict] = {}
-    F1: ClassVar[dict] = {}
+    METRICS: ClassVar[dict] = {"mean": Metric(), "spread": Metric()}
 
     @staticmethod
     def summarize(samples, completions, scores):
@@ -101,12 +78,6 @@ def test_groups() -> None:
     assert group("when2call_generation", {"behavior": "tool_call", "call": {}}) == ("class", "tool_call")
     assert group("bfcl", {"expect": "no_call"}) == ("category", "live_simple")
     assert group("mine", {"expect": 3}) == ("", "")
-
-
-def test_which_way_is_better() -> None:
-    worse = ["hallucination_rate", "hallucination_rate_norm", "malformed_rate", "wrong_tool_rate"]
-    assert [lower_is_better(name) for name in worse] == [True] * 4
-    assert [lower_is_better(name) for name in ("acc_norm", "exact_call_rate", "recall_direct")] == [False] * 3
 
 
 def test_real_bfcl_rows_have_every_interval(shared_data: Path) -> None:

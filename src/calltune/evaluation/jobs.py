@@ -10,7 +10,7 @@ from calltune.config.gate import require_metric
 from calltune.config.run_file import Config
 from calltune.config.table import parse_options
 from calltune.errors import ConfigError
-from calltune.evaluation.benchmarks import BENCHMARKS
+from calltune.evaluation.benchmarks import BENCHMARKS, check_stated
 from calltune.files.hashes import value_sha256
 from calltune.models.backends import BACKENDS
 from calltune.types import Completion, Sample
@@ -33,12 +33,15 @@ def open_benchmarks(config: Config) -> list[tuple[Entry, ModuleType, Any]]:
     """Each benchmark of the run file with its module and its checked settings.
 
     Raises:
-        ConfigError: an unknown benchmark, a wrong key of one, or a rule of the gate about a metric that none gives.
+        ConfigError: an unknown benchmark, a wrong key of one, a metric of which it says nothing, or a rule of the gate
+            about one that it does not give.
     """
     entries = config.evaluate.benchmarks
     opened = open_entries("benchmark", BENCHMARKS, entries, "evaluate.benchmarks", config.run_folder)
     # A module of the user's own may leave them out; then the report is the first to know.
     known = {e.title: m.metric_names(settings) for e, m, settings in opened if hasattr(m, "metric_names")}
+    for entry, module, _ in opened:
+        check_stated(module, known.get(entry.title, ()))
     for rule in config.gate.parsed:
         if rule.benchmark in known:
             require_metric(rule, known[rule.benchmark])

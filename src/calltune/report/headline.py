@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from calltune.report.comparison import Comparison, Difference
-from calltune.report.metrics import PHRASES, lower_is_better
 from calltune.report.results import Measured
 
 _MOST_HARMS = 3
@@ -28,8 +27,8 @@ def headline(
         if primary in comparison.metrics:
             found = comparison.metrics[primary]
             side = "better" if found.interval[0] > 0 else "worse" if found.interval[1] < 0 else "uncertain"
-            parts[side].append(_phrase(comparison.benchmark, PHRASES.get(primary, primary), found))
-        harms += _harms(comparison, primary)
+            parts[side].append(_phrase(comparison.benchmark, benchmark.metric(primary).skill, found))
+        harms += _harms(comparison, benchmark, primary)
     parts["worse"] += [text for _, text in sorted(harms, reverse=True)[:_MOST_HARMS]]
     return {"text": _sentence(parts, first, last, len(benchmarks)), **parts}
 
@@ -45,15 +44,13 @@ def _phrase(benchmark: str, words: str, found: Difference) -> str:
     return f"{words} ({benchmark}: {points(found).replace(' (', ', ')}"
 
 
-def _harms(comparison: Comparison, primary: str) -> list[tuple[float, str]]:
+def _harms(comparison: Comparison, benchmark: Measured, primary: str) -> list[tuple[float, str]]:
     """What became worse beyond its interval beside the primary metric, with by how much."""
     found = []
     for metric, difference in comparison.metrics.items():
-        if metric == primary or metric.endswith("_norm") != primary.endswith("_norm"):
-            continue
-        if lower_is_better(metric) and difference.interval[0] > 0:
-            words = PHRASES.get(metric, f"a higher {metric}")
-            found.append((difference.difference, _phrase(comparison.benchmark, words, difference)))
+        harm = benchmark.metric(metric).harm
+        if harm and metric != primary and difference.interval[0] > 0:
+            found.append((difference.difference, _phrase(comparison.benchmark, harm, difference)))
     for group in comparison.groups:
         if group.kind and group.accuracy.interval[1] < 0:
             words = f"fewer right answers in the {group.kind} {group.name}"

@@ -1,23 +1,21 @@
 """A benchmark's metrics as sums over rows, so that they can be resampled and compared row by row.
 
 What a row contributes is asked of the benchmark itself: its `summarize` over that row alone. A metric whose value is
-the mean of its rows' values is a `Ratio`; so is every accuracy, recall and rate. Macro-F1 and means over categories are
-written here. Each is checked against the benchmark's own figure, and left without an interval when it is not the same.
+the mean of its rows' values is a `Ratio`; so is every accuracy, recall and rate. Which ones are macro-F1 or a mean over
+categories, the benchmark's `METRICS` says. Each is checked against the benchmark's own figure, and left without an
+interval when it is not the same.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isclose
 from types import ModuleType
-from typing import Any
 
-from calltune.evaluation.benchmarks import Summary
+from calltune.evaluation.benchmarks import Parts, Summary, stated
 from calltune.evaluation.benchmarks.bfcl_rows import category_of
 from calltune.report.resampling import MeanOf, Measure, Ratio, value_of
 from calltune.report.results import Answers
 from calltune.types import Sample
-
-_BASELINES = "baseline_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +56,13 @@ def _facts(summary: Summary) -> RowFacts:
 
 def measures(module: ModuleType, facts: Sequence[RowFacts]) -> dict[str, Measure]:
     """Every metric that can be written as sums over these rows, by its name."""
-    names = dict.fromkeys(name for row in facts for name in row.metrics if not name.startswith(_BASELINES))
-    found: dict[str, Measure] = {name: _mean(facts, name) for name in names}
-    for name, parts in module.MEANS.items():
-        found[name] = _mean_of(parts, found)
-    for name, table in module.F1.items():
-        if name in names:
-            found[name] = _macro_f1(facts, table, asked_only="asked" in name or table == "by_judge")
+    named = {name: stated(module, name) for name in dict.fromkeys(name for row in facts for name in row.metrics)}
+    found: dict[str, Measure] = {name: _mean(facts, name) for name, metric in named.items() if not metric.baseline}
+    for name, metric in named.items():
+        if metric.mean_of:
+            found[name] = _mean_of(metric.mean_of, found)
+        elif metric.f1_of:
+            found[name] = _macro_f1(facts, metric.f1_of, metric.asked_only)
     return found
 
 
@@ -83,7 +81,7 @@ def _mean(facts: Sequence[RowFacts], name: str) -> Ratio:
     return Ratio([value or 0.0 for value in values], [float(value is not None) for value in values])
 
 
-def _mean_of(parts: Any, known: Mapping[str, Measure]) -> MeanOf:
+def _mean_of(parts: Parts, known: Mapping[str, Measure]) -> MeanOf:
     return MeanOf(
         tuple(
             _mean_of(part, known) if isinstance(part, tuple) else known[part]

@@ -15,6 +15,7 @@ from calltune.config.run_file import Config
 from calltune.config.stages import checkpoint_names
 from calltune.errors import CalltuneError, ConfigError, RunFolderError
 from calltune.evaluation.answers import completion_from, score_from
+from calltune.evaluation.benchmarks import Metric, check_stated, stated
 from calltune.files.hashes import value_sha256
 from calltune.files.json_lines import read_json, read_jsonl
 from calltune.files.manifest import MANIFEST
@@ -55,6 +56,10 @@ class Measured:
     answers: Mapping[str, Answers]
     unpaired: Mapping[str, str]
 
+    def metric(self, name: str) -> Metric:
+        """What the benchmark says of one of its metrics."""
+        return stated(self.module, name)
+
     def paired(self) -> list[str]:
         """The checkpoints whose answers can be compared question by question."""
         return [name for name in self.answers if name not in self.unpaired] if self.samples is not None else []
@@ -90,7 +95,8 @@ def read_results(benchmarks: Iterable[tuple[Entry, ModuleType, Any]], asked: Seq
     """Every benchmark that was evaluated to its end on some checkpoint.
 
     Raises:
-        RunFolderError: a file is damaged, or holds no answer to one of the questions.
+        RunFolderError: a file is damaged, holds no answer to one of the questions, or a metric that its benchmark does
+            not know.
     """
     found = []
     for entry, module, settings in benchmarks:
@@ -103,6 +109,14 @@ def read_results(benchmarks: Iterable[tuple[Entry, ModuleType, Any]], asked: Seq
 
 def _measured(title: str, module: ModuleType, settings: Any, places: Mapping[str, Path]) -> Measured:
     results = {name: read_json(place / "result.json") for name, place in places.items()}
+    for name, result in results.items():
+        try:
+            check_stated(module, result["metrics"], result["primary_metric"])
+        except ConfigError as error:
+            place = places[name]
+            raise RunFolderError(
+                f"{place / 'result.json'}: {error}; remove {place / MANIFEST} and run evaluate again"
+            ) from None
     samples, problem = _questions(module, settings)
     sha256 = value_sha256([asdict(sample) for sample in samples]) if samples is not None else ""
     if samples is not None and all(result["data_sha256"] != sha256 for result in results.values()):

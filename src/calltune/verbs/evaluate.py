@@ -13,7 +13,7 @@ from typing import Any
 from calltune.config.run_file import Config
 from calltune.errors import ModelError
 from calltune.evaluation.answers import answer_the_rest, answered
-from calltune.evaluation.benchmarks import Summary
+from calltune.evaluation.benchmarks import Summary, check_stated
 from calltune.evaluation.jobs import Job, open_backend, open_benchmarks, read_jobs
 from calltune.files.json_lines import write_json, write_jsonl
 from calltune.files.manifest import (
@@ -121,6 +121,7 @@ def _conclude(job: Job, checkpoint: str, prompt: str, completions: Sequence[Comp
     else:
         scores = [job.module.score(s, c) for s, c in zip(job.samples, completions, strict=True)]
     summary: Summary = job.module.summarize(job.samples, completions, scores)
+    check_stated(job.module, summary.metrics, summary.primary_metric)
     result = {
         "benchmark": job.title,
         "checkpoint": checkpoint,

@@ -15,7 +15,7 @@ import pydantic
 
 from calltune.config.table import Table
 from calltune.errors import DataError
-from calltune.evaluation.benchmarks import Summary
+from calltune.evaluation.benchmarks import BROKEN_ANSWERS, Metric, Summary
 from calltune.evaluation.benchmarks.bfcl_ast import ErrorClass, Mistake, find_mistake
 from calltune.evaluation.benchmarks.bfcl_rows import (
     CATEGORIES,
@@ -39,13 +39,21 @@ _NON_LIVE_AST = (
     "accuracy_parallel_multiple",
 )
 _IRRELEVANCE_MEAN = tuple(f"accuracy_{category}" for category in _IRRELEVANCE)
-MEANS = {
-    "non_live_ast": _NON_LIVE_AST,
-    "irrelevance_mean": _IRRELEVANCE_MEAN,
-    "overall_ast": (_NON_LIVE_AST, "live_ast"),
-    "overall_single_turn": (_NON_LIVE_AST, "live_ast", _IRRELEVANCE_MEAN),
+_ERROR_CLASSES = (*get_args(ErrorClass), "truncated")
+METRICS: Mapping[str, Metric] = {
+    "overall_ast": Metric(
+        "right calls: mean of non-live and live",
+        skill="making the right calls",
+        mean_of=(_NON_LIVE_AST, "live_ast"),
+    ),
+    "non_live_ast": Metric("right calls, BFCL's own questions", mean_of=_NON_LIVE_AST),
+    "live_ast": Metric("right calls, users' questions"),
+    "irrelevance_mean": Metric("no call where none fits", mean_of=_IRRELEVANCE_MEAN),
+    "overall_single_turn": Metric("mean of the three above", mean_of=(_NON_LIVE_AST, "live_ast", _IRRELEVANCE_MEAN)),
+    **{f"accuracy_{category}": Metric() for category in CATEGORIES},
+    **{f"{name}_rate": Metric(less_is_better=True, harm=f"a higher {name}_rate") for name in _ERROR_CLASSES},
+    **BROKEN_ANSWERS,
 }
-F1: dict[str, str] = {}
 
 
 class Settings(Table):
@@ -171,8 +179,7 @@ def summarize(samples: Sequence[Sample], completions: Sequence[Completion], scor
 
 def _error_rates(scores: Sequence[Score]) -> Mapping[str, float | None]:
     labels = [verdict.label for verdict in scores if verdict.value is not None]
-    classes = (*get_args(ErrorClass), "truncated")
-    return {f"{name}_rate": labels.count(name) / len(labels) if labels else None for name in classes}
+    return {f"{name}_rate": labels.count(name) / len(labels) if labels else None for name in _ERROR_CLASSES}
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -5,20 +5,36 @@ answer's characters. NVIDIA reports F1 and hallucination by the first beside acc
 is given for both, the second with `_norm` in its name.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from calltune.calling.option_reading import majority, read_options
 from calltune.errors import ConfigError
-from calltune.evaluation.benchmarks import Summary, confusion_table
+from calltune.evaluation.benchmarks import Metric, Summary, confusion_table
 from calltune.evaluation.benchmarks.when2call_prompts import Family, detect_family, official_prompt
 from calltune.evaluation.benchmarks.when2call_rows import QuestionSettings, questions
 from calltune.evaluation.statistics import macro_f1, recall_per_class, wilson_interval
 from calltune.types import BEHAVIORS, Completion, Sample, Score, ScoringRequest
 
-MEANS: dict[str, tuple[str, ...]] = {}
-F1 = {
-    f"{name}{suffix}": f"by_likelihood{suffix}" for name in ("macro_f1", "macro_f1_asked") for suffix in ("", "_norm")
+METRICS: Mapping[str, Metric] = {
+    "acc": Metric("the right option is the likeliest in sum"),
+    "macro_f1": Metric("mean F1 over the classes", f1_of="by_likelihood"),
+    "macro_f1_asked": Metric(f1_of="by_likelihood", asked_only=True),
+    "hallucination_rate": Metric("a call wins though there is no tool", less_is_better=True),
+    **{f"recall_{name}": Metric() for name in BEHAVIORS},
+    "acc_norm": Metric(
+        "the right option is the likeliest per character", skill="picking the right one of four written answers"
+    ),
+    "macro_f1_norm": Metric("mean F1 over the classes, per character", f1_of="by_likelihood_norm"),
+    "macro_f1_asked_norm": Metric(f1_of="by_likelihood_norm", asked_only=True),
+    "hallucination_rate_norm": Metric(
+        "the same, per character", less_is_better=True, harm="more calls where there is no tool"
+    ),
+    **{f"recall_{name}_norm": Metric() for name in BEHAVIORS},
+    "baseline_option_reading": Metric(
+        "a rule that reads the options, without any model", baseline="reading the options alone"
+    ),
+    "baseline_majority": Metric("always the most frequent class", baseline="always the most frequent"),
 }
 
 
@@ -34,8 +50,7 @@ class Settings(QuestionSettings):
 
 def metric_names(settings: Settings) -> list[str]:
     """Those by both argmaxes, and the two baselines; a recall for every behaviour."""
-    names = ["acc", "macro_f1", "macro_f1_asked", "hallucination_rate", *(f"recall_{name}" for name in BEHAVIORS)]
-    return [*names, *(f"{name}_norm" for name in names), "baseline_option_reading", "baseline_majority"]
+    return list(METRICS)
 
 
 def prompt_name(settings: Settings, chat: Any) -> str:

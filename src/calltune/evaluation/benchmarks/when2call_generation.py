@@ -4,19 +4,26 @@ A call that parses is `tool_call`; text is read by the rule of `calltune.calling
 answer is wrong whatever was expected, and has its own rate.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated
 
 import pydantic
 
 from calltune.calling.behavior import message_behavior
-from calltune.evaluation.benchmarks import Summary, confusion_table
+from calltune.evaluation.benchmarks import BROKEN_ANSWERS, Metric, Summary, confusion_table
 from calltune.evaluation.benchmarks.when2call_rows import QuestionSettings, questions
 from calltune.evaluation.statistics import macro_f1, recall_per_class, wilson_interval
 from calltune.types import BEHAVIORS, Completion, Sample, Score
 
-MEANS: dict[str, tuple[str, ...]] = {}
-F1 = {"macro_f1": "by_behavior"}
+METRICS: Mapping[str, Metric] = {
+    "behavior_accuracy": Metric(
+        "writing freely, it does the right kind of thing", skill="doing the right thing when it writes freely"
+    ),
+    "macro_f1": Metric("mean F1 over the classes", f1_of="by_behavior"),
+    **BROKEN_ANSWERS,
+    "exact_call_rate": Metric("a due call is exactly the expected one"),
+    **{f"recall_{name}": Metric() for name in BEHAVIORS},
+}
 _LABELS = (*BEHAVIORS, "malformed", "truncated")
 
 
@@ -29,8 +36,7 @@ class Settings(QuestionSettings):
 
 def metric_names(settings: Settings) -> list[str]:
     """Accuracy, macro-F1 and the rates; a recall for every behaviour."""
-    rates = ["malformed_rate", "truncated_rate", "exact_call_rate"]
-    return ["behavior_accuracy", "macro_f1", *rates, *(f"recall_{name}" for name in BEHAVIORS)]
+    return list(METRICS)
 
 
 def prompt_name(settings: Settings, chat: object) -> str:

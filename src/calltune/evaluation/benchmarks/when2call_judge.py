@@ -12,14 +12,14 @@ sample by itself, with the folder of the evaluation, where verdicts are kept as 
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import pydantic
 
 from calltune.errors import ModelError
-from calltune.evaluation.benchmarks import Summary, confusion_table
+from calltune.evaluation.benchmarks import BROKEN_ANSWERS, Metric, Summary, confusion_table
 from calltune.evaluation.benchmarks.when2call_rows import QuestionSettings, questions
 from calltune.evaluation.judge import JudgeSettings, Verdict, ask_label
 from calltune.evaluation.statistics import bootstrap_interval, macro_f1, recall_per_class, wilson_interval
@@ -38,8 +38,21 @@ _LABELS: dict[str, Behavior] = {
     "request_for_info": "request_for_info",
     "cannot_answer": "cannot_answer",
 }
-MEANS = {"macro_accuracy": tuple(f"accuracy_{name}" for name in BEHAVIORS)}
-F1 = {"macro_f1": "by_judge"}
+METRICS: Mapping[str, Metric] = {
+    "macro_accuracy": Metric(
+        "mean accuracy over the classes, by the judge",
+        skill="doing the right thing in the judge's eyes",
+        mean_of=tuple(f"accuracy_{name}" for name in BEHAVIORS),
+    ),
+    "accuracy": Metric("share of right answers, by the judge"),
+    "macro_f1": Metric("mean F1 over the classes", f1_of="by_judge", asked_only=True),
+    "hallucination_rate": Metric(
+        "a call wins though there is no tool", less_is_better=True, harm="more calls where there is no tool"
+    ),
+    **BROKEN_ANSWERS,
+    "empty_rate": Metric("nothing was written", less_is_better=True, harm="more empty answers"),
+    **{f"accuracy_{name}": Metric() for name in BEHAVIORS},
+}
 _SHOWN = (*BEHAVIORS, "malformed", "truncated", "empty")
 
 
@@ -55,8 +68,7 @@ class Settings(QuestionSettings):
 
 def metric_names(settings: Settings) -> list[str]:
     """Accuracies, macro-F1 and the rates; an accuracy for every behaviour."""
-    rates = ["hallucination_rate", "malformed_rate", "truncated_rate", "empty_rate"]
-    return ["macro_accuracy", "accuracy", "macro_f1", *rates, *(f"accuracy_{name}" for name in BEHAVIORS)]
+    return list(METRICS)
 
 
 def prompt_name(settings: Settings, chat: object) -> str:

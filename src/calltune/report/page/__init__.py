@@ -30,7 +30,7 @@ def write_page(report: Mapping[str, Any], benchmarks: Sequence[Measured], run_fo
 
     Args:
         report: the content of `report.json`.
-        benchmarks: whose questions and answers the examples browser shows.
+        benchmarks: what was measured; the examples browser shows its questions and answers.
 
     Returns:
         The path of the page.
@@ -39,7 +39,7 @@ def write_page(report: Mapping[str, Any], benchmarks: Sequence[Measured], run_fo
         RunFolderError: the folder cannot be written.
     """
     checkpoints = list(dict.fromkeys(result["checkpoint"] for result in report["results"]))
-    drawn = drawings(report, checkpoints)
+    drawn = drawings(report, benchmarks, checkpoints)
     plots = run_folder / "report"
     for old in plots.glob("*.svg"):
         old.unlink()
@@ -48,12 +48,13 @@ def write_page(report: Mapping[str, Any], benchmarks: Sequence[Measured], run_fo
             file.write(standalone(svg))
     path = run_folder / "report.html"
     with atomic_writer(path) as file:
-        file.write(page_html(report, drawn, examples(benchmarks)))
+        file.write(page_html(report, benchmarks, drawn))
     return path
 
 
-def page_html(report: Mapping[str, Any], drawn: Mapping[str, str], browsed: Mapping[str, Any]) -> str:
+def page_html(report: Mapping[str, Any], benchmarks: Sequence[Measured], drawn: Mapping[str, str]) -> str:
     """The whole page as text."""
+    browsed = examples(benchmarks)
     style, script = (_FILES / "page.css").read_text("utf-8"), (_FILES / "page.js").read_text("utf-8")
     checkpoints = list(dict.fromkeys(result["checkpoint"] for result in report["results"]))
     environment = jinja2.Environment(
@@ -67,7 +68,7 @@ def page_html(report: Mapping[str, Any], drawn: Mapping[str, str], browsed: Mapp
     for name in ("share", "span", "signed", "signed_span", "p_value", "count", "found", "found_span", "bias"):
         environment.filters[name] = getattr(figures, name)
     environment.filters |= {"drawing": Markup, "breakable": _breakable}
-    shown = figures.view(report, drawn)
+    shown = figures.view(report, benchmarks, drawn)
     return environment.get_template("page.html.jinja").render(
         **shown,
         tone=tones(checkpoints),

@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from calltune.report.metrics import lower_is_better
 from calltune.report.page.charts import Bar, forest, ladder, lines, trade_off
+from calltune.report.results import Measured
 
 _CURVES = (("loss", "eval_loss"), ("rewards/accuracies", "eval_rewards/accuracies"), ("rewards/margins",))
 _CURVE_NAMES = {
@@ -23,12 +23,13 @@ def tones(names: Sequence[str]) -> dict[str, str]:
     return {name: f"c{number % _NUM_TONES}" for number, name in enumerate(names)}
 
 
-def drawings(report: Mapping[str, Any], checkpoints: Sequence[str]) -> dict[str, str]:
+def drawings(report: Mapping[str, Any], benchmarks: Sequence[Measured], checkpoints: Sequence[str]) -> dict[str, str]:
     """Every plot as SVG, by its name: `ladder-<benchmark>`, `change-...`, `calling-...`, `training-<stage>-...`."""
     tone = tones(checkpoints)
     found = {}
-    for title in dict.fromkeys(result["benchmark"] for result in report["results"]):
-        found[f"ladder-{file_name(title)}"] = _ladder(report, title, tone)
+    for benchmark in benchmarks:
+        title = benchmark.title
+        found[f"ladder-{file_name(title)}"] = _ladder(report, benchmark, tone)
         if change := main_comparison(report["comparisons"], title, report["gate"]["checkpoint"]):
             found[f"change-{file_name(title)}"] = _forest(change)
     for title, points in report["operating_points"].items():
@@ -59,14 +60,15 @@ def file_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]", "_", text)
 
 
-def tone_of(metric: str, low: float, high: float) -> str:
+def tone_of(low: float, high: float, *, less_is_better: bool = False) -> str:
     """`good`, `bad`, or `even` when the interval of a difference holds 0."""
     if low <= 0 <= high:
         return "even"
-    return "good" if (low > 0) != lower_is_better(metric) else "bad"
+    return "good" if (low > 0) != less_is_better else "bad"
 
 
-def _ladder(report: Mapping[str, Any], title: str, tone: Mapping[str, str]) -> str:
+def _ladder(report: Mapping[str, Any], benchmark: Measured, tone: Mapping[str, str]) -> str:
+    title = benchmark.title
     results = [result for result in report["results"] if result["benchmark"] == title]
     metric = results[0]["primary_metric"]
     bars = [
@@ -79,11 +81,9 @@ def _ladder(report: Mapping[str, Any], title: str, tone: Mapping[str, str]) -> s
         for result in results
         if result["metrics"].get(metric) is not None
     ]
-    baselines = {
-        "reading the options alone": results[0]["metrics"].get("baseline_option_reading"),
-        "always the most frequent": results[0]["metrics"].get("baseline_majority"),
-    }
-    return ladder(f"{title}: {metric} in %", bars, {k: v for k, v in baselines.items() if v is not None})
+    named = {benchmark.metric(name).baseline: value for name, value in results[0]["metrics"].items()}
+    baselines = {name: value for name, value in named.items() if name and value is not None}
+    return ladder(f"{title}: {metric} in %", bars, baselines)
 
 
 def _forest(change: Mapping[str, Any]) -> str:
@@ -92,7 +92,7 @@ def _forest(change: Mapping[str, Any]) -> str:
             group["name"] or "all questions",
             group["accuracy"]["difference"],
             group["accuracy"]["interval"],
-            tone_of("", *group["accuracy"]["interval"]),
+            tone_of(*group["accuracy"]["interval"]),
         )
         for group in change["groups"]
     ]

@@ -3,22 +3,21 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from calltune.report.metrics import MEANINGS
 from calltune.report.page.drawings import file_name, main_comparison, tone_of
 from calltune.report.page.tables import doctor_tables, mining_tables
+from calltune.report.results import Measured
 
 _BINS = ("correct", "wrong", "malformed", "truncated", "errors")
 _MOST_TOOLS, _MOST_CHANGES = 10, 8
 _MINUS, _DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
 
 
-def view(report: Mapping[str, Any], drawn: Mapping[str, str]) -> dict[str, Any]:
+def view(report: Mapping[str, Any], benchmarks: Sequence[Measured], drawn: Mapping[str, str]) -> dict[str, Any]:
     """Everything the template names, from a report and its plots by name."""
-    titles = list(dict.fromkeys(result["benchmark"] for result in report["results"]))
     return {
         "report": report,
         "checkpoints": list(dict.fromkeys(result["checkpoint"] for result in report["results"])),
-        "benchmarks": [_benchmark(report, title, drawn) for title in titles],
+        "benchmarks": [_benchmark(report, benchmark, drawn) for benchmark in benchmarks],
         "calling": [
             {"title": title, "chart": drawn[f"calling-{file_name(title)}"], "points": points}
             for title, points in report["operating_points"].items()
@@ -89,11 +88,13 @@ def count(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
-def _benchmark(report: Mapping[str, Any], title: str, drawn: Mapping[str, str]) -> dict[str, Any]:
+def _benchmark(report: Mapping[str, Any], benchmark: Measured, drawn: Mapping[str, str]) -> dict[str, Any]:
+    title = benchmark.title
     results = [result for result in report["results"] if result["benchmark"] == title]
     first = results[0]
     names = [name for name in dict.fromkeys([first["primary_metric"], *first["metrics"]]) if name in first["metrics"]]
-    rows = [_metric(report, results, name) for name in names]
+    rows = [_metric(report, benchmark, results, name) for name in names]
+    shown = [row for row in rows if row["meaning"] or row["name"] == first["primary_metric"]]
     comparisons = [comparison for comparison in report["comparisons"] if comparison["benchmark"] == title]
     main = main_comparison(comparisons, title, report["gate"]["checkpoint"])
     ordered = sorted(comparisons, key=lambda comparison: comparison is not main)
@@ -105,12 +106,12 @@ def _benchmark(report: Mapping[str, Any], title: str, drawn: Mapping[str, str]) 
         "num_samples": first["num_samples"],
         "checkpoints": [result["checkpoint"] for result in results],
         "chart": drawn[f"ladder-{file_name(title)}"],
-        "metrics": [row for row in rows if row["name"] in MEANINGS or row["name"] == first["primary_metric"]],
-        "more_metrics": [row for row in rows if row["name"] not in MEANINGS and row["name"] != first["primary_metric"]],
+        "metrics": shown,
+        "more_metrics": [row for row in rows if row not in shown],
         "bins": [(name, [result[f"num_{name}"] for result in results]) for name in _BINS],
         "published": _published(report, first),
         "change_chart": drawn.get(f"change-{file_name(title)}"),
-        "comparisons": [_comparison(comparison) for comparison in ordered],
+        "comparisons": [_comparison(comparison, benchmark) for comparison in ordered],
         "confusions": _confusions(results),
         "labels": _label_rows(report["labels"].get(title, {})),
         "tools": tools[:_MOST_TOOLS],
@@ -118,16 +119,13 @@ def _benchmark(report: Mapping[str, Any], title: str, drawn: Mapping[str, str]) 
     }
 
 
-def _metric(report: Mapping[str, Any], results: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
-    intervals = report["intervals"][results[0]["benchmark"]]
-    cells = [
-        (
-            result["metrics"].get(name),
-            None if name.startswith("baseline_") else intervals[result["checkpoint"]].get(name),
-        )
-        for result in results
-    ]
-    return {"name": name, "meaning": MEANINGS.get(name, ""), "cells": cells}
+def _metric(
+    report: Mapping[str, Any], benchmark: Measured, results: Sequence[Mapping[str, Any]], name: str
+) -> dict[str, Any]:
+    intervals, metric = report["intervals"][benchmark.title], benchmark.metric(name)
+    cells = [(result["metrics"].get(name), intervals[result["checkpoint"]].get(name)) for result in results]
+    meaning = f"{metric.meaning}; less is better" if metric.meaning and metric.less_is_better else metric.meaning
+    return {"name": name, "meaning": meaning, "cells": cells}
 
 
 def _published(report: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -138,15 +136,15 @@ def _published(report: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str
     return {**rows, "other_questions": result["num_samples"] != rows["num_questions"]}
 
 
-def _comparison(comparison: Mapping[str, Any]) -> dict[str, Any]:
+def _comparison(comparison: Mapping[str, Any], benchmark: Measured) -> dict[str, Any]:
     return {
         **comparison,
         "metrics": [
-            (name, found, tone_of(name, *found["interval"]))
+            (name, found, tone_of(*found["interval"], less_is_better=benchmark.metric(name).less_is_better))
             for name, found in comparison["metrics"].items()
             if found["difference"]
         ],
-        "groups": [(group, tone_of("", *group["accuracy"]["interval"])) for group in comparison["groups"]],
+        "groups": [(group, tone_of(*group["accuracy"]["interval"])) for group in comparison["groups"]],
         "label_changes": comparison["label_changes"][:_MOST_CHANGES],
     }
 
