@@ -60,6 +60,16 @@ class Example:
     parent: str = ""
     rule: str = ""
 
+    @property
+    def prompt(self) -> tuple[Message, ...]:
+        """The messages before the answer."""
+        return self.messages[:-1]
+
+    @property
+    def answers(self) -> tuple[Message, ...]:
+        """The answer alone; a `Preference` has two."""
+        return (self.messages[-1],)
+
 
 @dataclass(frozen=True, slots=True)
 class Preference:
@@ -77,6 +87,11 @@ class Preference:
     behavior: Behavior
     parent: str = ""
     rule: str = ""
+
+    @property
+    def answers(self) -> tuple[Message, ...]:
+        """The chosen answer, then the rejected one: the first is right, as an `Example`'s only one is."""
+        return self.chosen, self.rejected
 
 
 @dataclass(frozen=True, slots=True)

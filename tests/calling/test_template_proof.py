@@ -75,7 +75,7 @@ def test_pairs_share_one_prompt(chat: Chat) -> None:
     for pair in synthetic.preferences(0, 12):
         written = Proof(chat).row(pair)
         assert isinstance(written, Written)
-        prompt, (chosen, rejected) = chat.prompt_and_answers(pair.prompt, pair.tools, [pair.chosen, pair.rejected])
+        prompt, (chosen, rejected) = chat.prompt_and_answers(pair.prompt, pair.tools, pair.answers)
         assert (written.prompt, written.answers) == (prompt, (chosen, rejected))
         assert len(written.num_answer_tokens) == 2
 

@@ -38,7 +38,7 @@ EXAMPLES = [
     Example("3", "s", (*PAST, call("find", city=None, when="1")), TOOLS, "tool_call", parent="2", rule="r"),
 ]
 PAIRS = [
-    Preference(e.id, "s", e.messages[:-1], e.tools, e.messages[-1], other, e.behavior)
+    Preference(e.id, "s", e.prompt, e.tools, e.answers[0], other, e.behavior)
     for e, other in zip(EXAMPLES, (TEXT, TEXT, call("find", town=1), TEXT), strict=True)
 ]
 
@@ -72,13 +72,13 @@ def trl_text(row: dict, chat: Chat) -> dict[str, str]:
 
 def test_examples_have_the_text_that_calltune_trains_on(chat: Chat, tmp_path: Path) -> None:
     for row, example in zip(load(tmp_path / "train.jsonl", EXAMPLES), EXAMPLES, strict=True):
-        prompt, (answer,) = chat.prompt_and_answers(example.messages[:-1], example.tools, example.messages[-1:])
+        prompt, (answer,) = chat.prompt_and_answers(example.prompt, example.tools, example.answers)
         assert trl_text(row, chat)["text"].removesuffix("\n") == prompt + answer
 
 
 def test_pairs_have_the_text_that_calltune_trains_on(chat: Chat, tmp_path: Path) -> None:
     for row, pair in zip(load(tmp_path / "pairs.jsonl", PAIRS), PAIRS, strict=True):
-        prompt, (chosen, rejected) = chat.prompt_and_answers(pair.prompt, pair.tools, [pair.chosen, pair.rejected])
+        prompt, (chosen, rejected) = chat.prompt_and_answers(pair.prompt, pair.tools, pair.answers)
         text = trl_text(row, chat)
         assert text["prompt"] + text["chosen"].removesuffix("\n") == prompt + chosen
         assert text["prompt"] + text["rejected"].removesuffix("\n") == prompt + rejected

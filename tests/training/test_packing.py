@@ -48,8 +48,8 @@ def test_every_answer_is_labelled_whole_and_nothing_else(trainer: Any, tiny_mode
     chat = Chat(load_tokenizer(str(tiny_model)))
     expected = {}
     for example in synthetic.examples(0, NUM_ROWS):
-        prompt = chat.prompt(example.messages[:-1], example.tools)
-        expected[prompt + chat.answer(example.messages[:-1], example.tools, example.messages[-1])] = prompt
+        prompt = chat.prompt(example.prompt, example.tools)
+        expected[prompt + chat.answer(example.prompt, example.tools, example.answers[0])] = prompt
     found = [row for batch in trainer.get_train_dataloader() for row in documents(batch)]
     assert len(found) == len(expected) == NUM_ROWS
     for ids, labels in found:

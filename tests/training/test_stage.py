@@ -70,12 +70,12 @@ def test_sft_batches_hold_the_tools_and_train_on_the_answer_alone(
 ) -> None:
     write_jsonl(tmp_path / "train.jsonl", map(training_row, synthetic.examples(0, 6)))
     trainer = trainer_of(sft.RECIPE, config, chat, tiny_model, tmp_path / "train.jsonl")
-    examples = {chat.prompt(e.messages[:-1], e.tools): e for e in synthetic.examples(0, 6)}
+    examples = {chat.prompt(e.prompt, e.tools): e for e in synthetic.examples(0, 6)}
     batch = next(iter(trainer.get_train_dataloader()))
     for ids, labels, attended in zip(batch["input_ids"], batch["labels"], batch["attention_mask"], strict=True):
         prompt = chat.tokenizer.decode(ids[attended.bool() & (labels == -100)])
         example = examples[prompt]
-        expected = chat.answer(example.messages[:-1], example.tools, example.messages[-1])
+        expected = chat.answer(example.prompt, example.tools, example.answers[0])
         assert chat.tokenizer.decode(labels[labels != -100]) == expected
 
 

@@ -66,7 +66,7 @@ def greedy(model: Any, tokenizer: Any, prompts: list[str]) -> list[str]:
 
 def prompts_of(run: Path, tokenizer: Any) -> list[str]:
     chat = Chat(tokenizer)
-    return [chat.prompt(row.messages[:-1], row.tools) for row in read_examples(run / "data" / "train.jsonl")[:6]]
+    return [chat.prompt(row.prompt, row.tools) for row in read_examples(run / "data" / "train.jsonl")[:6]]
 
 
 @pytest.mark.parametrize(("overrides", "stages"), [([], ("sft",)), (LORA, ("sft", "dpo"))], ids=["full", "lora"])

@@ -46,13 +46,6 @@ class Written:
     num_answer_tokens: tuple[int, ...]
 
 
-def conversation(row: Example | Preference) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
-    """The messages of a row's prompt, and its answers: one, or the chosen and the rejected."""
-    if isinstance(row, Example):
-        return row.messages[:-1], row.messages[-1:]
-    return row.prompt, (row.chosen, row.rejected)
-
-
 def prove_template(chat: Chat) -> None:
     """Write conversations of our own and read them back.
 
@@ -124,11 +117,10 @@ class Proof:
 
     def row(self, row: Example | Preference) -> Written | str:
         """The row as its trainer gets it, or, as a sentence, why it would not teach what it says."""
-        messages, answers = conversation(row)
-        texts = [message.content for message in (*messages, *answers)]
+        texts = [message.content for message in (*row.prompt, *row.answers)]
         if found := next((match for text in texts if (match := self._control.search(text))), None):
             return f"its text holds {found[0]!r}, which this model reads as control, not as text"
-        return self.conversation(messages, row.tools, answers)
+        return self.conversation(row.prompt, row.tools, row.answers)
 
     def conversation(
         self, messages: Sequence[Message], tools: Sequence[Tool], answers: Sequence[Message]

@@ -22,7 +22,7 @@ def training_row(row: Example | Preference) -> dict[str, Any]:
         conversation: dict[str, Any] = {"messages": message_dicts(row.messages)}
     else:
         prompt = message_dicts(row.prompt)
-        chosen, rejected = (message_dicts((*row.prompt, answer))[-1:] for answer in (row.chosen, row.rejected))
+        chosen, rejected = (message_dicts((*row.prompt, answer))[-1:] for answer in row.answers)
         conversation = {"prompt": prompt, "chosen": chosen, "rejected": rejected}
     tools = json.dumps([tool_dict(tool) for tool in row.tools], ensure_ascii=False) if row.tools else None
     return {

@@ -9,9 +9,13 @@ from calltune.types import Message
 _WORD = re.compile(r"\w+")
 
 
-def first_question(messages: Sequence[Message]) -> str:
-    """The first user message, by which a row and all turns of its conversation fall on one side of the split."""
-    return next((" ".join(message.content.split()).casefold() for message in messages if message.role == "user"), "")
+def first_question(messages: Sequence[Message], otherwise: str = "") -> str:
+    """The first user message, by which a row and all turns of its conversation fall on one side of the split.
+
+    Where the user says nothing it is `otherwise`.
+    """
+    questions = (" ".join(message.content.split()).casefold() for message in messages if message.role == "user")
+    return next(questions, otherwise)
 
 
 def asked(messages: Sequence[Message]) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from calltune.calling.layout import message_dicts, tool_dict
 from calltune.files.hashes import value_sha256
-from calltune.types import Behavior, Example, Message, Preference, Sample, Tool
+from calltune.types import Behavior, Example, Message, Preference, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,23 +29,15 @@ def questions(examples: Sequence[Example], preferences: Sequence[Preference]) ->
     """
     found: dict[str, Question] = {}
     contradicting, ids = dict[str, str](), set[str]()
-    for row_id, prompt, tools, gold, behavior in _answered(examples, preferences):
-        key = value_sha256([message_dicts(prompt), [tool_dict(tool) for tool in tools]])
+    for row in (*examples, *preferences):
+        key = value_sha256([message_dicts(row.prompt), [tool_dict(tool) for tool in row.tools]])
+        gold = row.answers[0]
         if key not in found:
             # A row's id need not be its own: sources may share names of files.
-            unique = row_id if row_id not in ids else f"{row_id}~{key[:8]}"
+            unique = row.id if row.id not in ids else f"{row.id}~{key[:8]}"
             ids.add(unique)
-            found[key] = Question(Sample(unique, "mine", prompt, tools, behavior), gold, behavior)
-        elif (found[key].behavior, found[key].gold.tool_calls) != (behavior, gold.tool_calls):
+            found[key] = Question(Sample(unique, "mine", row.prompt, row.tools, row.behavior), gold, row.behavior)
+        elif (found[key].behavior, found[key].gold.tool_calls) != (row.behavior, gold.tool_calls):
             contradicting[key] = found[key].id
     kept = [question for key, question in found.items() if key not in contradicting]
     return kept, list(contradicting.values())
-
-
-def _answered(
-    examples: Sequence[Example], preferences: Sequence[Preference]
-) -> list[tuple[str, tuple[Message, ...], tuple[Tool, ...], Message, Behavior]]:
-    return [
-        *((row.id, row.messages[:-1], row.tools, row.messages[-1], row.behavior) for row in examples),
-        *((row.id, row.prompt, row.tools, row.chosen, row.behavior) for row in preferences),
-    ]

@@ -21,7 +21,7 @@ from calltune.models.backends.tokens import end_ids
 from calltune.models.load import load_model, load_tokenizer
 from calltune.models.parity import Parity, Probe, Reading, compare, read_model
 from calltune.runtime.terminal import say
-from calltune.types import Message, Tool
+from calltune.types import Example, Preference
 
 _NUM_PROBES = 8
 
@@ -90,23 +90,22 @@ def _placed(model: Any) -> Any:
 
 def _probes(chat: Chat, data: Path) -> list[Probe]:
     """Questions with tools and their right answers: of the run's own rows those with the smallest hashes."""
-    rows: list[tuple[str, Sequence[Message], Sequence[Tool], Message]] = []
+    rows: list[Example | Preference] = []
     for name in ("validation", "train"):
-        examples = read_examples(data / f"{name}.jsonl")
-        rows += [(row.id, row.messages[:-1], row.tools, row.messages[-1]) for row in examples]
-        pairs = read_preferences(data / f"{'' if name == 'train' else 'validation_'}preferences.jsonl")
-        rows += [(row.id, row.prompt, row.tools, row.chosen) for row in pairs]
+        rows += read_examples(data / f"{name}.jsonl")
+        rows += read_preferences(data / f"{'' if name == 'train' else 'validation_'}preferences.jsonl")
         if len(rows) >= _NUM_PROBES:
             break
-    rows.sort(key=lambda row: (not row[2], value_sha256(row[0])))
+    rows.sort(key=lambda row: (not row.tools, value_sha256(row.id)))
     return [
-        Probe(chat.tokenizer(chat.prompt(messages, tools)).input_ids, _answer_ids(chat, messages, tools, answer))
-        for _, messages, tools, answer in rows[:_NUM_PROBES]
+        Probe(chat.tokenizer(chat.prompt(row.prompt, row.tools)).input_ids, _answer_ids(chat, row))
+        for row in rows[:_NUM_PROBES]
     ]
 
 
-def _answer_ids(chat: Chat, messages: Sequence[Message], tools: Sequence[Tool], answer: Message) -> list[int]:
-    return chat.tokenizer(chat.answer(messages, tools, answer), add_special_tokens=False).input_ids
+def _answer_ids(chat: Chat, row: Example | Preference) -> list[int]:
+    answer = chat.answer(row.prompt, row.tools, row.answers[0])
+    return chat.tokenizer(answer, add_special_tokens=False).input_ids
 
 
 def _generation_config(model: Any, chat: Chat) -> GenerationConfig:

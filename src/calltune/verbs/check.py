@@ -32,7 +32,7 @@ from calltune.evaluation.jobs import (
 from calltune.files.manifest import is_complete
 from calltune.models.backends import BACKENDS
 from calltune.runtime.terminal import say, show_marked
-from calltune.types import Example, Rejected
+from calltune.types import Rejected
 from calltune.verbs.prepare import asked_questions, data_inputs
 
 if TYPE_CHECKING:
@@ -171,6 +171,6 @@ def _show_rows(sources: Sequence[Source], proof: Proof, number: int) -> None:
                 say(f"--- {entry.title} {row.id}: {written}")
                 continue
             for name, answer in zip(("chosen", "rejected"), written.answers, strict=False):
-                part = "" if isinstance(row, Example) else f", {name}"
+                part = f", {name}" if len(row.answers) > 1 else ""
                 say(f"--- {entry.title} {row.id} ({row.behavior}){part}")
                 show_marked(proof.pieces(written.prompt, answer))

@@ -14,10 +14,9 @@ from calltune.types import Example
 
 def row_text(chat: Chat, example: Example) -> dict[str, str]:
     """An example as TRL's prompt and completion: tools in the prompt, once, and the last message as the answer."""
-    messages, answer = example.messages[:-1], example.messages[-1]
     return {
-        "prompt": chat.prompt(messages, example.tools),
-        "completion": chat.answer(messages, example.tools, answer),
+        "prompt": chat.prompt(example.prompt, example.tools),
+        "completion": chat.answer(example.prompt, example.tools, example.answers[0]),
     }
 
 

@@ -52,7 +52,7 @@ def test_every_row_is_what_it_says(seed: int, number: int, shares: tuple[float, 
         assert derived.id.startswith(f"{parent.id}~")
         assert derived.id.endswith(derived.rule)
         assert len({offered.name for offered in derived.tools}) == len(derived.tools)
-        answer = derived.messages[-1] if isinstance(derived, Example) else derived.chosen
+        answer = derived.answers[0]
         assert message_behavior(answer) == derived.behavior
         assert not [problem for made_call in answer.tool_calls for problem in call_problems(made_call, derived.tools)]
         if isinstance(derived, Preference):
@@ -247,5 +247,5 @@ def test_the_system_text_stays() -> None:
     ]
     found = made(rows)
     assert len(found) >= 4
-    assert {(d.messages if isinstance(d, Example) else d.prompt)[0].content for d in found} == {"Be brief."}
+    assert {derived.prompt[0].content for derived in found} == {"Be brief."}
     assert WEATHER in rows[0].tools

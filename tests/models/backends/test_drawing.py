@@ -18,7 +18,7 @@ from calltune.types import Completion, Sample, Sampling
 
 def questions(count: int) -> list[Sample]:
     return [
-        Sample(example.id, "toy", example.messages[:-1], example.tools, example.behavior)
+        Sample(example.id, "toy", example.prompt, example.tools, example.behavior)
         for example in synthetic.examples(seed=4, num_examples=count)
     ]
 

@@ -41,7 +41,7 @@ def requests_of(chat: Chat, samples: list[Sample]) -> list[ScoringRequest]:
 
 
 def as_sample(example: Example) -> Sample:
-    return Sample(example.id, "toy", example.messages[:-1], example.tools, example.behavior)
+    return Sample(example.id, "toy", example.prompt, example.tools, example.behavior)
 
 
 @pytest.mark.parametrize("tokens_per_batch", [256, 4096])

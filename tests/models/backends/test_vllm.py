@@ -116,7 +116,7 @@ def vllm(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 def questions(count: int) -> list[Sample]:
     return [
-        Sample(example.id, "toy", example.messages[:-1], example.tools, example.behavior)
+        Sample(example.id, "toy", example.prompt, example.tools, example.behavior)
         for example in synthetic.examples(seed=3, num_examples=count)
     ]
 

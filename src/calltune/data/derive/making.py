@@ -10,6 +10,7 @@ from calltune.data.derive.pairs import Counts, pairs
 from calltune.data.derive.rewriting import can_be_asked, rewritten
 from calltune.data.derive.rules import RULES, Derived, Workshop, asking
 from calltune.data.randomness import unit_interval
+from calltune.data.text import first_question
 from calltune.models.endpoint import Endpoint
 from calltune.types import Example, Preference
 
@@ -92,10 +93,5 @@ def hold_out(rows: Sequence[Row], settings: DeriveConfig, seed: int) -> tuple[li
     """
     sides: tuple[list[Row], list[Row]] = ([], [])
     for row in rows:
-        sides[unit_interval(seed, "held out", _beginning(row)) < settings.held_out].append(row)
+        sides[unit_interval(seed, "held out", first_question(row.prompt, row.id)) < settings.held_out].append(row)
     return sides
-
-
-def _beginning(row: Row) -> str:
-    messages = row.messages if isinstance(row, Example) else row.prompt
-    return next((" ".join(m.content.split()).casefold() for m in messages if m.role == "user"), row.id)

@@ -1,6 +1,6 @@
 """What is known from all rows at once: the calls that decide something, every tool, every value ever given."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -27,12 +27,17 @@ class Deciding:
     @property
     def call(self) -> ToolCall:
         """The first call of the answer."""
-        return self.row.messages[-1].tool_calls[0]
+        return self.answer.tool_calls[0]
 
     @property
     def prompt(self) -> tuple[Message, ...]:
         """The messages before the answer."""
-        return self.row.messages[:-1]
+        return self.row.prompt
+
+    @property
+    def answer(self) -> Message:
+        """The answer, whose call decides."""
+        return self.row.answers[0]
 
     @cached_property
     def vocabulary(self) -> set[str]:
@@ -52,11 +57,12 @@ def why_not_deciding(row: Example | Preference) -> str | None:
     """Why nothing is derived from a row; None for a deciding call."""
     if not isinstance(row, Example):
         return "is a pair already"
-    if not row.messages[-1].tool_calls:
+    calls = row.answers[0].tool_calls
+    if not calls:
         return "calls no tool"
-    if row.messages[-2:-1] == () or row.messages[-2].role != "user":
+    if not row.prompt or row.prompt[-1].role != "user":
         return "its call follows a tool's result"
-    if any(call_problems(call, row.tools) for call in row.messages[-1].tool_calls):
+    if any(call_problems(call, row.tools) for call in calls):
         return "its call does not fit its tool"
     return None
 
@@ -73,12 +79,13 @@ class Material:
             for tool in row.tools:
                 self._tools.setdefault(to_json(tool), tool)
                 self.names.add(tool.name)
-            for call in _calls(row):
+            calls = [call for message in (*row.prompt, row.answers[0]) for call in message.tool_calls]
+            for call in calls:
                 for name, value in call.arguments.items():
                     for key in ((call.name, name), ("", name)):
                         self._values.setdefault(key, {}).setdefault(repr(value), value)
             if isinstance(row, Example) and why_not_deciding(row) is None:
-                target = next(tool for tool in row.tools if tool.name == row.messages[-1].tool_calls[0].name)
+                target = next(tool for tool in row.tools if tool.name == row.answers[0].tool_calls[0].name)
                 self.deciding.append(Deciding(row, target))
         self.tools = [self._tools[key] for key in sorted(self._tools)]
         self._value_lists = {key: [found[name] for name in sorted(found)] for key, found in self._values.items()}
@@ -118,9 +125,3 @@ class Material:
                     names.add(tool.name)
                     break
         return found
-
-
-def _calls(row: Example | Preference) -> Iterator[ToolCall]:
-    messages = row.messages if isinstance(row, Example) else (*row.prompt, row.chosen)
-    for message in messages:
-        yield from message.tool_calls

@@ -44,9 +44,9 @@ def called(made: Derived, shop: Workshop, rng: random.Random) -> Message | None:
     """A call where none is right: the true one with a made-up value, of a missing tool, or of one that is offered."""
     behavior = made.row.behavior
     if behavior == "request_for_info" or (behavior == "cannot_answer" and (not made.row.tools or rng.random() < 0.5)):
-        return made.case.row.messages[-1]
+        return made.case.answer
     if not made.row.tools:
-        return made.case.row.messages[-1] if behavior == "direct" else None
+        return made.case.answer if behavior == "direct" else None
     for tool in rng.sample(made.row.tools, len(made.row.tools)):
         call = _plausible(tool, made.case.call, shop.material, rng)
         if call is not None:
@@ -80,7 +80,7 @@ def missing_argument(made: Derived, shop: Workshop, rng: random.Random) -> Messa
 def altered_value(made: Derived, shop: Workshop, rng: random.Random) -> Message | None:
     """The right call with one value that the conversation does not hold, of the same type, and fit for the schema."""
     call, tool = made.case.call, made.case.target
-    said = "\n".join(message.content for message in made.row.messages[:-1])
+    said = "\n".join(message.content for message in made.row.prompt)
     names = list(call.arguments)
     for name in rng.sample(names, len(names)):
         value = call.arguments[name]
@@ -116,12 +116,12 @@ CALL_NEGATIVES: dict[str, Negative] = {
 
 
 def _calls(made: Derived) -> tuple[ToolCall, ...]:
-    return made.case.row.messages[-1].tool_calls
+    return made.case.answer.tool_calls
 
 
 def _instead(made: Derived, call: ToolCall) -> Message:
     """The answer with another first call."""
-    return Message("assistant", made.case.row.messages[-1].content, (call, *_calls(made)[1:]))
+    return Message("assistant", made.case.answer.content, (call, *_calls(made)[1:]))
 
 
 def _same_or_part(one: Any, other: Any) -> bool:

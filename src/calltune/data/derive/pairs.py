@@ -36,9 +36,9 @@ def pairs(made: Sequence[Derived], number: int, shop: Workshop, counts: Counts) 
             yield Preference(
                 id=f"{row.row.id}~{kind}",
                 source=row.row.source,
-                prompt=row.row.messages[:-1],
+                prompt=row.row.prompt,
                 tools=row.row.tools,
-                chosen=row.row.messages[-1],
+                chosen=row.row.answers[0],
                 rejected=rejected,
                 behavior=behavior,
                 parent=row.case.row.id,

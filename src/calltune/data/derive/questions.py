@@ -52,7 +52,7 @@ def questions(rows: Sequence[Example | Preference], settings: DeriveConfig, seed
 def _question(derived: Derived, shop: Workshop) -> dict[str, Any] | None:
     """The row with its right answer and three wrong ones; None where one of them cannot be made or is not one call."""
     row, case = derived.row, derived.case
-    answers: dict[Behavior, Message] = {row.behavior: row.messages[-1]}
+    answers: dict[Behavior, Message] = {row.behavior: row.answers[0]}
     for behavior, kind in _WRONG.items():
         if behavior == row.behavior:
             continue
@@ -63,19 +63,18 @@ def _question(derived: Derived, shop: Workshop) -> dict[str, Any] | None:
     if len(answers["tool_call"].tool_calls) != 1:
         return None
     offered = row.behavior in ("tool_call", "request_for_info")
-    prompt = row.messages[:-1]
     question: dict[str, Any] = {
         "uuid": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{shop.seed} {row.id}")),
         "source": row.source,
         "source_id": row.id,
-        "question": prompt[-1].content,
+        "question": row.prompt[-1].content,
         "correct_answer": row.behavior,
         "answers": {behavior: _text(answers[behavior]) for behavior in BEHAVIORS},
         "target_tool": _json(case.target) if offered else None,
         "tools": [_json(tool) for tool in row.tools],
     }
-    if len(prompt) > 1:
-        question["messages"] = [asdict(message) for message in prompt]
+    if len(row.prompt) > 1:
+        question["messages"] = [asdict(message) for message in row.prompt]
     if row.behavior == "request_for_info":
         question["orig_question"] = case.prompt[-1].content
         question["held_out_param"] = derived.missing

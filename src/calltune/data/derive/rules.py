@@ -42,7 +42,7 @@ Rule = Callable[[Deciding, Workshop], Derived | str]
 def cannot_answer(case: Deciding, shop: Workshop) -> Derived | str:
     """The tool and its near twins are taken away; the right answer names the ability that is not there."""
     rng = shop.chance("cannot_answer", case)
-    if any(call.name != case.target.name for call in case.row.messages[-1].tool_calls):
+    if any(call.name != case.target.name for call in case.answer.tool_calls):
         return "it calls several tools"
     gone = {case.target.name} | {
         tool.name for tool in twins(case.target, case.row.tools, shop.settings.twin_similarity)
@@ -66,7 +66,7 @@ def cannot_answer(case: Deciding, shop: Workshop) -> Derived | str:
 def request_for_info(case: Deciding, shop: Workshop) -> Derived | str:
     """One required value is taken out of the question; the right answer asks for it."""
     rng = shop.chance("request_for_info", case)
-    if len(case.row.messages[-1].tool_calls) > 1:
+    if len(case.answer.tool_calls) > 1:
         return "it calls more than once"
     names = missing.missable(case)
     if not names:
@@ -109,7 +109,7 @@ def direct(case: Deciding, shop: Workshop) -> Derived | str:
 def other_tools(case: Deciding, shop: Workshop) -> Derived | str:
     """The same call with other tools beside it, so that the list of tools alone gives nothing away."""
     rng = shop.chance("other_tools", case)
-    needed = case.called_before | {call.name for call in case.row.messages[-1].tool_calls}
+    needed = case.called_before | {call.name for call in case.answer.tool_calls}
     tools = _offered(_some(list(case.row.tools), needed, rng), case, shop, rng, always=len(case.row.tools) < 3)
     if {tool.name for tool in tools} == {tool.name for tool in case.row.tools}:
         return "no other tool to add or to leave out"

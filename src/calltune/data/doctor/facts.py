@@ -8,7 +8,7 @@ from typing import Any, Literal
 from calltune.calling.layout import message_dicts, tool_dict
 from calltune.calling.option_reading import read_options
 from calltune.calling.schema import call_problems
-from calltune.calling.template_proof import Proof, conversation
+from calltune.calling.template_proof import Proof
 from calltune.data.doctor import Finding
 from calltune.data.doctor.contamination import AskedQuestions
 from calltune.data.doctor.values import null_padding, unsound
@@ -76,7 +76,7 @@ class Examiner:
         return facts, line
 
     def _look(self, row: Example | Preference, facts: Facts) -> None:
-        prompt, answers = conversation(row)
+        prompt, answers = row.prompt, row.answers
         chosen = answers[0]
         facts.has_call = any(answer.tool_calls for answer in answers)
         facts.problems.extend(self._problems(row, prompt, answers))
