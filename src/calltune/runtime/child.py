@@ -1,7 +1,7 @@
-"""The side of a process that `launch.local` started: it tells its launcher how it ended, and ends when that is gone.
+"""What a process that `launch.local` started does: it reports to its launcher, and ends when the launcher is gone.
 
-What is said last must be the user's own line, so a child writes it into the launcher's folder instead of to stderr,
-where the launch tools would bury it.
+The last thing that a user reads must be the line that is meant for them. So a child writes that line into the
+launcher's folder instead of to stderr, where the launch tools would bury it.
 """
 
 import atexit
@@ -20,15 +20,15 @@ FOLDER, LAUNCHER = "CALLTUNE_LAUNCH_FOLDER", "CALLTUNE_LAUNCHER_PID"
 
 
 def is_child() -> bool:
-    """Whether a launcher of ours started this process."""
+    """Return whether a launcher of ours started this process."""
     return FOLDER in os.environ
 
 
 def begin() -> None:
-    """Tell the launcher this process's id, and from here on how it ends.
+    """Tell the launcher this process's id, and from here on how this process ends.
 
     Raises:
-        ConfigError: there are GPUs, but none for this process.
+        ConfigError: the machine has GPUs, but none is left for this process.
     """
     tell("pid", str(os.getpid()))
     sys.excepthook = _tell_traceback
@@ -41,8 +41,8 @@ def begin() -> None:
 
 
 def tell(kind: str, text: str) -> None:
-    """Leave a word for the launcher: `pid`, `error` (the user's line), `traceback`, or `asked` (to stop)."""
-    # Under its name only when it is whole, as the launcher may look at any moment.
+    """Leave a message for the launcher: `pid`, `error` (the user's line), `traceback`, or `asked` (to stop)."""
+    # The file gets its name only when it is whole, because the launcher may look at any moment.
     path = Path(os.environ[FOLDER]) / f"{processes().rank}.{kind}"
     path.with_suffix(".part").write_text(text, encoding="utf-8")
     path.with_suffix(".part").rename(path)
@@ -59,8 +59,11 @@ def _leave() -> None:
 
 
 def _end_with_launcher() -> None:
-    """A launcher that was killed can end nobody, and its run may be started again at once."""
-    # It comes with accelerate.
+    """End this process when its launcher is gone.
+
+    A launcher that was killed can end nobody, and its run may be started again at once.
+    """
+    # psutil comes with accelerate.
     import psutil
 
     launcher = int(os.environ[LAUNCHER])

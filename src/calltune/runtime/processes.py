@@ -1,4 +1,4 @@
-"""This process among those that one launcher started (`accelerate launch`, `torchrun`): its number, and agreement."""
+"""The processes that one launcher started (`accelerate launch`, `torchrun`): which one this is, and how they agree."""
 
 import os
 from collections.abc import Callable
@@ -12,22 +12,25 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """`rank` of `count` processes, `local_rank` on this machine; the one of rank 0 speaks and writes what all share."""
+    """Which of `count` processes this is: `rank` among all of them, `local_rank` among those on this machine.
+
+    The process of rank 0 prints, and writes what all share.
+    """
 
     rank: int
     local_rank: int
     count: int
 
     def wait(self) -> None:
-        """Return when every process has come here."""
+        """Wait until every process has reached this call."""
         if self.count > 1:
             _state().wait_for_everyone()
 
     def first(self, action: Callable[[], Result]) -> Result:
-        """Do something on the first process alone, and have what it gives on all.
+        """Run `action` on the first process alone, and return its result on every process.
 
         Raises:
-            CalltuneError: what `action` raised, on all of them, so that none waits for one that has left.
+            CalltuneError: `action` raised it. It is raised on every process, so that none waits for one that has left.
         """
         if self.count == 1:
             return action()
@@ -46,18 +49,18 @@ class Processes:
         return outcome[0]
 
     def any(self, flag: bool) -> bool:
-        """Whether it holds on at least one process; every process must ask."""
+        """Return whether `flag` holds on at least one process. Every process must ask."""
         if self.count == 1:
             return flag
         import torch
 
-        found = torch.tensor(int(flag), device=_state().device)
-        torch.distributed.all_reduce(found, torch.distributed.ReduceOp.MAX)
-        return bool(found.item())
+        largest = torch.tensor(int(flag), device=_state().device)
+        torch.distributed.all_reduce(largest, torch.distributed.ReduceOp.MAX)
+        return bool(largest.item())
 
 
 def processes() -> Processes:
-    """Read from the environment that a launcher sets; one process when there is none."""
+    """Read this process's place from the environment that a launcher sets. Without one there is one process."""
     rank, local_rank, count = (int(os.environ.get(name, "0")) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"))
     return Processes(rank, local_rank, max(1, count))
 
@@ -66,5 +69,5 @@ def _state() -> Any:
     import torch
     from accelerate import PartialState
 
-    # Without a GPU accelerate must be told to gather processes all the same.
+    # On a machine without a GPU, accelerate connects the processes only when it is told to use the CPU.
     return PartialState(cpu=not torch.cuda.is_available())

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: training ends after the step, with a checkpoint; everything else ends at once."""
+"""SIGTERM and Ctrl-C: training ends after its current step, with a checkpoint; everything else ends at once."""
 
 import signal
 from collections.abc import Iterator
@@ -7,7 +7,10 @@ from typing import Any
 
 
 class Stopped(BaseException):
-    """A signal asked the process to end; its number is `signal`. No `Exception`, so nobody catches it by chance."""
+    """A signal asked the process to end; `signal` is its number.
+
+    This is not an `Exception`, so that nobody catches it by chance.
+    """
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -16,7 +19,7 @@ class Stopped(BaseException):
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Within it SIGTERM raises `Stopped` wherever the program is, as Ctrl-C raises KeyboardInterrupt."""
+    """Make SIGTERM raise `Stopped` wherever the program is, as Ctrl-C raises KeyboardInterrupt."""
 
     def stop(number: int, frame: Any) -> None:
         raise Stopped(number)
@@ -29,7 +32,7 @@ def stoppable() -> Iterator[None]:
 
 
 class StopRequest:
-    """Whether SIGTERM or SIGINT came while `postponed_stop` was open, and which."""
+    """Which of SIGTERM and SIGINT came while `postponed_stop` was open; `signal` is None when neither did."""
 
     signal: int | None = None
 

@@ -1,4 +1,4 @@
-"""What the user sees: lines and tables, and a progress bar for all that takes time; plain lines when piped."""
+"""What the user sees: lines, tables, and a progress bar for everything that takes time. A pipe gets plain lines."""
 
 import sys
 import time
@@ -18,7 +18,8 @@ _SECONDS_WORTH_A_LINE = 2.0
 
 
 def _console() -> Console:
-    # Made anew for each use, as sys.stdout may be redirected meanwhile; a pipe has no width to wrap at.
+    # The console is made anew for each use, because sys.stdout may be redirected meanwhile. A pipe has no width of its
+    # own to wrap at.
     return Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160, highlight=False)
 
 
@@ -29,7 +30,7 @@ def say(text: str) -> None:
 
 
 def show_marked(pieces: Iterable[tuple[str, bool]]) -> None:
-    """Print text as it stands, the marked pieces green, or between >>> and <<< where there is no colour."""
+    """Print text as it stands. Marked pieces are green, or stand between >>> and <<< where there is no colour."""
     if processes().rank:
         return
     console = _console()
@@ -42,7 +43,7 @@ def show_marked(pieces: Iterable[tuple[str, bool]]) -> None:
 
 
 def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table; the first column is text, the others are figures, aligned right."""
+    """Print a table. The first column is text; the others are figures, which are aligned right."""
     table = Table(title=title, title_justify="left", title_style="bold")
     for number, column in enumerate(columns):
         table.add_column(column, justify="left" if number == 0 else "right")
@@ -52,9 +53,10 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]
 
 
 class ProgressBar:
-    """A bar on a terminal; when piped, a plain line every ten seconds, and at the end of what took over two.
+    """A bar on a terminal, plain lines in a pipe.
 
-    `total` (None when it is not known) and `advance` count the same unit, whichever the caller likes: rows, steps.
+    A pipe gets a line every ten seconds, and one at the end of work that took two seconds or more. `total` (None when
+    it is not known) and `advance` count the same unit, whichever the caller likes: rows, steps.
     """
 
     def __init__(self, description: str, total: int | None, done: int = 0) -> None:
@@ -79,7 +81,7 @@ class ProgressBar:
         return self
 
     def advance(self, count: int = 1, note: str = "") -> None:
-        """Count units as done; `note` is shown behind the bar, such as the loss."""
+        """Count units as done. `note`, such as the loss, is shown behind the bar."""
         self._done += count
         self._note = note or self._note
         if self._live:

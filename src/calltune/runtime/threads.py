@@ -1,7 +1,8 @@
-"""How many threads a process computes with on a CPU, and how idle ones wait: the user's word, or the cores it may use.
+"""How many threads a process computes with on a CPU, and how idle threads wait.
 
-torch takes a thread for each core of the machine, also where a container may use two of them, and idle threads spin:
-on a CPU that others use too, most of what is then computed is waiting.
+The user may say both. Otherwise a process takes as many threads as it may use cores. torch by itself takes a thread for
+each core of the machine, even where a container may use only two of them, and idle threads spin. On a CPU that others
+use too, most of the computing time would then be spent waiting.
 """
 
 import math
@@ -18,7 +19,7 @@ _CGROUPS = Path("/sys/fs/cgroup")
 def bound_threads() -> None:
     """Set the environment that torch's libraries read when they are loaded, unless the user has set a number.
 
-    Idle threads sleep, but for those of a user who has said how they wait.
+    Idle threads sleep, unless the user has said how they wait.
     """
     if any(name in os.environ for name in _COUNTS):
         return
@@ -29,23 +30,27 @@ def bound_threads() -> None:
 
 
 def for_launcher(environment: Mapping[str, str]) -> dict[str, str]:
-    """An environment without a number that `bound_threads` chose: of several processes each must have its share.
+    """Return an environment without a number that `bound_threads` chose.
 
-    The launch tools choose one for them, as they do wherever none is set.
+    Each of several processes must have its share of the cores. The launch tools choose that share, as they do wherever
+    no number is set.
     """
     ours = (_OURS, "OMP_NUM_THREADS") if _OURS in environment else ()
     return {name: value for name, value in environment.items() if name not in ours}
 
 
 def available_cores(cgroups: Path = _CGROUPS) -> int:
-    """Cores that this process may use: of those that it is bound to, what the container's quota leaves; at least 1."""
+    """Return how many cores this process may use, at least 1.
+
+    These are the cores that it is bound to, as far as the container's quota allows them.
+    """
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota(cgroups)
     return bound if quota is None else max(1, min(bound, math.ceil(quota)))
 
 
 def _quota(cgroups: Path) -> float | None:
-    """The container's share of time in cores, by cgroup v2, else v1; None where there is no limit."""
+    """Return the container's share of time in cores, by cgroup v2, else v1; None where there is no limit."""
     version_1 = [cgroups / "cpu" / name for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us")]
     try:
         if (file := cgroups / "cpu.max").exists():
@@ -55,5 +60,5 @@ def _quota(cgroups: Path) -> float | None:
         quota, period = words
         return None if quota in ("max", "-1") else int(quota) / int(period)
     except (OSError, ValueError):
-        # No cgroups, as on macOS, or none that says so.
+        # There are no cgroups, as on macOS, or none of them states a quota.
         return None
