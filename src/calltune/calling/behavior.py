@@ -1,6 +1,6 @@
-"""Which behaviour an answer shows: a call by its call, a text by a small rule that a reader can check.
+"""Which behaviour an answer shows: a call is known by itself, a text by a small rule that a reader can check.
 
-The rule reads English. Its agreement with the labels of NVIDIA's When2Call options is held by a test.
+The rule reads English. A test holds its agreement with the labels of NVIDIA's When2Call options.
 """
 
 import re
@@ -34,10 +34,11 @@ _QUESTION = re.compile(r"[^.!?]*\?(?=\s|$)")
 
 
 def text_behavior(text: str) -> Behavior:
-    """What a text without a call does: refuse, ask for what is missing, or answer directly.
+    """Return what a text without a call does: refuse, ask for what is missing, or answer directly.
 
     A refusal is known by its words ("can't", "don't have"), a request by its words or by a question that is no offer
-    ("How about Tuesday?" offers). A text that has both refuses: refusals often end with an offer to help otherwise.
+    ("How about Tuesday?" offers). A text that has both is a refusal, because refusals often end with an offer to help
+    otherwise.
     """
     text = text.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
     if _REFUSAL.search(text):
@@ -48,13 +49,13 @@ def text_behavior(text: str) -> Behavior:
 
 
 def is_ambiguous(text: str) -> bool:
-    """Whether a text has words of both a refusal and a request, of which `text_behavior` takes the refusal."""
+    """Return whether a text has words of both a refusal and a request; `text_behavior` takes it for a refusal."""
     text = text.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
     return bool(_REFUSAL.search(text)) and bool(_REQUEST.search(text) or any(map(_requests, _QUESTION.findall(text))))
 
 
 def message_behavior(message: Message) -> Behavior:
-    """What an assistant's message does; text beside a call does not make it less of a call."""
+    """Return what an assistant's message does. Text beside a call does not make it less of a call."""
     return "tool_call" if message.tool_calls else text_behavior(message.content)
 
 

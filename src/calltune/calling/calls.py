@@ -1,4 +1,4 @@
-"""Calls in text: how a model writes them, and what it meant. One parser a format; what does not parse is malformed.
+"""Calls in text: how models write them, and how they are read. What a format's parser cannot read is malformed.
 
 | format      | written as                                                             | known from                  |
 |-------------|------------------------------------------------------------------------|-----------------------------|
@@ -8,7 +8,7 @@
 | list        | `[{"name": ..., "arguments": {...}}, ...]` as the whole answer         | xLAM 2, Mistral             |
 | functionary | `<function=name>{...}</function>`, repeated                            | functionary 3.1             |
 
-Which one a model uses is read off its own template, never off its name.
+The format that a model uses is read off its own template, never off its name.
 """
 
 import ast
@@ -30,14 +30,17 @@ _FUNCTION = re.compile(r"<function=([^>\s]+)>")
 
 @dataclass(frozen=True, slots=True)
 class ParsedAnswer:
-    """A message, or None when a call was begun and cannot be read; then `reason` says where and why."""
+    """What a parser read: a message, or None when a call was begun and cannot be read.
+
+    `reason` then says where and why.
+    """
 
     message: Message | None
     reason: str = ""
 
 
 def detect_format(written: str) -> CallFormat | None:
-    """The format in which a template wrote a call, or None if it is not one of ours."""
+    """Return the format in which a template wrote a call, or None if it is not one of ours."""
     if "<tool_call>" in written and "</tool_call>" in written:
         return "hermes"
     formats: tuple[CallFormat, ...] = ("functionary", "json", "list", "pythonic")
@@ -49,18 +52,20 @@ def detect_format(written: str) -> CallFormat | None:
 
 
 def parse_answer(text: str, call_format: CallFormat) -> ParsedAnswer:
-    """Read an answer written in a format.
+    """Read an answer that is written in a format.
 
-    Strict: an opened call that does not close, is not JSON, or has no name or no object of arguments is malformed.
+    The reading is strict: a call that is opened and does not close, is not JSON, or has no name or no object of
+    arguments is malformed.
     """
     return _PARSERS[call_format](text)
 
 
 def make_call(name: Any, arguments: Any) -> ToolCall | str:
-    """A call of what a model wrote, or what is wrong with it.
+    """Return the call that a model wrote, or what is wrong with it.
 
-    The arguments are what a file of JSON gives back: of a tuple a list, of a number as a key its text. So a completion
-    is scored alike before and after it was read from a file; what a file cannot hold, and NaN, is no argument.
+    The arguments become what a file of JSON would give back: a tuple becomes a list, and a number that is a key becomes
+    its text. So a completion is scored alike before and after it was read from a file. What a file cannot hold, and
+    NaN, is no argument.
     """
     if not isinstance(name, str):
         return "has no name"
@@ -161,7 +166,7 @@ def _pythonic(text: str) -> ParsedAnswer:
         return ParsedAnswer(Message("assistant", text.strip()))
     try:
         with warnings.catch_warnings():
-            # Of escapes such as "\d", which are the model's.
+            # Python warns of escapes such as "\d", but it is the model that wrote them.
             warnings.simplefilter("ignore")
             tree = ast.parse(stripped, mode="eval").body
         if not isinstance(tree, ast.List):
@@ -180,7 +185,7 @@ def _python_call(node: ast.expr) -> ToolCall:
     name = ast.unparse(node.func)
     if not all(part.isidentifier() for part in name.split(".")):
         raise ValueError("holds a call of something that is no name")
-    # literal_eval reads values alone: nothing that a model writes is ever run.
+    # literal_eval reads only values, so nothing that a model writes is ever run.
     call = make_call(name, {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in node.keywords})
     if isinstance(call, str):
         raise ValueError(call)
@@ -199,7 +204,7 @@ def _json_call(text: str) -> ToolCall | str:
 
 
 def _call(value: Any) -> ToolCall | str:
-    """The call in one JSON value, or what is wrong with it."""
+    """Return the call in one JSON value, or what is wrong with it."""
     if not isinstance(value, dict):
         return "has no name"
     return make_call(value.get("name"), next((value[key] for key in ("arguments", "parameters") if key in value), None))

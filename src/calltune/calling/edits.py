@@ -48,7 +48,10 @@ CHANGE_KINDS: tuple[str, ...] = get_args(ChangeKind)
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One edit. `path` is a JSON pointer; `before` means nothing when `op` is add, `after` when it is remove."""
+    """One edit of a document.
+
+    `path` is a JSON pointer. `before` means nothing when `op` is add, and `after` means nothing when it is remove.
+    """
 
     kind: str
     op: Literal["add", "remove", "replace"]
@@ -64,7 +67,7 @@ class Edits:
     changes: list[Change] = field(default_factory=list)
 
     def put(self, kind: ChangeKind, place: Any, path: tuple[Any, ...], key: Any, value: Any) -> None:
-        """Set `place[key]`, a list's element or an object's value."""
+        """Set `place[key]`, an element of a list or a value of an object, and log the change."""
         there = isinstance(place, list) or key in place
         before = copy.deepcopy(place[key]) if there else None
         op = "replace" if there else "add"
@@ -72,17 +75,17 @@ class Edits:
         place[key] = value
 
     def drop(self, kind: ChangeKind, place: dict[str, Any], path: tuple[Any, ...], key: str) -> None:
-        """Remove `place[key]`."""
+        """Remove `place[key]`, and log the change."""
         self.changes.append(Change(kind, "remove", pointer((*path, key)), place.pop(key)))
 
 
 def pointer(path: Iterable[Any]) -> str:
-    """A JSON pointer (RFC 6901)."""
+    """Return a path as a JSON pointer (RFC 6901)."""
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
 
 
 def undo(document: Any, changes: Iterable[Change]) -> Any:
-    """The document as it was before the changes."""
+    """Return a copy of the document as it was before the changes."""
     document = copy.deepcopy(document)
     for change in reversed(list(changes)):
         *parents, key = (part.replace("~1", "/").replace("~0", "~") for part in change.path.split("/")[1:])
@@ -102,9 +105,10 @@ _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 @contextmanager
 def changes_told_to(listener: Listener) -> Iterator[None]:
-    """While the block runs, each normalised tool and repaired message is told to `listener(where, what, changes)`.
+    """Tell each normalised tool and repaired message to `listener(where, what, changes)` while the block runs.
 
-    A source gives nouns and nothing else, so what it changed on the way is heard here, also of a source of the user's.
+    A source yields rows and nothing else. What it changed on the way is heard here, so a source of the user's own is
+    heard too.
     """
     token = _listener.set(listener)
     try:
@@ -114,7 +118,7 @@ def changes_told_to(listener: Listener) -> Iterator[None]:
 
 
 def tell(where: str, what: str, changes: tuple[Change, ...]) -> None:
-    """Tell the listener, if there is one, of changes at a place; `what` is a tool's name or the message's number."""
+    """Tell the listener, if there is one, of changes at a place; `what` is a tool's name or a part of the row."""
     listener = _listener.get()
     if listener and changes:
         listener(where, what, changes)

@@ -6,34 +6,35 @@ from typing import Any
 from calltune.types import Message, Tool
 
 TEMPLATE_KEYS: dict[str, Any] = {"enable_thinking": False}
-"""What every rendering tells the chat template; TRL hands a row's own to it."""
+"""What every rendering tells the chat template. A training row carries these keys, and TRL hands them to the
+template."""
 
 
 def message_dicts(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """Messages in the layout that chat templates read, which is OpenAI's; `tool_calls` only where there are some.
+    """Return messages in the layout that chat templates read, which is OpenAI's.
 
-    Calls are numbered through the conversation, in nine digits as Mistral's template demands, and a tool's message has
-    the number of the call it answers.
+    A message has `tool_calls` only where there are some. Calls are numbered through the conversation, in nine digits as
+    Mistral's template demands, and a tool's message has the number of the call that it answers.
     """
     result, number, unanswered = [], 0, list[str]()
     for message in messages:
-        one: dict[str, Any] = {"role": message.role, "content": message.content}
+        entry: dict[str, Any] = {"role": message.role, "content": message.content}
         if message.tool_calls:
-            one["tool_calls"] = []
+            entry["tool_calls"] = []
             for call in message.tool_calls:
                 number += 1
                 unanswered.append(f"{number:09d}")
                 function = {"name": call.name, "arguments": dict(call.arguments)}
-                one["tool_calls"].append({"id": unanswered[-1], "type": "function", "function": function})
+                entry["tool_calls"].append({"id": unanswered[-1], "type": "function", "function": function})
         elif message.role == "tool":
-            one["tool_call_id"] = unanswered.pop(0) if unanswered else f"{number:09d}"
+            entry["tool_call_id"] = unanswered.pop(0) if unanswered else f"{number:09d}"
         else:
             unanswered = []
-        result.append(one)
+        result.append(entry)
     return result
 
 
 def tool_dict(tool: Tool) -> dict[str, Any]:
-    """A tool in the layout that chat templates read, which is OpenAI's."""
+    """Return a tool in the layout that chat templates read, which is OpenAI's."""
     function = {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)}
     return {"type": "function", "function": function}

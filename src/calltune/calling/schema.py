@@ -38,7 +38,7 @@ _KIND_OF_KEYWORD: Mapping[Any, ProblemKind] = {
     "unevaluatedProperties": "unknown_argument",
 }
 _NO_SCHEMAS = referencing.Registry()
-# What jsonschema raises on schemas that are none: wrong types of keywords, patterns that are none, circles.
+# jsonschema raises these on schemas that are not valid: keywords of a wrong type, wrong patterns, circles.
 _SCHEMA_FAILURES = (
     *(jsonschema.SchemaError, UnknownType, Unresolvable, RecursionError, re.error),
     *(TypeError, ValueError, AttributeError, LookupError, ArithmeticError),
@@ -47,7 +47,11 @@ _SCHEMA_FAILURES = (
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with a call: a kind to count, the argument's dotted place ("" for the call), and a sentence."""
+    """One thing that is wrong with a call.
+
+    `kind` is for counting, `argument` is the argument's dotted place ("" for the call itself), and `text` is a
+    sentence.
+    """
 
     kind: ProblemKind
     argument: str
@@ -58,10 +62,13 @@ class Problem:
 
 
 def normalize_tool(raw: Any, where: str) -> Tool:
-    """A tool from any published layout, as `read_tool` gives it; its changes go to the listener of `changes_told_to`.
+    """Return a tool from any published layout, as `read_tool` does.
+
+    The edits are told to the listener of `changes_told_to`.
 
     Raises:
-        DataError: it is not an object, has no name, or its parameters are none; the message begins with `where`.
+        DataError: the tool is not an object, has no name, or its parameters are no object; the message begins with
+            `where`.
     """
     tool, changes = read_tool(raw, where)
     tell(where, tool.name, changes)
@@ -69,12 +76,14 @@ def normalize_tool(raw: Any, where: str) -> Tool:
 
 
 def read_tool(raw: Any, where: str) -> tuple[Tool, tuple[Change, ...]]:
-    """A tool from any published layout (an object or its JSON text, bare or inside OpenAI's `function`), and the edits.
+    """Return a tool from any published layout, and the edits that were made.
 
-    `schema_rules` says what is edited. `published_tool` undoes it.
+    `raw` is an object or its JSON text, bare or inside OpenAI's `function`. `schema_rules` says what is edited, and
+    `published_tool` undoes it.
 
     Raises:
-        DataError: it is not an object, has no name, or its parameters are none; the message begins with `where`.
+        DataError: the tool is not an object, has no name, or its parameters are no object; the message begins with
+            `where`.
     """
     try:
         return _read_tool(raw if isinstance(raw, str) else json.dumps(raw))
@@ -87,14 +96,17 @@ def read_tool(raw: Any, where: str) -> tuple[Tool, tuple[Change, ...]]:
 
 
 def published_tool(tool: Tool, changes: Iterable[Change]) -> dict[str, Any]:
-    """The tool as it was published: the object with the name, every edit undone."""
+    """Return the tool as it was published: the object with the name, with every edit undone."""
     now = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
     return undo(json.loads(json.dumps(now)), changes)
 
 
 @functools.lru_cache(maxsize=4096)
 def _read_tool(text: str) -> tuple[Tool, tuple[Change, ...]]:
-    """Rows of one agent hold the same tools over and over; equal ones become one object."""
+    """Read a tool from its JSON text.
+
+    The rows of one agent hold the same tools over and over. The cache makes equal ones one object.
+    """
     raw = parse_value(text, "")
     if isinstance(raw, dict) and isinstance(raw.get("function"), dict):
         beside = {key: value for key, value in raw.items() if key != "function" and raw.get("type", "") != value}
@@ -113,11 +125,11 @@ def _read_tool(text: str) -> tuple[Tool, tuple[Change, ...]]:
 
 
 def call_problems(call: ToolCall, tools: Iterable[Tool]) -> list[Problem]:
-    """What is wrong with a call by the schema of its own tool; an empty list if nothing is.
+    """Return what is wrong with a call by the schema of its own tool; the list is empty if nothing is.
 
     An argument that the schema does not name is a problem, though JSON Schema by itself would let it pass, unless
-    `additionalProperties` lets it in. A schema that is no JSON Schema, or refers to one elsewhere, is itself a problem;
-    nothing is ever fetched.
+    `additionalProperties` or `patternProperties` lets it in. A schema that is no JSON Schema, or that refers to one
+    elsewhere, is itself a problem; nothing is ever fetched.
     """
     tool = next((tool for tool in tools if tool.name == call.name), None)
     if tool is None:
@@ -142,10 +154,10 @@ def call_problems(call: ToolCall, tools: Iterable[Tool]) -> list[Problem]:
 
 
 def drop_null_padding(call: ToolCall, tools: Iterable[Tool]) -> tuple[ToolCall, tuple[Change, ...]]:
-    """The call without the nulls that Arrow writes where other rows have arguments, and what was dropped.
+    """Return the call without the nulls that Arrow writes where other rows have arguments, and what was dropped.
 
-    A null goes when the tool's schema does not name its argument, or names it, does not require it, and does not allow
-    null. Objects and lists inside are treated alike where the schema describes them.
+    A null is dropped when the tool's schema does not name its argument, or when the schema names it, does not require
+    it, and does not allow null. Objects and lists inside are treated alike where the schema describes them.
     """
     tool = next((tool for tool in tools if tool.name == call.name), None)
     if tool is None or not _holds_null(call.arguments):
@@ -190,6 +202,9 @@ def _allows_null(schema: Any) -> bool:
 
 
 def _one_line(text: str) -> str:
-    """A library's sentence, on one line and of bounded length; its end, which says what was expected, is kept."""
+    """Return a library's sentence on one line and of bounded length.
+
+    Its end is kept, because it says what was expected.
+    """
     text = " ".join(text.split())
     return text if len(text) <= 240 else f"{text[:120]} ... {text[-116:]}"

@@ -1,4 +1,4 @@
-"""The rules by which a published tool becomes one in JSON Schema; every edit is logged and can be undone."""
+"""The rules that turn a published tool into one in JSON Schema. Every edit is logged and can be undone."""
 
 import copy
 import json
@@ -62,7 +62,10 @@ def edit_tool(tool: dict[str, Any], edits: Edits) -> None:
 
 
 def _is_bare(parameters: dict[str, Any]) -> bool:
-    """Whether these are properties alone, as Glaive and xLAM write them; one of them may be called "properties"."""
+    """Return whether these are properties alone, as Glaive and xLAM write them.
+
+    One of the properties may itself be called "properties".
+    """
     inside = parameters.get("properties")
     is_parameter = isinstance(inside, dict) and isinstance(inside.get("type"), str)
     return not isinstance(parameters.get("type"), str) and ("properties" not in parameters or is_parameter)
@@ -98,14 +101,14 @@ def edit_schema(schema: dict[str, Any], path: tuple[Any, ...], edits: Edits) -> 
 
 def _own_requirement(schema: dict[str, Any], path: tuple[Any, ...], edits: Edits) -> bool | None:
     value = schema.get("required")
-    said = {"true": True, "false": False}.get(str(value).lower()) if isinstance(value, (bool, str)) else None
-    if said is not None:
+    is_required = {"true": True, "false": False}.get(str(value).lower()) if isinstance(value, (bool, str)) else None
+    if is_required is not None:
         edits.drop("required_moved", schema, path, "required")
-    return said
+    return is_required
 
 
 def _edit_type(schema: dict[str, Any], path: tuple[Any, ...], edits: Edits) -> bool:
-    """Put the type into JSON Schema's words; returns whether it said "optional"."""
+    """Put the type into JSON Schema's words, and return whether it said "optional"."""
     kind = schema["type"]
     if isinstance(kind, list):
         names = [read_type(name).schema.get("type") if isinstance(name, str) else None for name in kind]
@@ -142,7 +145,7 @@ def _edit_sub_schema(schema: dict[str, Any], path: tuple[Any, ...], key: str, ed
 
 
 def _edit_element(place: Any, path: tuple[Any, ...], key: Any, edits: Edits) -> bool | None:
-    """Edit a schema that stands in a list or an object; one written as a type's name alone is unfolded."""
+    """Edit a schema that stands in a list or an object. One that is written as a type's name alone is unfolded."""
     value = place[key]
     if isinstance(value, str):
         edits.put("shorthand", place, path, key, {"type": value})
@@ -160,14 +163,18 @@ def _edit_properties(schema: dict[str, Any], path: tuple[Any, ...], edits: Edits
     inside = (*path, "properties")
     for name in [name for name, value in properties.items() if not isinstance(value, (dict, str, bool))]:
         edits.drop("null_dropped" if properties[name] is None else "key_dropped", properties, inside, name)
-    said = {name: _edit_element(properties, inside, name, edits) for name in list(properties)}
+    requirements = {name: _edit_element(properties, inside, name, edits) for name in list(properties)}
     if not isinstance(schema.get("required"), list):
         edits.put("required_dropped" if "required" in schema else "filled_in", schema, path, "required", [])
     _require(
-        schema, path, [n for n in schema["required"] if isinstance(n, str) and n in said], "required_dropped", edits
+        schema,
+        path,
+        [n for n in schema["required"] if isinstance(n, str) and n in requirements],
+        "required_dropped",
+        edits,
     )
-    _require(schema, path, [name for name in schema["required"] if said[name] is not False], "optional", edits)
-    more = [name for name, value in said.items() if value and name not in schema["required"]]
+    _require(schema, path, [name for name in schema["required"] if requirements[name] is not False], "optional", edits)
+    more = [name for name, value in requirements.items() if value and name not in schema["required"]]
     _require(schema, path, schema["required"] + more, "required_moved", edits)
 
 
@@ -223,7 +230,7 @@ def _is_of(value: Any, kind: str) -> bool:
 
 
 def _cast(value: Any, kind: str) -> Any:
-    """The value in a type's words, or as it was."""
+    """Return the value in a type's words, or unchanged where it has none."""
     if kind == "string":
         return json.dumps(value)
     if kind == "boolean":
@@ -242,7 +249,7 @@ def _cast(value: Any, kind: str) -> Any:
 
 
 def _literal(text: str) -> Any:
-    """The value that a text spells in JSON or Python, or the text."""
+    """Return the value that a text spells in JSON or Python, or the text itself."""
     try:
         return parse_literal(text, "")
     except DataError:

@@ -18,7 +18,7 @@ _CALL = Message("assistant", "", (ToolCall("f", {"a": "b"}),))
 
 _BY_FORMAT: dict[CallFormat, str] = {"hermes": "hermes", "json": "llama3_json", "pythonic": "pythonic", "list": "xlam"}
 
-# What stands around a call decides before the call itself: each of these has a parser of its own.
+# The marks around a call are looked at before the call itself, because each of them has a parser of its own.
 _BY_MARK = (
     ("[TOOL_CALLS]", "mistral"),
     ("<|python_start|>", "llama4_pythonic"),
@@ -30,14 +30,14 @@ _BY_MARK = (
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """A shell command; `note` says what it cannot do, or is empty."""
+    """A shell command that serves a model; `note` says what it cannot do, or is empty."""
 
     command: str
     note: str
 
 
 def tool_call_parser(chat: Chat) -> str | None:
-    """The parser that reads this model's calls, by vLLM's name, or None when there is none."""
+    """Return vLLM's name for the parser that reads this model's calls, or None when there is none."""
     written = chat.answer([_QUESTION], [_TOOL], _CALL)
     for mark, parser in _BY_MARK:
         if mark in written:
@@ -47,7 +47,10 @@ def tool_call_parser(chat: Chat) -> str | None:
 
 
 def serving(chat: Chat, folder: str) -> Serving:
-    """The `vllm serve` line of a model's folder: its parser, and the prompts and the decoding it was measured with."""
+    """Return the `vllm serve` line for a model's folder.
+
+    It names the parser, and sets the prompts and the decoding that the model was measured with.
+    """
     words, note = ["vllm", "serve", folder], ""
     if parser := tool_call_parser(chat):
         words += ["--enable-auto-tool-choice", "--tool-call-parser", parser]
@@ -58,13 +61,16 @@ def serving(chat: Chat, folder: str) -> Serving:
         )
     if _thinks_unless_told(chat):
         words += ["--default-chat-template-kwargs", '{"enable_thinking": false}']
-    # vLLM samples at temperature 1 when generation_config.json names none, whatever it says of do_sample.
+    # vLLM samples at temperature 1 when generation_config.json names none, whatever that file says of do_sample.
     words += ["--override-generation-config", '{"temperature": 0}']
     return Serving(shlex.join(words), note)
 
 
 def _thinks_unless_told(chat: Chat) -> bool:
-    """Whether the template's own default differs from thinking off, with which the model was trained and measured."""
+    """Return whether the template's own default differs from thinking off.
+
+    The model was trained and measured with thinking off.
+    """
     tokenizer: Any = chat.tokenizer
     plain, told = (
         tokenizer.apply_chat_template(

@@ -1,4 +1,7 @@
-"""JSON from outside, read strictly: no NaN, no key twice, no bottomless nesting, no text that is none."""
+"""Reads JSON from outside strictly.
+
+NaN, a key that occurs twice in an object, bottomless nesting and text that is no Unicode are errors.
+"""
 
 import ast
 import json
@@ -11,15 +14,15 @@ from typing import Any
 from calltune.errors import DataError
 
 MAX_DEPTH = 64
-"""Levels of nesting in a row from outside; what works on rows later recurses, and no honest row comes near."""
+"""The most levels of nesting in a row from outside. Later code recurses, and no honest row comes near this."""
 
 
 def parse_value(text: bytes | str, where: str) -> Any:
-    """One JSON value from outside, read strictly: what JSON does not have, or no tokenizer takes, is an error.
+    """Return one JSON value from outside, read strictly: what JSON does not have, or no tokenizer takes, is an error.
 
     Raises:
-        DataError: not UTF-8, not JSON, NaN or a number beyond a double, a key twice in one object, more than
-            `MAX_DEPTH` levels, half of a surrogate pair; the message begins with `where`.
+        DataError: the text is not UTF-8 or not JSON, or it holds NaN, a number beyond a double, a key twice in one
+            object, more than `MAX_DEPTH` levels, or half of a surrogate pair; the message begins with `where`.
     """
     try:
         text = text.decode("utf-8") if isinstance(text, bytes) else text
@@ -37,10 +40,10 @@ def parse_value(text: bytes | str, where: str) -> Any:
 
 
 def parse_literal(text: str, where: str) -> Any:
-    """A JSON value, or one that Python spells (`{'a': True}`); nothing in it is ever run.
+    """Return the value that a text spells in JSON, or as Python does (`{'a': True}`). Nothing in it is ever run.
 
     Raises:
-        DataError: it is neither; what is wrong with it as JSON.
+        DataError: the text spells neither; the message says what is wrong with it as JSON.
     """
     try:
         return parse_value(text, where)
@@ -55,7 +58,7 @@ def parse_literal(text: str, where: str) -> Any:
 
 
 def check_value(value: Any, where: str) -> Any:
-    """The value, if its nesting and its texts are what `parse_value` lets pass.
+    """Return the value, if its nesting and its texts are such as `parse_value` lets pass.
 
     Raises:
         DataError: they are not.
@@ -95,18 +98,18 @@ def _finite(text: str) -> float:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(found := dict(pairs)) < len(pairs):
+    if len(last_values := dict(pairs)) < len(pairs):
         keys = [key for key, _ in pairs]
-        twice = next(key for key in found if keys.count(key) > 1)
+        twice = next(key for key in last_values if keys.count(key) > 1)
         raise NotStrictError(f"the key {shortened(twice)} occurs twice in one object")
-    return found
+    return last_values
 
 
 _STRICT = json.JSONDecoder(parse_constant=_constant, parse_float=_finite, object_pairs_hook=_unique)
 
 
 def shortened(value: Any, limit: int = 60) -> str:
-    """A value for a message: in one line, in quotes if it is a text, never longer than `limit`."""
+    """Return a value as a message shows it: on one line, a text in quotes, never longer than `limit`."""
     text = repr(value)
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
@@ -116,12 +119,12 @@ _LENIENT = json.JSONDecoder(parse_int=str, parse_constant=str)
 
 
 def read_array(text: str, where: str) -> Iterator[tuple[str, Any, str]]:
-    """The elements of a JSON array, each with its place `where:number`, its value, and "".
+    """Yield the elements of a JSON array, each with its place `where:number`, its value, and "".
 
-    An element that is not strict JSON comes as its text, and with what is wrong with it.
+    An element that is not strict JSON is given as its text, and what is wrong with it stands in place of "".
 
     Raises:
-        DataError: the array breaks off or is none; the elements before that place have been given.
+        DataError: the text is no array, or the array breaks off; the elements before that place have been given.
     """
     place, number = _past_space(text, 0) + 1, 0
     while text[(place := _past_space(text, place)) : place + 1] != "]" or number:

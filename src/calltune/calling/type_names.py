@@ -29,19 +29,19 @@ _MAX_LENGTH = 400
 
 @dataclass(frozen=True, slots=True)
 class NamedType:
-    """A type name read: its JSON Schema (empty: everything is accepted), and whether it said "optional"."""
+    """What a type's name means: a JSON Schema, of which an empty one accepts everything, and whether it is optional."""
 
     schema: Mapping[str, Any]
     optional: bool = False
 
 
 def read_type(name: str) -> NamedType:
-    """What a type's name means.
+    """Return what a type's name means.
 
     `int` -> integer, `List[int]` -> array of integer, `Dict[str, int]` -> object of integers, `Union[int, str]` and
     `int | str` -> `anyOf`, `Literal["a"]` -> `enum`, `Optional[str]` and `str, optional` -> string, and optional. A
-    name cut off inside its brackets means what stands before them. One that says nothing (`any`, `callable`) accepts
-    everything.
+    name that is cut off inside its brackets means what stands before them. A name that says nothing (`any`, `callable`)
+    accepts everything.
     """
     if len(name) > _MAX_LENGTH:
         return NamedType({})
@@ -104,7 +104,7 @@ def _literal(text: str) -> NamedType:
 
 
 def _split(text: str, mark: str) -> list[str]:
-    """The parts between marks that stand outside brackets and quotes."""
+    """Return the parts between marks that stand outside brackets and quotes."""
     parts, depth, quote, start = [], 0, "", 0
     for place, letter in enumerate(text):
         if quote:
