@@ -1,4 +1,4 @@
-"""What a run file may name, and the module behind the name: a dict of names, or `package.module` for one's own."""
+"""The modules that a run file may name: those in a family's dict of names, or `package.module` for one's own."""
 
 import importlib
 from collections.abc import Mapping, Sequence
@@ -21,35 +21,36 @@ class Entry(pydantic.BaseModel):
     """A module of the family, or `package.module` for one of your own. `{run}` in a value is the run's folder."""
 
     label: Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None
-    """What its results are called, where one module is used twice; by default its name."""
+    """The name of its results, for a module that is used twice. By default it is the module's name."""
 
     @property
     def title(self) -> str:
-        """The label, or the name."""
+        """The label if there is one, else the name."""
         return self.label or self.name
 
     @property
     def options(self) -> dict[str, Any]:
-        """The keys beside `name`, to be checked by the module's `Settings`."""
+        """The module's own keys, which the module's `Settings` checks."""
         return dict(self.model_extra or {})
 
 
 class SourceEntry(Entry):
-    """One of `[[data.sources]]`; these keys hold for every source."""
+    """One of `[[data.sources]]`. These keys hold for every source."""
 
     weight: Annotated[float, pydantic.Field(gt=0)] = 1.0
-    """Below 1 the share of its rows that is kept; above 1 how often each is repeated (2.5: twice, and half of them
-    once more)."""
+    """Below 1, the share of its rows that is kept; above 1, how often each row is written (2.5 writes each twice, and
+    half of them once more)."""
 
     limit: Annotated[int, pydantic.Field(gt=0)] | None = None
-    """Rows to take from the beginning."""
+    """How many rows are taken, from the beginning."""
 
     seed: int | None = None
-    """Chooses the rows that `weight` keeps or repeats; by default the run's. A source that makes its rows takes it."""
+    """The seed that chooses the rows which `weight` keeps or repeats; by default it is the run's. A source that makes
+    its rows takes it too."""
 
 
 def load_module(kind: str, known: Mapping[str, str], name: str, where: str) -> ModuleType:
-    """The module of a family that a run file names.
+    """Return the module of a family that a run file names.
 
     Args:
         kind: what the family's members are called in messages: `source`, `benchmark`, `backend`.
@@ -58,7 +59,7 @@ def load_module(kind: str, known: Mapping[str, str], name: str, where: str) -> M
         where: the run file's key that holds the name.
 
     Raises:
-        ConfigError: there is no such module.
+        ConfigError: there is no such module, or it needs a package that is not installed.
     """
     path = known.get(name) or (name if "." in name else None)
     if path is None:
@@ -75,14 +76,16 @@ def load_module(kind: str, known: Mapping[str, str], name: str, where: str) -> M
 def open_entries(
     kind: str, known: Mapping[str, str], entries: Sequence[Entry], table: str, run_folder: Path
 ) -> list[tuple[Entry, ModuleType, Any]]:
-    """Each entry of a run file's list with its module and its settings, checked by the module's own `Settings`.
+    """Return each entry of a run file's list with its module and its settings.
+
+    The module's own `Settings` checks the settings.
 
     Args:
         table: what stands before the entry's number in messages, such as `data.sources`.
         run_folder: what `{run}` in a value stands for.
 
     Raises:
-        ConfigError: an unknown module, or a wrong key of one.
+        ConfigError: a module is unknown, or a key of one is wrong.
     """
     opened = []
     for number, entry in enumerate(entries):
@@ -91,7 +94,7 @@ def open_entries(
             key: value.replace("{run}", str(run_folder)) if isinstance(value, str) else value
             for key, value in entry.options.items()
         }
-        # A source that makes its rows has a seed of its own; the run file has one for every source.
+        # A source that makes its rows has a seed among its own settings, while the run file has one for every source.
         if isinstance(entry, SourceEntry) and entry.seed is not None and "seed" in module.Settings.model_fields:
             options["seed"] = entry.seed
         opened.append((entry, module, parse_options(module.Settings, options, f"{table}.{number} ({entry.name})")))

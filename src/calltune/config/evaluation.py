@@ -1,4 +1,4 @@
-"""`[evaluate]`: what is asked of which checkpoint."""
+"""`[evaluate]`: which checkpoints are asked, and what."""
 
 from typing import Annotated, Any
 
@@ -10,13 +10,13 @@ from calltune.config.table import Table
 
 
 class EvaluateConfig(Table):
-    """`[evaluate]`: what is asked of which checkpoint."""
+    """The keys of `[evaluate]`: which checkpoints are asked, and what."""
 
     benchmarks: tuple[Entry, ...] = ()
-    """`[[evaluate.benchmarks]]`, asked in order."""
+    """`[[evaluate.benchmarks]]`, which are asked in order."""
 
     checkpoints: tuple[CheckpointName, ...] | None = None
-    """Those that exist are evaluated; by default the base and all that was trained."""
+    """The checkpoints to evaluate, as far as they exist. By default these are the base and every trained one."""
 
     backend: str = "hf"
     """The module that runs the model."""
@@ -25,4 +25,4 @@ class EvaluateConfig(Table):
     """`[evaluate.backend_options]`: the backend's own keys, checked by its module's `Settings`."""
 
     tokens_per_batch: Annotated[int, pydantic.Field(ge=256)] = 16_384
-    """Upper bound of tokens, padding included, in one forward pass; lower it when memory runs out."""
+    """The most tokens, padding included, in one forward pass. Lower it when memory runs out."""

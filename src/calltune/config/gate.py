@@ -22,7 +22,7 @@ _RULE = re.compile(r"\s*(\S+)\.([^.\s<>=]+)\s*(>=|<=|>|<)\s*([+-]?)(\d+(?:\.\d*)
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule; `bound` is in points when it is `relative` to another checkpoint, else a share."""
+    """One rule of the gate. `bound` is in points when it is `relative` to another checkpoint, else it is a share."""
 
     text: str
     benchmark: str
@@ -33,15 +33,15 @@ class Rule:
 
 
 def parse_rule(text: str) -> Rule:
-    """A rule from the text of a run file.
+    """Return the rule that a text of the run file spells.
 
     Raises:
-        ValueError: it is not of that form, or a share is over 1.
+        ValueError: the text is not of that form, or a share is over 1.
     """
-    found = _RULE.fullmatch(text)
-    if found is None:
+    match = _RULE.fullmatch(text)
+    if match is None:
         raise ValueError(f"must be {_FORM}")
-    benchmark, metric, comparison, sign, digits = found.groups()
+    benchmark, metric, comparison, sign, digits = match.groups()
     bound = float(sign + digits)
     if not sign and bound > 1:
         raise ValueError(
@@ -54,7 +54,7 @@ def require_metric(rule: Rule, known: Collection[str]) -> None:
     """Refuse a rule whose metric its benchmark does not give.
 
     Raises:
-        ConfigError: in one line, with the nearest metric that there is.
+        ConfigError: there is no such metric; the line names the nearest one that there is.
     """
     if rule.metric not in known:
         problem = unknown_key(rule.metric, known).replace("unknown key", "unknown metric", 1)
@@ -67,21 +67,23 @@ def _as_rule(text: str) -> str:
 
 
 class GateConfig(Table):
-    """`[gate]`: what must hold of the last checkpoint; `report` and `run` exit with 3 when a rule is broken."""
+    """`[gate]`: what must hold of a checkpoint. `report` and `run` exit with 3 when a rule is broken."""
 
     rules: tuple[Annotated[str, pydantic.AfterValidator(_as_rule)], ...] = ()
-    """Such as `when2call.acc_norm >= +2`: a sign makes a difference in points, none a share in [0, 1]."""
+    """Rules such as `when2call.acc_norm >= +2`. A number with a sign is a difference in points, one without a sign is a
+    share in [0, 1]."""
 
     checkpoint: CheckpointName | None = None
-    """Which checkpoint is judged; by default the last that was evaluated."""
+    """The checkpoint that is judged; by default the last one that was evaluated."""
 
     against: Annotated[str, pydantic.Field(min_length=1)] = "base"
-    """What differences are taken to: a checkpoint of this run, or `<run>:<checkpoint>` of one that is compared."""
+    """The checkpoint that differences are taken to: one of this run, or `<run>:<checkpoint>` of a run that is
+    compared."""
 
     decide_by: Literal["value", "interval"] = "value"
-    """`value` asks that the figure itself keeps the rule, `interval` that all of its 95 % interval does."""
+    """`value` asks that the figure itself keeps the rule, `interval` asks it of the whole 95 % interval."""
 
     @property
     def parsed(self) -> tuple[Rule, ...]:
-        """The rules, read."""
+        """The rules, parsed."""
         return tuple(map(parse_rule, self.rules))

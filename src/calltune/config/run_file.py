@@ -1,4 +1,4 @@
-"""The run file: TOML in, one frozen `Config` out, every mistake one line."""
+"""The run file: it is written in TOML, becomes one frozen `Config`, and every mistake in it is told in one line."""
 
 import json
 import tomllib
@@ -19,11 +19,11 @@ from calltune.errors import ConfigError
 
 
 class TrackingConfig(Table):
-    """`[tracking]`: MLflow."""
+    """`[tracking]`: whether and where MLflow records the run."""
 
     mlflow: bool = True
     uri: str | None = None
-    """Default: a sqlite file, `mlflow.db`, beside the run's folder."""
+    """The address of the store; by default a sqlite file, `mlflow.db`, beside the run's folder."""
 
     experiment: str = "calltune"
 
@@ -32,39 +32,40 @@ class ExportConfig(Table):
     """`[export]`: the model that is handed on. `calltune run` exports when the table stands in the run file."""
 
     checkpoint: CheckpointName | None = None
-    """By default the last that is complete."""
+    """The checkpoint that is exported; by default the last that is complete."""
 
     dtype: Literal["bfloat16", "float16", "float32"] | None = None
-    """By default the precision in which the checkpoint is stored, which is the base model's."""
+    """The precision of the weights; by default the one in which the checkpoint is stored, which is the base model's."""
 
     folder: str | None = None
-    """By default `export` in the run's folder."""
+    """Where the model is written; by default `export` in the run's folder."""
 
     max_shard_size: Annotated[str, pydantic.Field(pattern=r"^[1-9]\d*[KMG]B$")] = "5GB"
-    """Upper bound of one file of weights."""
+    """The largest size of one file of weights."""
 
 
 class ReportConfig(Table):
-    """`[report]`: what is shown."""
+    """`[report]`: what the report shows."""
 
     compare: tuple[str, ...] = ()
-    """Folders of other runs, shown side by side with this one."""
+    """Folders of other runs, which are shown side by side with this one."""
 
 
 class PlanConfig(Table):
-    """`[plan]`: read by `check` alone; nothing in it changes a run."""
+    """`[plan]`: keys that `check` alone reads. Nothing in it changes a run."""
 
     price_per_hour: Annotated[float, pydantic.Field(gt=0)] | None = None
-    """Of one machine, in US dollars; without it no price is told."""
+    """The price of one machine for an hour, in US dollars. Without it no price is told."""
 
     probe_seconds: Annotated[float, pydantic.Field(ge=0)] = 6.0
-    """Of real steps, at most, that `check` takes to time a stage or a benchmark, fewer where they agree; 0: none."""
+    """How many seconds of real steps `check` takes, at most, to time a stage or a benchmark. It takes fewer where the
+    steps agree, and none when this is 0."""
 
     device: str | None = None
-    """A GPU by its name in `flops.py`, such as "H100": hours are reckoned for it instead of timed here."""
+    """A GPU by its name in `flops.py`, such as "H100". Hours are then reckoned for it instead of timed here."""
 
     mfu: Annotated[float, pydantic.Field(gt=0, lt=1)] | None = None
-    """The share of that device's bf16 peak that is useful work; a stage's manifest has it as `useful_mfu`."""
+    """The share of that device's bf16 peak that is useful work. A stage's manifest has it as `useful_mfu`."""
 
     @pydantic.model_validator(mode="after")
     def _together(self) -> Self:
@@ -77,13 +78,13 @@ class Config(Table):
     """A whole run file."""
 
     name: Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    """Names the run's folder and its MLflow runs."""
+    """The name of the run's folder and of its MLflow runs."""
 
     model: Annotated[str, pydantic.Field(min_length=1)]
     """A Hub id or a local folder, as `from_pretrained` takes it."""
 
     chat_template: str | None = None
-    """A Jinja file to write conversations with, for a model that has no chat template, or instead of its own."""
+    """A Jinja file that writes conversations, for a model that has no chat template, or in place of its own."""
 
     output: str = "runs"
     seed: int = 0
@@ -93,7 +94,8 @@ class Config(Table):
     lora: dict[str, Any] = pydantic.Field(default_factory=dict)
     sft: dict[str, Any] = pydantic.Field(default_factory=dict)
     mine: MineConfig | None = None
-    """Pairs from the model's own mistakes, on which `dpo` then trains; without it, on the given ones."""
+    """`[mine]`: pairs are made from the model's own mistakes, and `dpo` trains on them. Without it, `dpo` trains on the
+    given pairs."""
 
     dpo: dict[str, Any] = pydantic.Field(default_factory=dict)
     evaluate: EvaluateConfig = EvaluateConfig()
@@ -122,7 +124,7 @@ class Config(Table):
 
     @pydantic.model_validator(mode="after")
     def _mining_is_of_use(self) -> Self:
-        # Told before SFT is paid for.
+        # This is told before SFT is paid for.
         if self.mine and "dpo" not in self.stages:
             raise ValueError("[mine] makes pairs for 'dpo', which is not among the stages")
         if self.mine and self.evaluate.backend == "openai":
@@ -132,9 +134,9 @@ class Config(Table):
     @pydantic.field_validator("sft", "dpo")
     @classmethod
     def _no_secret(cls, table: dict[str, Any]) -> dict[str, Any]:
-        # Every run's folder has a copy of its run file.
+        # Every run's folder has a copy of its run file, and so would have the secret.
         if "hub_token" in table:
-            # Not a ValueError, whose message would have the table in it, and the token.
+            # The message of a ValueError would have the table in it, and so the token.
             raise ConfigError("'hub_token': a run file holds no secret; set HF_TOKEN in the environment instead")
         return table
 
@@ -147,12 +149,12 @@ class Config(Table):
 
     @property
     def run_folder(self) -> Path:
-        """Where everything that this run makes is written."""
+        """The folder in which everything is written that this run makes."""
         return Path(self.output) / self.name
 
     @property
     def checkpoints(self) -> tuple[str, ...]:
-        """Every checkpoint of this run, the base first; each is trained from the one before it."""
+        """Every checkpoint of this run, the base first. Each is trained from the one before it."""
         return checkpoint_names(self.stages, self.num_rounds)
 
     @property
@@ -161,21 +163,22 @@ class Config(Table):
         return self.mine.rounds if self.mine else 1
 
     def trained_from(self, checkpoint: str) -> str:
-        """The checkpoint that another one, which is not the base, is trained from."""
+        """Return the checkpoint that `checkpoint`, which is not the base, is trained from."""
         return self.checkpoints[self.checkpoints.index(checkpoint) - 1]
 
     def checkpoint_folder(self, checkpoint: str) -> str:
-        """What `from_pretrained` takes for one of `checkpoints`."""
+        """Return what `from_pretrained` takes for one of `checkpoints`."""
         return self.model if checkpoint == "base" else str(self.run_folder / checkpoint)
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     """Read a run file, lay `key.path=value` overrides over it, and check it.
 
-    TOML is for hands; `.json` is what calltune writes of a checked run file, such as `config.json` in a run's folder.
+    People write TOML. A `.json` file is what calltune writes of a checked run file, such as `config.json` in a run's
+    folder.
 
     Raises:
-        ConfigError: the file is missing, is not TOML, or a key or value is wrong; names the file and the key.
+        ConfigError: the file is missing, is not TOML, or a key or value is wrong; the line names the file and the key.
     """
     try:
         text = path.read_text(encoding="utf-8")

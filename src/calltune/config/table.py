@@ -1,4 +1,4 @@
-"""Tables of a run file: checked against a pydantic model, every mistake one line that names the nearest key."""
+"""Tables of a run file. A pydantic model checks each, and every mistake is one line that names the nearest key."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,7 @@ from calltune.errors import ConfigError
 
 
 class Table(pydantic.BaseModel):
-    """A table of the run file: unknown keys are errors, values do not change."""
+    """A table of the run file. Unknown keys are errors, and values do not change."""
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
@@ -19,13 +19,13 @@ _Model = TypeVar("_Model", bound=pydantic.BaseModel)
 
 
 def parse_options(model: type[_Model], table: Mapping[str, Any], where: str) -> _Model:
-    """Check a table against its pydantic model.
+    """Check a table against its pydantic model, and return the model.
 
     Args:
         where: what stands before the key in the message, such as the run file's name.
 
     Raises:
-        ConfigError: one line naming `where` and the key, and the nearest known key for an unknown one.
+        ConfigError: a key or value is wrong; the line names `where` and the key, and the nearest key to an unknown one.
     """
     try:
         return model.model_validate(table)
@@ -34,7 +34,7 @@ def parse_options(model: type[_Model], table: Mapping[str, Any], where: str) -> 
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:
-    """The message for a key that does not exist, with the nearest one that does."""
+    """Return the message for a key that does not exist, with the nearest one that does."""
     known = sorted(known)
     near = difflib.get_close_matches(key.rsplit(".", 1)[-1], known, n=1, cutoff=0.5)
     return f"unknown key '{key}'" + (
