@@ -10,8 +10,7 @@ from calltune.cli import main
 from calltune.config.run_file import load_config
 from calltune.data.preparation import open_sources
 from calltune.evaluation.jobs import open_benchmarks
-from calltune.training.arguments import trl_arguments
-from calltune.training.tuning import check_tuning
+from calltune.training.settings import stage_settings
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "examples").glob("*.toml"))
@@ -27,14 +26,13 @@ def test_every_key_is_known(file: Path) -> None:
     assert open_sources(config)
     assert open_benchmarks(config)
     for stage in config.stages:
-        trl_arguments(stage, config, Path("x"))
-        check_tuning(config, stage)
+        assert stage_settings(config, stage).stage == stage
 
 
 @pytest.mark.parametrize("model", ["qwen3-0.6b", "qwen3-1.7b", "llama-3.2-3b"])
 def test_the_published_recipe_is_what_trl_gets(model: str) -> None:
     config = load_config(ROOT / "examples" / f"when2call-{model}-published.toml")
-    sft, dpo = (trl_arguments(stage, config, Path("x")) for stage in ("sft", "dpo"))
+    sft, dpo = (stage_settings(config, stage).arguments for stage in ("sft", "dpo"))
     assert shared(sft) == {"epochs": 10, "batch": (4, 2), "rate": 5e-5, "schedule": "cosine", "seed": 42}
     assert (sft.packing, sft.packing_strategy, sft.max_length, sft.loss_type) == (True, "bfd", 2048, "nll")
     # transformers 5 takes a share of the steps where a number of steps was.
@@ -55,7 +53,7 @@ def test_the_published_recipe_is_what_trl_gets(model: str) -> None:
 @pytest.mark.parametrize("model", ["qwen3-0.6b", "qwen3-1.7b", "llama-3.2-3b"])
 def test_the_improved_recipe_mixes_calls_in_and_trains_with_mpo_on_whole_rows(model: str) -> None:
     config = load_config(ROOT / "examples" / f"when2call-{model}.toml")
-    sft, dpo = (trl_arguments(stage, config, Path("x"), max_length=777) for stage in ("sft", "dpo"))
+    sft, dpo = (stage_settings(config, stage).arguments_with(max_length=777) for stage in ("sft", "dpo"))
     assert shared(sft) == {"epochs": 1, "batch": (4, 2), "rate": 5e-5, "schedule": "cosine", "seed": 42}
     assert shared(dpo) == {"epochs": 1, "batch": (2, 8), "rate": 5e-7, "schedule": "constant", "seed": 42}
     assert (dpo.loss_type, dpo.loss_weights, dpo.beta) == (["sigmoid", "bco_pair", "sft"], [0.8, 0.2, 1.0], 0.1)

@@ -59,6 +59,13 @@ def test_imports_go_down(module: str) -> None:
         assert here == there or FLOOR_OF[there] < FLOOR_OF[here], f"{module} imports {other}, which is not below it"
 
 
+def test_training_reads_the_run_file_at_its_entries_alone() -> None:
+    """A stage's settings are resolved once and handed down, so below the entries nobody can ask the run file again."""
+    training = {name: path for name, path in FILES.items() if name.startswith("calltune.training.")}
+    readers = {name.split(".")[-1] for name, path in training.items() if "calltune.config.run_file" in imported(path)}
+    assert readers == {"settings", "stage", "estimate"}
+
+
 def test_the_root_holds_rooms_alone() -> None:
     inside = {path.name for path in SOURCE.iterdir() if path.name != "__pycache__"}
     files = {"__init__.py", "__main__.py", "cli.py", "errors.py", "types.py"}

@@ -26,9 +26,9 @@ from calltune.config.run_file import Config, load_config
 from calltune.data.rows import training_row
 from calltune.files.json_lines import write_jsonl
 from calltune.models.load import load_model, load_tokenizer
-from calltune.training.arguments import trl_arguments
 from calltune.training.labelled_head import score_labels_only
 from calltune.training.recipe import Recipe, fit_rows
+from calltune.training.settings import stage_settings
 from calltune.training.stage import to_dataset
 from calltune.types import Example, Message, Preference, ToolCall
 from calltune.verbs import dpo, sft
@@ -77,7 +77,9 @@ def ours(recipe: Recipe, config: Config, file: Path) -> dict[str, float]:
     rows = fit_rows(chat, recipe, file, None)
     trainer = recipe.trainer(
         model=load_model(str(file.parent), torch.float32),
-        args=trl_arguments(recipe.stage, config, file.parent, max_length=rows.max_length),
+        args=stage_settings(config, recipe.stage).arguments_with(
+            output_dir=str(file.parent), max_length=rows.max_length
+        ),
         train_dataset=to_dataset(rows.texts),
         processing_class=chat.tokenizer,
     )

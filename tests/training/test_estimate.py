@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from calltune.cli import main
-from calltune.config.run_file import load_config
+from calltune.config.run_file import Config, load_config
 from calltune.errors import ConfigError
 from calltune.training import estimate as plan
-from calltune.training.estimate import duration, plan_training
-from calltune.training.probe import is_steady, reckon_training
-from calltune.training.stage import get_ready
+from calltune.training.estimate import Estimate, duration, plan_training
+from calltune.training.probe import is_steady
+from calltune.training.recipe import Recipe
+from calltune.training.settings import stage_settings
 from calltune.verbs import dpo, prepare, sft
 
 UNEVEN = ["data.sources.0.num_examples=22", "data.sources.0.num_pairs=18"]
@@ -36,6 +37,10 @@ RUNS = {
 }
 
 
+def planned(config: Config, recipe: Recipe = sft.RECIPE) -> Estimate:
+    return plan_training(config, stage_settings(config, recipe.stage), recipe)
+
+
 def manifest(tmp_path: Path, name: str, stage: str) -> dict:
     return json.loads((tmp_path / "runs" / name / stage / "manifest.json").read_text())
 
@@ -54,7 +59,7 @@ def test_steps_and_tokens_are_those_of_the_manifest(
     for each in (config, trial):
         prepare.run(each)
     for stage in (sft, dpo):
-        expected = plan_training(trial, stage.RECIPE)
+        expected = planned(trial, stage.RECIPE)
         stage.run(config)
         found = manifest(tmp_path, "toy", expected.stage)
         assert (expected.steps, expected.tokens) == (found["steps"], found["counts"]["tokens"])
@@ -96,13 +101,15 @@ def test_hours_of_another_device_follow_from_work_and_mfu(write_run_file: Callab
         keys = ["plan.device=H100", f"plan.mfu={share}", f"launch.processes={processes}"]
         config = load_config(write_run_file(), keys)
         prepare.run(config)
-        ready = get_ready(config, sft.RECIPE, config.model)
-        seconds.append(reckon_training(config, sft.RECIPE, ready)[2])
+        estimate = planned(config)
+        assert estimate.seconds
+        assert estimate.tokens
+        seconds.append(estimate.seconds)
     assert seconds[0] == pytest.approx(2 * seconds[1])
     assert seconds[1] == pytest.approx(2 * seconds[2])
     # Two FLOPs for each weight and token forward, four backward, three epochs; attention's scores come on top.
     matrices = 2 * (32 * (32 + 16 + 16 + 32) + 3 * 32 * 64)
-    floor = 6 * matrices * 3 * ready.rows.num_tokens / (989e12 * 0.5)
+    floor = 6 * matrices * 3 * estimate.tokens / (989e12 * 0.5)
     assert floor < seconds[1] < 1.6 * floor
 
 
@@ -110,14 +117,14 @@ def test_two_processes_take_half_the_batches_of_an_epoch_rounded_up(write_run_fi
     config = load_config(write_run_file(), ["plan.probe_seconds=0", "sft.per_device_train_batch_size=5"])
     prepare.run(config)
     two = config.model_copy(update={"launch": config.launch.model_copy(update={"processes": 2})})
-    assert [plan_training(each, sft.RECIPE).steps for each in (config, two)] == [3 * 5, 3 * 3]
+    assert [planned(each).steps for each in (config, two)] == [3 * 5, 3 * 3]
 
 
 def test_a_device_without_a_known_peak(write_run_file: Callable[..., Path]) -> None:
     config = load_config(write_run_file(), ["plan.device=H1000", "plan.mfu=0.4"])
     prepare.run(config)
     with pytest.raises(ConfigError, match=r"'plan.device': no peak is known of 'H1000' \(there are: H100"):
-        plan_training(config, sft.RECIPE)
+        planned(config)
 
 
 def test_keys_that_go_together(write_run_file: Callable[..., Path]) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from calltune.config.run_file import load_config
-from calltune.training.arguments import trl_arguments
 from calltune.training.memory import Memory, Shape, choose_checkpointing, training_memory
+from calltune.training.settings import stage_settings
 from calltune.training.tuning import plan_tuning
 
 SMALL = Shape(layers=4, hidden=256, mlp=768, queries=256, keys=128, num_parameters=3_404_544, num_trained=3_404_544)
@@ -99,21 +99,22 @@ def test_the_choice_is_said_with_its_numbers(
     stage, overrides: list[str], on: bool, said: str, write_run_file: Callable[..., Path], tiny_model: Path, capsys
 ) -> None:
     config = load_config(write_run_file(), [override.replace("STAGE", stage) for override in overrides])
-    plan = plan_tuning(config, stage, str(tiny_model))
-    arguments = trl_arguments(stage, config, Path("x"))
-    assert choose_checkpointing(config, stage, plan, arguments, 512)[1] == on
+    settings = stage_settings(config, stage)
+    skeleton = plan_tuning(settings, str(tiny_model)).skeleton
+    assert choose_checkpointing(settings, skeleton, 512)[1] == on
     shown = capsys.readouterr().out
     assert said.replace("STAGE", stage) in shown
     assert "reference" not in shown, "it is computed before training"
-    assert f"{stage}: memory for {arguments.per_device_train_batch_size * (1 + (stage == 'dpo')):,} rows" in shown
+    num_rows = settings.arguments.per_device_train_batch_size * (1 + (stage == "dpo"))
+    assert f"{stage}: memory for {num_rows:,} rows" in shown
 
 
 def test_adapters_need_less(write_run_file: Callable[..., Path], tiny_model: Path, capsys) -> None:
     sizes = {}
     for method in ("full", "lora", "qlora"):
         config = load_config(write_run_file(), [f"tuning.method={method}", "dpo.sync_ref_model=true"])
-        plan = plan_tuning(config, "dpo", str(tiny_model))
-        choose_checkpointing(config, "dpo", plan, trl_arguments("dpo", config, Path("x")), 4)
+        settings = stage_settings(config, "dpo")
+        choose_checkpointing(settings, plan_tuning(settings, str(tiny_model)).skeleton, 4)
         sizes[method] = capsys.readouterr().out
     assert "reference" in sizes["full"]
     assert "reference" not in sizes["lora"] + sizes["qlora"]

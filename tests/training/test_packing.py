@@ -14,9 +14,9 @@ from calltune.data.sources import synthetic
 from calltune.errors import ConfigError
 from calltune.files.json_lines import write_jsonl
 from calltune.models.load import load_model, load_tokenizer
-from calltune.training.arguments import trl_arguments
 from calltune.training.labelled_head import score_labels_only
 from calltune.training.recipe import fit_rows
+from calltune.training.settings import stage_settings
 from calltune.training.stage import to_dataset
 from calltune.verbs import sft
 
@@ -31,7 +31,7 @@ def trainer(request: Any, write_run_file: Callable[..., Path], tiny_model: Path,
     config = load_config(write_run_file(), ["sft.packing=true", "sft.per_device_train_batch_size=2"])
     return sft.RECIPE.trainer(
         model=load_model(str(tiny_model), torch.float32, attn_implementation=request.param),
-        args=trl_arguments("sft", config, tmp_path, max_length=2 * rows.max_length),
+        args=stage_settings(config, "sft").arguments_with(output_dir=str(tmp_path), max_length=2 * rows.max_length),
         train_dataset=to_dataset(rows.texts),
         processing_class=chat.tokenizer,
     )
@@ -81,4 +81,4 @@ def test_a_packed_row_gives_the_loss_and_gradients_of_its_rows_alone(trainer: An
 def test_cutting_rows_to_fill_a_packed_row_is_refused(write_run_file: Callable[..., Path]) -> None:
     config = load_config(write_run_file(), ["sft.packing=true", "sft.packing_strategy=wrapped"])
     with pytest.raises(ConfigError, match="'wrapped' cuts answers in two"):
-        trl_arguments("sft", config, Path("x"))
+        stage_settings(config, "sft")

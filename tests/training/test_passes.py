@@ -12,12 +12,13 @@ from transformers import LlamaConfig, Qwen3MoeConfig
 
 from calltune.cli import main
 from calltune.config.run_file import load_config
+from calltune.config.stages import Stage
 from calltune.errors import ConfigError
 from calltune.files.tracking import Tracker
 from calltune.models.trie import pack
-from calltune.training.arguments import trl_arguments
 from calltune.training.passes import Passes, _as_many, _num_tokens, _parts, check_passes
 from calltune.training.reference import store_reference
+from calltune.training.settings import stage_settings
 from calltune.training.stage import get_ready, make_trainer, share, train
 from calltune.verbs import dpo, sft
 
@@ -66,11 +67,11 @@ def weights_after(
     file = write_run_file()
     assert main(["prepare", str(file)]) == 0
 
-    def run(stage: str, *overrides: str) -> Trained:
+    def run(stage: Stage, *overrides: str) -> Trained:
         config = load_config(file, [*STEPS, *overrides])
-        ready = get_ready(config, RECIPES[stage], config.model)
-        trainer = make_trainer(config, RECIPES[stage], ready)
-        sharing = share(config, trainer)
+        settings = stage_settings(config, stage)
+        trainer = make_trainer(get_ready(settings, RECIPES[stage], config.run_folder, config.model))
+        sharing = share(settings, trainer)
         store_reference(trainer, config.run_folder / "reference", sharing)
         before = trained_weights(trainer.model)
         train(trainer, stage, None, Tracker())
@@ -149,19 +150,19 @@ def test_longer_rows_are_told() -> None:
         ("dpo", "dpo.use_weighting=true", "'use_weighting' multiplies the loss 'sft' by a mean over the batch"),
     ],
 )
-def test_what_has_no_parts_is_refused(stage: Any, override: str, problem: str, write_run_file, tmp_path: Path) -> None:
-    arguments = trl_arguments(stage, load_config(write_run_file(), [*MPO, override]), tmp_path)
+def test_what_has_no_parts_is_refused(stage: Any, override: str, problem: str, write_run_file) -> None:
+    arguments = stage_settings(load_config(write_run_file(), [*MPO, override]), stage).arguments
     with pytest.raises(ConfigError, match=problem):
         check_passes(4096, arguments, LlamaConfig())
     check_passes(None, arguments, LlamaConfig())
 
 
-def test_a_balancing_loss_is_refused(write_run_file: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_balancing_loss_is_refused(write_run_file: Callable[..., Path]) -> None:
     file = write_run_file()
     with pytest.raises(ConfigError, match="set router_aux_loss_coef = 0"):
-        check_passes(4096, trl_arguments("sft", load_config(file), tmp_path), Qwen3MoeConfig())
+        check_passes(4096, stage_settings(load_config(file), "sft").arguments, Qwen3MoeConfig())
     config = load_config(file, ["sft.router_aux_loss_coef=0.0"])
-    check_passes(4096, trl_arguments("sft", config, tmp_path), Qwen3MoeConfig())
+    check_passes(4096, stage_settings(config, "sft").arguments, Qwen3MoeConfig())
 
 
 @pytest.mark.parametrize("others", [["launch.tokens_per_batch=12"], ["launch.strategy=fsdp2"]])

@@ -17,9 +17,9 @@ from calltune.data.rows import read_examples, training_row
 from calltune.data.sources import synthetic
 from calltune.files.json_lines import write_jsonl
 from calltune.models.load import load_model, load_tokenizer
-from calltune.training.arguments import lora_config, trl_arguments
 from calltune.training.recipe import fit_rows
 from calltune.training.reference import can_store, stand_in, store_reference
+from calltune.training.settings import stage_settings
 from calltune.training.sharing import share_prefixes
 from calltune.training.stage import to_dataset
 from calltune.verbs import dpo, prepare, sft
@@ -28,17 +28,17 @@ from calltune.verbs import dpo, prepare, sft
 def made_trainer(config: Config, model: Path, folder: Path, *, stored: bool) -> Any:
     """A DPO trainer over seven pairs; not `stored`, as TRL makes it, with its reference model."""
     write_jsonl(folder / "pairs.jsonl", map(training_row, synthetic.preferences(0, 7)))
-    chat, peft = Chat(load_tokenizer(str(model))), lora_config(config, "dpo")
+    chat, settings = Chat(load_tokenizer(str(model))), stage_settings(config, "dpo")
     rows = fit_rows(chat, dpo.RECIPE, folder / "pairs.jsonl", None)
-    arguments = trl_arguments("dpo", config, folder, max_length=rows.max_length)
+    arguments = settings.arguments_with(output_dir=str(folder), max_length=rows.max_length)
     return dpo.RECIPE.trainer(
         model=load_model(str(model), torch.float32),
         args=arguments,
         train_dataset=to_dataset(rows.texts),
         eval_dataset=to_dataset(rows.texts[:3]),
         processing_class=chat.tokenizer,
-        peft_config=peft,
-        **(stand_in(arguments, is_peft=peft is not None) if stored else {}),
+        peft_config=settings.lora,
+        **(stand_in(arguments, is_peft=settings.lora is not None) if stored else {}),
     )
 
 

@@ -1,5 +1,4 @@
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,14 +8,14 @@ from calltune.calling.chat import Chat
 from calltune.config.run_file import Config, load_config
 from calltune.data.rows import training_row
 from calltune.data.sources import synthetic
-from calltune.errors import ConfigError, DataError
+from calltune.errors import DataError
 from calltune.files.json_lines import write_jsonl
 from calltune.files.tracking import Tracker
 from calltune.models.load import load_model, load_tokenizer
-from calltune.training.arguments import lora_config, trl_arguments
 from calltune.training.checkpoints import in_order, newest_whole
 from calltune.training.labelled_head import score_labels_only
 from calltune.training.recipe import fit_rows
+from calltune.training.settings import stage_settings
 from calltune.training.stage import train
 from calltune.verbs import dpo, sft
 
@@ -42,7 +41,9 @@ def trainer_of(recipe, config: Config, chat: Chat, model: Path, file: Path):
     rows = fit_rows(chat, recipe, file, None)
     return recipe.trainer(
         model=load_model(str(model), torch.float32),
-        args=trl_arguments(recipe.stage, config, file.parent, max_length=rows.max_length),
+        args=stage_settings(config, recipe.stage).arguments_with(
+            output_dir=str(file.parent / "checkpoints"), max_length=rows.max_length
+        ),
         train_dataset=to_dataset(rows.texts),
         processing_class=chat.tokenizer,
     )
@@ -143,53 +144,3 @@ def test_no_step_is_done_again_when_training_was_over(
     assert last is not None
     assert trained(last) == (2, 0.0)
     assert [path.name for path in in_order(tmp_path / "checkpoints")] == ["checkpoint-2", "checkpoint-1"]
-
-
-@pytest.mark.parametrize(
-    ("extra", "message"),
-    [
-        ("sft.learnig_rate=1e-5", "unknown key 'sft.learnig_rate', did you mean 'learning_rate'?"),
-        ("sft.learning_rate=fast", "'sft.learning_rate': .*number"),
-        ("sft.output_dir=x", "'sft.output_dir' cannot be set: the run file's 'output' and 'name' say where"),
-        ("sft.max_seq_length=5", "'sft.max_seq_length' cannot be set: TRL calls it max_length"),
-        ("sft.trust_remote_code=true", "'sft.trust_remote_code' cannot be set: code from the Hub is never run"),
-        ("sft.model_init_kwargs={revision='x'}", r"'sft.model_init_kwargs.revision' cannot be set; there are: attn"),
-        ("sft.model_init_kwargs={dtype='int3'}", r"'sft.model_init_kwargs.dtype': must be float32, .*, not 'int3'"),
-        ("sft.lr_scheduler_type=wavy", r"\[sft\]: wavy is not a valid SchedulerType"),
-        ("lora.r=4", r"\[lora\] is given, but tuning.method is 'full'"),
-    ],
-)
-def test_tables_for_trl_and_peft_are_checked(write_run_file: Callable[..., Path], extra: str, message: str) -> None:
-    config = load_config(write_run_file(), [extra])
-    check = lora_config if extra.startswith("lora") else partial(trl_arguments, folder=Path("x"))
-    with pytest.raises(ConfigError, match=message):
-        check(stage="sft", config=config)
-
-
-def test_values_reach_trl_word_for_word(write_run_file: Callable[..., Path]) -> None:
-    overrides = ["dpo.loss_type=['sigmoid', 'bco_pair', 'sft']", "dpo.loss_weights=[0.8, 0.2, 1.0]", "dpo.beta=0.3"]
-    config = load_config(write_run_file(), [*overrides, "tuning.method=lora", "lora.r=4", "seed=7"])
-    arguments = trl_arguments("dpo", config, Path("x"), max_length=99)
-    assert (arguments.beta, arguments.loss_weights, arguments.seed, arguments.max_length) == (
-        0.3,
-        [0.8, 0.2, 1.0],
-        7,
-        99,
-    )
-    lora = lora_config(config, "dpo")
-    assert lora is not None
-    assert lora.r == 4
-
-
-def test_the_run_file_decides_on_checkpointing_and_calltune_where_it_does_not(
-    write_run_file: Callable[..., Path],
-) -> None:
-    unsaid, said = load_config(write_run_file()), load_config(write_run_file(), ["sft.gradient_checkpointing=false"])
-    assert trl_arguments("sft", unsaid, Path("x"), checkpointing=True).gradient_checkpointing
-    assert not trl_arguments("sft", unsaid, Path("x")).gradient_checkpointing
-    assert not trl_arguments("sft", said, Path("x"), checkpointing=True).gradient_checkpointing
-
-
-def test_one_loss_may_be_written_without_a_list(write_run_file: Callable[..., Path]) -> None:
-    config = load_config(write_run_file(), ["dpo.loss_type=ipo"])
-    assert trl_arguments("dpo", config, Path("x")).loss_type == ["ipo"]

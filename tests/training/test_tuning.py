@@ -10,13 +10,14 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from calltune.calling.chat import Chat
 from calltune.config.run_file import Config, load_config
+from calltune.config.stages import Stage
 from calltune.data.rows import training_row
 from calltune.data.sources import synthetic
 from calltune.errors import ConfigError
 from calltune.files.json_lines import write_jsonl
 from calltune.models.load import load_model, load_tokenizer
-from calltune.training.arguments import trl_arguments
 from calltune.training.recipe import fit_rows
+from calltune.training.settings import stage_settings
 from calltune.training.stage import to_dataset
 from calltune.training.tuning import (
     count_parameters,
@@ -54,19 +55,24 @@ def trained_names(model: Any) -> set[str]:
     return {name for name, parameter in model.named_parameters(remove_duplicate=False) if parameter.requires_grad}
 
 
+def skeleton_of(config: Config, stage: Stage, model: Path) -> Any:
+    return plan_tuning(stage_settings(config, stage), str(model)).skeleton
+
+
 def trainer_of(config: Config, recipe: Any, model: Path, folder: Path) -> Any:
     """A trainer as a stage makes it, over six rows."""
     rows = synthetic.preferences(0, 6) if recipe is dpo.RECIPE else synthetic.examples(0, 6)
     write_jsonl(folder / "rows.jsonl", map(training_row, rows))
     chat = Chat(load_tokenizer(str(model)))
     fitted = fit_rows(chat, recipe, folder / "rows.jsonl", None)
-    plan = plan_tuning(config, recipe.stage, str(model))
+    settings = stage_settings(config, recipe.stage)
+    size = {"max_length": fitted.max_length, "max_steps": 2, "learning_rate": 1e-2}
     return recipe.trainer(
-        model=load_to_train(config, recipe.stage, plan, str(model), bf16=False),
-        args=trl_arguments(recipe.stage, config, folder, max_length=fitted.max_length, max_steps=2, learning_rate=1e-2),
+        model=load_to_train(settings, plan_tuning(settings, str(model)), str(model)),
+        args=settings.arguments_with(output_dir=str(folder), **size),
         train_dataset=to_dataset(fitted.texts),
         processing_class=chat.tokenizer,
-        peft_config=plan.peft,
+        peft_config=settings.lora,
     )
 
 
@@ -76,8 +82,8 @@ def test_two_steps_change_what_is_trained_and_nothing_else(
     method: str, recipe: Any, read: Callable[..., Config], tiny_model: Path, tmp_path: Path
 ) -> None:
     config = read(*METHODS[method])
+    planned = skeleton_of(config, recipe.stage, tiny_model)
     trainer = trainer_of(config, recipe, tiny_model, tmp_path)
-    planned = plan_tuning(config, recipe.stage, str(tiny_model)).skeleton
     assert count_parameters(trainer.model) == count_parameters(planned)
     before = {name: parameter.detach().clone() for name, parameter in trainer.model.named_parameters()}
     trainer.train()
@@ -100,8 +106,8 @@ def test_the_reference_of_dpo_with_adapters_is_the_model_without_them(
     trainer.train()
     after = torch.cat(trainer.compute_ref_log_probs(trainer.model, batch))
     torch.testing.assert_close(after, before, rtol=0, atol=0)
-    plan = plan_tuning(read(*METHODS[method]), "dpo", str(tiny_model))
-    base = load_to_train(read(*METHODS[method]), "dpo", plan, str(tiny_model), bf16=False).train()
+    settings = stage_settings(read(*METHODS[method]), "dpo")
+    base = load_to_train(settings, plan_tuning(settings, str(tiny_model)), str(tiny_model)).train()
     torch.testing.assert_close(after, answer_log_probs(base, batch), rtol=1e-5, atol=1e-4)
     assert (answer_log_probs(trainer.model, batch) - after).abs().max() > 1e-3
 
@@ -140,8 +146,10 @@ def test_a_spectrum_file_trains_what_it_names(read: Callable[..., Config], tiny_
     file = tmp_path / "some.yaml"
     file.write_text(LAYERS_0)
     config = read("tuning.method=spectrum", f"tuning.spectrum_file={file}")
-    plan = plan_tuning(config, "sft", str(tiny_model))
-    loaded = load_to_train(config, "sft", plan, str(tiny_model), bf16=False)
+    settings = stage_settings(config, "sft")
+    # What the run file names is read with it, and not again.
+    file.unlink()
+    loaded = load_to_train(settings, plan_tuning(settings, str(tiny_model)), str(tiny_model))
     assert trained_names(loaded) == {"model.layers.0.mlp.up_proj.weight", "model.norm.weight"}
     assert count_parameters(loaded) == (32 * 64 + 32, 32 * 3072 + count_in_layers(loaded) + 32)
 
@@ -153,21 +161,21 @@ def count_in_layers(model: Any) -> int:
 def test_half_of_each_kind_and_what_is_written_can_be_read_back(
     read: Callable[..., Config], tiny_model: Path, tmp_path: Path
 ) -> None:
-    plan = plan_tuning(read(*METHODS["spectrum"]), "dpo", str(tiny_model))
+    plan = plan_tuning(stage_settings(read(*METHODS["spectrum"]), "dpo"), str(tiny_model))
     assert {kind: len(modules) for kind, modules in plan.chosen.items()} == dict.fromkeys(plan.chosen, 1)
     assert len(plan.chosen) == 7
     assert not {name for name in trained_names(plan.skeleton) if "norm" in name or "embed" in name or "head" in name}
     write_plan(plan, tmp_path)
     again = read("tuning.method=spectrum", f"tuning.spectrum_file={tmp_path}/unfrozen_parameters.yaml")
-    assert trained_names(plan_tuning(again, "dpo", str(tiny_model)).skeleton) == trained_names(plan.skeleton)
+    assert trained_names(skeleton_of(again, "dpo", tiny_model)) == trained_names(plan.skeleton)
 
 
 @pytest.mark.parametrize("asked", ["train_head", "train_embeddings"])
 def test_tied_embeddings_are_trained_when_asked_and_counted_once(
     asked: str, read: Callable[..., Config], tiny_model: Path
 ) -> None:
-    without = count_parameters(plan_tuning(read(*METHODS["spectrum"]), "sft", str(tiny_model)).skeleton)
-    skeleton = plan_tuning(read(*METHODS["spectrum"], f"tuning.{asked}=true"), "sft", str(tiny_model)).skeleton
+    without = count_parameters(skeleton_of(read(*METHODS["spectrum"]), "sft", tiny_model))
+    skeleton = skeleton_of(read(*METHODS["spectrum"], f"tuning.{asked}=true"), "sft", tiny_model)
     assert {"lm_head.weight", "model.embed_tokens.weight"} <= trained_names(skeleton)
     assert count_parameters(skeleton) == (without[0] + 3072 * 32, without[1])
 
@@ -182,11 +190,10 @@ def test_the_originals_lines_for_head_and_embeddings_fit_tied_and_untied_models(
         assert count_parameters(model)[0] == 64 * 16
 
 
-def test_each_stage_may_have_a_method_of_its_own(read: Callable[..., Config], tiny_model: Path) -> None:
-    config = read(*METHODS["spectrum"], "tuning.dpo={method='full'}")
-    assert [plan_tuning(config, stage, str(tiny_model)).method for stage in ("sft", "dpo")] == ["spectrum", "full"]
-    assert tuning_inputs(config, "dpo") == tuning_inputs(read(), "dpo")
-    assert tuning_inputs(config, "sft") != tuning_inputs(read(), "sft")
+def test_each_stage_may_have_a_method_of_its_own(read: Callable[..., Config]) -> None:
+    config, plain = read(*METHODS["spectrum"], "tuning.dpo={method='full'}"), tuning_inputs(read().tuning, {})
+    assert [stage_settings(config, stage).tuning.method for stage in ("sft", "dpo")] == ["spectrum", "full"]
+    assert [tuning_inputs(config.tuning.of(stage), {}) == plain for stage in ("sft", "dpo")] == [False, True]
 
 
 def mistakes() -> Iterator[tuple[list[str], str]]:
@@ -205,29 +212,32 @@ def test_mistakes_are_one_line(
     overrides: list[str], message: str, read: Callable[..., Config], tiny_model: Path
 ) -> None:
     with pytest.raises(ConfigError, match=message) as error:
-        plan_tuning(read(*overrides), "sft", str(tiny_model))
+        skeleton_of(read(*overrides), "sft", tiny_model)
     assert "\n" not in str(error.value)
 
 
 def test_a_pattern_that_matches_nothing_is_named(read: Callable[..., Config], tiny_model: Path, tmp_path: Path) -> None:
     (tmp_path / "some.yaml").write_text("unfrozen_parameters:\n- model.layers.9.mlp.up_proj\n")
-    config = read("tuning.method=spectrum", f"tuning.spectrum_file={tmp_path}/some.yaml")
+    settings = stage_settings(read("tuning.method=spectrum", f"tuning.spectrum_file={tmp_path}/some.yaml"), "sft")
     with pytest.raises(ConfigError, match=r"'model.layers.9.mlp.up_proj' matches no parameter .*model.layers.0"):
-        plan_tuning(config, "sft", str(tiny_model))
+        plan_tuning(settings, str(tiny_model))
 
 
 def test_a_changed_spectrum_file_is_another_setting(read: Callable[..., Config], tmp_path: Path) -> None:
     (tmp_path / "some.yaml").write_text(LAYERS_0)
-    config = read("tuning.method=spectrum", f"tuning.spectrum_file={tmp_path}/some.yaml")
-    before = json.dumps(tuning_inputs(config, "sft"))
+    tuning = read("tuning.method=spectrum", f"tuning.spectrum_file={tmp_path}/some.yaml").tuning
+    before = json.dumps(tuning_inputs(tuning, {}))
     (tmp_path / "some.yaml").write_text(LAYERS_0 + "- ^lm_head.weight$\n")
-    assert json.dumps(tuning_inputs(config, "sft")) != before
+    assert json.dumps(tuning_inputs(tuning, {})) != before
 
 
 def test_the_runs_own_words_for_loading_win(read: Callable[..., Config], tiny_model: Path) -> None:
-    config = read("sft.model_init_kwargs={attn_implementation='eager', dtype='bfloat16'}")
-    loaded = load_to_train(config, "sft", plan_tuning(config, "sft", str(tiny_model)), str(tiny_model), bf16=False)
-    assert (loaded.config._attn_implementation, loaded.dtype) == ("eager", torch.bfloat16)
-    plain = load_to_train(read(), "sft", plan_tuning(read(), "sft", str(tiny_model)), str(tiny_model), bf16=False)
+    def loaded(*overrides: str) -> Any:
+        settings = stage_settings(read(*overrides), "sft")
+        return load_to_train(settings, plan_tuning(settings, str(tiny_model)), str(tiny_model))
+
+    told = loaded("sft.model_init_kwargs={attn_implementation='eager', dtype='bfloat16'}")
+    assert (told.config._attn_implementation, told.dtype) == ("eager", torch.bfloat16)
+    plain = loaded()
     assert (plain.config._attn_implementation, plain.dtype) == ("sdpa", torch.float32)
     assert not isinstance(plain, PeftModel)

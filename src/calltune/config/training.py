@@ -27,6 +27,11 @@ class Tuning(Table):
     """Whether "spectrum" trains the language-model head too. Where the embeddings are tied to it, they are trained with
     it."""
 
+    @property
+    def has_adapters(self) -> bool:
+        """Whether adapters are trained beside the model's weights, instead of these."""
+        return self.method in ("lora", "qlora")
+
     @pydantic.model_validator(mode="after")
     def _keys_of_the_method(self) -> Self:
         # The values are looked at, because a run file that calltune wrote out names every key.

@@ -5,7 +5,6 @@ import os
 import types
 import typing
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pydantic
@@ -17,10 +16,11 @@ from transformers import TrainingArguments
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.sft_config import SFTConfig
 
-from calltune.config.run_file import Config
 from calltune.config.stages import Stage
 from calltune.config.table import unknown_key
 from calltune.errors import ConfigError
+
+TrlArguments = SFTConfig | DPOConfig
 
 _ARGUMENTS = {"sft": SFTConfig, "dpo": DPOConfig}
 
@@ -52,31 +52,35 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 
-def trl_arguments(
-    stage: Stage, config: Config, folder: Path, checkpointing: bool = False, **computed: Any
-) -> SFTConfig | DPOConfig:
+def check_table(stage: Stage, table: Mapping[str, Any]) -> None:
+    """Check `[sft]` or `[dpo]`, all but the combinations that TRL itself refuses.
+
+    Raises:
+        ConfigError: a key that TRL does not have (the nearest is named), one that is calltune's, or a wrong value.
+    """
+    check_keys(stage, table, _ARGUMENTS[stage])
+    for key in table:
+        if key in _OURS:
+            raise ConfigError(f"'{stage}.{key}' cannot be set: {_OURS[key]}")
+    if table.get("packing") and table.get("packing_strategy") == "wrapped":
+        raise ConfigError(f"'{stage}.packing_strategy': 'wrapped' cuts answers in two; 'bfd' keeps every row whole")
+
+
+def trl_arguments(stage: Stage, table: Mapping[str, Any], checkpointing: bool = False, **computed: Any) -> TrlArguments:
     """`SFTConfig` or `DPOConfig`: the stage's table word for word, over what calltune computed, over our defaults.
 
     `model_init_kwargs` is not handed on, since calltune loads the model: `model_keys` reads it.
 
     Args:
+        table: `[sft]` or `[dpo]`, which `check_table` has passed.
         checkpointing: whether to compute activations twice instead of keeping them, where the table does not say.
 
     Raises:
-        ConfigError: a key that TRL does not have (the nearest is named), one that is calltune's, or a wrong value.
+        ConfigError: TRL refuses a value, or two that do not go together.
     """
-    given, kind = getattr(config, stage), _ARGUMENTS[stage]
-    check_keys(stage, given, kind)
-    model_keys(stage, config)
-    for key in given:
-        if key in _OURS:
-            raise ConfigError(f"'{stage}.{key}' cannot be set: {_OURS[key]}")
-    if given.get("packing") and given.get("packing_strategy") == "wrapped":
-        raise ConfigError(f"'{stage}.packing_strategy': 'wrapped' cuts answers in two; 'bfd' keeps every row whole")
+    kind = _ARGUMENTS[stage]
     cuda, deepspeed = torch.cuda.is_available(), os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"
     defaults = _DEFAULTS | {
-        "output_dir": str(folder / "checkpoints"),
-        "seed": config.seed,
         "bf16": cuda and torch.cuda.is_bf16_supported(),
         # DeepSpeed finds the CPU by itself, and has to be told how its processes speak.
         "use_cpu": not cuda and not deepspeed,
@@ -85,31 +89,30 @@ def trl_arguments(
     if cuda and torch.cuda.get_device_capability() >= (8, 0):
         # What is still multiplied in float32 under bf16 autocast.
         defaults["tf32"] = True
-    if given_checkpointing(stage, config) is None:
+    if given_checkpointing(table) is None:
         # The name changed in transformers 5.2x.
         fields = {field.name for field in dataclasses.fields(kind)}
         name = "activation_checkpointing" if "activation_checkpointing" in fields else "gradient_checkpointing"
         defaults[name] = checkpointing
-    given = {key: value for key, value in given.items() if key != "model_init_kwargs"}
+    given = {key: value for key, value in table.items() if key != "model_init_kwargs"}
     try:
         return kind(**{**defaults, **computed, **given})
     except (ValueError, TypeError, NotImplementedError) as error:
         raise ConfigError(f"[{stage}]: {str(error).splitlines()[0]}") from error
 
 
-def given_checkpointing(stage: Stage, config: Config) -> bool | None:
-    """Whether the run file asks for gradient checkpointing; None where it leaves the choice to calltune."""
-    table = getattr(config, stage)
+def given_checkpointing(table: Mapping[str, Any]) -> bool | None:
+    """Whether a stage's table asks for gradient checkpointing; None where it leaves the choice to calltune."""
     return table.get("activation_checkpointing", table.get("gradient_checkpointing"))
 
 
-def model_keys(stage: Stage, config: Config) -> dict[str, Any]:
-    """The stage's `model_init_kwargs`: an attention implementation, and a precision.
+def model_keys(stage: Stage, table: Mapping[str, Any]) -> dict[str, Any]:
+    """A table's `model_init_kwargs` as `from_pretrained` takes them: an attention implementation, and a precision.
 
     Raises:
         ConfigError: another key, or a precision that is none.
     """
-    given = getattr(config, stage).get("model_init_kwargs") or {}
+    given = table.get("model_init_kwargs") or {}
     place = f"{stage}.model_init_kwargs"
     if not isinstance(given, dict):
         raise ConfigError(f"'{place}': a table was expected, not {given!r}")
@@ -150,21 +153,16 @@ def _alternatives(hint: Any) -> set[Any]:
     return set(typing.get_args(hint)) if typing.get_origin(hint) in (typing.Union, types.UnionType) else {hint}
 
 
-def lora_config(config: Config, stage: Stage) -> LoraConfig | None:
-    """PEFT's `LoraConfig` from `[lora]`, or None for a stage that trains the model's own weights.
+def lora_config(table: Mapping[str, Any]) -> LoraConfig:
+    """PEFT's `LoraConfig`: `[lora]` word for word, over our defaults.
 
     Raises:
-        ConfigError: an unknown key or a wrong value; `[lora]` given while no stage's method reads it.
+        ConfigError: an unknown key or a wrong value.
     """
-    methods = {each: config.tuning.of(each).method for each in config.stages}
-    if config.lora and not {"lora", "qlora"} & {*methods.values(), config.tuning.of(stage).method}:
-        raise ConfigError(f"[lora] is given, but tuning.method is '{config.tuning.of(stage).method}'")
-    if config.tuning.of(stage).method not in ("lora", "qlora"):
-        return None
-    check_keys("lora", config.lora, LoraConfig)
+    check_keys("lora", table, LoraConfig)
     defaults = {"r": 16, "lora_alpha": 32, "target_modules": "all-linear", "task_type": "CAUSAL_LM"}
     try:
-        return LoraConfig(**{**defaults, **config.lora})
+        return LoraConfig(**{**defaults, **table})
     except (ValueError, TypeError) as error:
         raise ConfigError(f"[lora]: {str(error).splitlines()[0]}") from error
 

@@ -12,9 +12,11 @@ from typing import Any
 from calltune.config.run_file import Config
 from calltune.files.tracking import track
 from calltune.runtime.terminal import say, show_table
+from calltune.training.flops import peak_by_name
 from calltune.training.memory import Shape, free_bytes, gigabytes, layer_bytes
 from calltune.training.probe import count_steps, is_steady, reckon_training, time_training, weightless_trainer
 from calltune.training.recipe import Recipe
+from calltune.training.settings import StageSettings
 from calltune.training.stage import get_ready
 
 
@@ -45,25 +47,27 @@ class Questions:
     ask: Callable[[Any, Sequence[Any]], object]
 
 
-def plan_training(config: Config, recipe: Recipe) -> Estimate:
-    """A stage's plan from the rows in `data/` of a folder that is thrown away.
+def plan_training(config: Config, settings: StageSettings, recipe: Recipe) -> Estimate:
+    """A stage's plan from the rows in `data/` of a run's folder that is thrown away.
 
     The base model stands for the one that SFT is going to make: it has the same shape.
 
     Raises:
         CalltuneError: as the stage itself does before its first step.
     """
-    ready = get_ready(config, recipe, config.model)
-    seconds = None
+    ready = get_ready(settings, recipe, config.run_folder, config.model)
+    num_processes, seconds = config.launch.processes * config.launch.machines, None
     if config.plan.mfu is not None:
-        steps, _, seconds = reckon_training(config, recipe, ready)
+        flops_per_second = peak_by_name(config.plan.device or "") * config.plan.mfu
+        steps, _, seconds = reckon_training(ready, num_processes, flops_per_second)
     elif config.plan.probe_seconds and ready.memory.fits(free_bytes()):
-        steps, _, seconds = time_training(config, recipe, ready)
+        tracking = track(config, settings.stage, {})
+        steps, _, seconds = time_training(ready, num_processes, config.plan.probe_seconds, tracking)
     else:
-        steps, _ = count_steps(weightless_trainer(config, recipe, ready), config)
+        steps, _ = count_steps(weightless_trainer(ready), num_processes)
     rows = ready.rows
     left_out = len(rows.too_long)
-    return Estimate(recipe.stage, len(rows.texts), left_out, rows.num_tokens, steps, ready.memory.total, seconds)
+    return Estimate(settings.stage, len(rows.texts), left_out, rows.num_tokens, steps, ready.memory.total, seconds)
 
 
 def plan_evaluation(

@@ -10,8 +10,6 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, GenerationConfig
 
 from calltune.calling.chat import Chat
-from calltune.config.run_file import Config
-from calltune.config.stages import stage_of
 from calltune.data.rows import read_examples, read_preferences
 from calltune.errors import ModelError, RunFolderError
 from calltune.files.hashes import value_sha256
@@ -29,41 +27,48 @@ _NEW_TOKENS = 32
 
 
 def build_export(
-    config: Config, checkpoint: str, dtype: torch.dtype, stored: torch.dtype, max_shard_size: str, built: Path
+    checkpoint: Path, base: str | None, dtype: torch.dtype, stored: torch.dtype, max_shard_size: str, built: Path
 ) -> Parity:
-    """Save the model and its tokenizer in `built`, load them as a user would, and hold them against the checkpoint."""
-    stage = str(config.run_folder / checkpoint)
-    chat = Chat(load_tokenizer(stage), stage)
-    probes = _probes(chat, config.run_folder / "data")
-    before = as_trained(config, checkpoint)
+    """Save the model and its tokenizer in `built`, load them as a user would, and hold them against the checkpoint.
+
+    Args:
+        checkpoint: its folder, beside the run's `data/`.
+        base: the model that its adapter was trained beside, as `as_trained` takes it.
+        dtype: of what is saved.
+        stored: of the checkpoint's own weights.
+    """
+    chat = Chat(load_tokenizer(str(checkpoint)), str(checkpoint))
+    probes = _probes(chat, checkpoint.parent / "data")
+    before = as_trained(checkpoint, base)
     reading = read_model(before, probes, _NEW_TOKENS)
     if isinstance(before, PeftModel) and dtype != stored:
         # Rounded once: the checkpoint's own weights are rounded to another precision already.
         model = before.merge_and_unload().to(dtype)
     else:
         del before
-        model = load_model(stage, dtype)
+        model = load_model(str(checkpoint), dtype)
     model.generation_config = _generation_config(model, chat)
     model.save_pretrained(str(built), max_shard_size=max_shard_size)
     del model
     chat.tokenizer.save_pretrained(str(built))
-    return check_export(reading, probes, built, checkpoint)
+    return check_export(reading, probes, built, checkpoint.name)
 
 
-def as_trained(config: Config, checkpoint: str) -> Any:
+def as_trained(checkpoint: Path, base: str | None) -> Any:
     """A checkpoint as training left it, in float32: its base with the adapter unmerged, or the whole saved model.
+
+    Args:
+        base: the model that its adapter was trained beside; None where there is none, or it was quantised: a quantised
+            base is not this base, and what its adapter was merged into is in the saved model alone.
 
     Raises:
         RunFolderError: the adapter's base is not the one it was trained on.
     """
-    stage = config.run_folder / checkpoint
-    adapter = stage / "adapter"
-    # A quantized base is not this base; what its adapter was merged into is in the saved model alone.
-    if config.tuning.of(stage_of(checkpoint)).method != "lora" or not (adapter / "adapter_config.json").exists():
-        return _placed(load_model(str(stage), torch.float32))
-    base = config.checkpoint_folder(config.trained_from(checkpoint))
-    if model_sha256(base) != read_json(stage / MANIFEST)["inputs"]["model"]:
-        raise RunFolderError(f"{stage}: was trained from another model than {base} is now; train it again")
+    adapter = checkpoint / "adapter"
+    if base is None or not (adapter / "adapter_config.json").exists():
+        return _placed(load_model(str(checkpoint), torch.float32))
+    if model_sha256(base) != read_json(checkpoint / MANIFEST)["inputs"]["model"]:
+        raise RunFolderError(f"{checkpoint}: was trained from another model than {base} is now; train it again")
     with warnings.catch_warnings():
         # PEFT 0.21 asks transformers 5.23 by an old name.
         warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)

@@ -11,12 +11,10 @@ from typing import Any
 import psutil
 import torch
 
-from calltune.config.run_file import Config
-from calltune.config.stages import Stage
 from calltune.runtime.terminal import say
-from calltune.training.arguments import given_checkpointing, model_keys
 from calltune.training.reference import can_store
-from calltune.training.tuning import TuningPlan, count_parameters
+from calltune.training.settings import StageSettings
+from calltune.training.tuning import count_parameters
 
 _SHARE_TO_USE = 0.85
 
@@ -143,29 +141,29 @@ def shape_of(model: Any) -> Shape:
     )
 
 
-def choose_checkpointing(
-    config: Config, stage: Stage, plan: TuningPlan, arguments: Any, max_length: int
-) -> tuple[Memory, bool]:
+def choose_checkpointing(settings: StageSettings, skeleton: Any, max_length: int) -> tuple[Memory, bool]:
     """What a step takes, and whether activations are computed twice as keeping them would not fit; says the numbers.
 
     Args:
-        arguments: TRL's, for the batch size and what is precomputed.
+        skeleton: the model as it will be trained, without weights.
         max_length: in tokens, of the longest row, or of a packed one.
     """
-    keys, shape = model_keys(stage, config), shape_of(plan.skeleton)
-    trained, everything = shape.num_trained, shape.num_parameters
-    base = everything - (trained if plan.peft else 0)
-    precision = keys.get("dtype", torch.bfloat16 if plan.peft and arguments.bf16 else torch.float32).itemsize
-    weights = precision * base + (4 * trained if plan.peft else 0)
-    if plan.method == "qlora":
-        in_layers = sum(each.weight.numel() for each in plan.skeleton.modules() if isinstance(each, torch.nn.Linear))
+    stage, shape = settings.stage, shape_of(skeleton)
+    arguments: Any = settings.arguments
+    trained, everything, has_adapters = shape.num_trained, shape.num_parameters, settings.tuning.has_adapters
+    base = everything - (trained if has_adapters else 0)
+    plain = torch.bfloat16 if has_adapters and arguments.bf16 else torch.float32
+    precision = settings.model_keys.get("dtype", plain).itemsize
+    weights = precision * base + (4 * trained if has_adapters else 0)
+    if settings.tuning.method == "qlora":
+        in_layers = sum(each.weight.numel() for each in skeleton.modules() if isinstance(each, torch.nn.Linear))
         # Half a byte, and a scale for every 64 numbers in little over a byte.
         weights -= round((precision - 0.52) * (in_layers - trained))
     # Stored once by calltune or by TRL, the reference needs no second model.
     is_stored = stage == "dpo" and (can_store(arguments) or arguments.precompute_ref_log_probs)
-    has_reference = stage == "dpo" and plan.peft is None and not is_stored
+    has_reference = stage == "dpo" and not has_adapters and not is_stored
     num_answers = 2 if stage == "dpo" else 1
-    rows, bound = arguments.per_device_train_batch_size * num_answers, config.launch.tokens_per_batch
+    rows, bound = arguments.per_device_train_batch_size * num_answers, settings.tokens_per_batch
     tokens = min(rows * max_length, max(bound or rows * max_length, num_answers * max_length))
     kept, twice = (
         training_memory(
@@ -175,11 +173,11 @@ def choose_checkpointing(
             tokens=tokens,
             autocast=arguments.bf16,
             checkpointing=checkpointing,
-            trained_bytes=4 if plan.peft else precision,
+            trained_bytes=4 if has_adapters else precision,
         )
         for checkpointing in (False, True)
     )
-    free, given = free_bytes(), given_checkpointing(stage, config)
+    free, given = free_bytes(), settings.checkpointing
     checkpointing = given if given is not None else not kept.fits(free)
     estimate = twice if checkpointing else kept
     why = f" ({gigabytes(kept.total)} GB without)" if checkpointing else ""

@@ -8,6 +8,8 @@ the stage's model. What happens once counts once; the rest is multiplied.
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
@@ -17,12 +19,10 @@ from peft import PeftModel
 from transformers import LlamaConfig, LlamaForCausalLM, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
-from calltune.config.run_file import Config
-from calltune.files.tracking import track
+from calltune.files.tracking import Tracker
 from calltune.models.trie import pack
 from calltune.runtime.terminal import say
-from calltune.training.flops import Flops, peak_by_name
-from calltune.training.recipe import Recipe
+from calltune.training.flops import Flops
 from calltune.training.reference import can_store, time_reference
 from calltune.training.stage import Ready, group, make_trainer, save_model, share, train
 
@@ -53,10 +53,9 @@ class _Length:
         return self._count
 
 
-def count_steps(trainer: Any, config: Config) -> tuple[int, float]:
-    """A stage's optimiser steps and epochs, by the trainer's own arithmetic, for all processes of `[launch]`."""
-    loader, launch = trainer.get_train_dataloader(), config.launch
-    num_processes = launch.processes * launch.machines
+def count_steps(trainer: Any, num_processes: int) -> tuple[int, float]:
+    """A stage's optimiser steps and epochs, by the trainer's own arithmetic, when so many processes train."""
+    loader = trainer.get_train_dataloader()
     batches: Any = loader
     if num_processes > 1:
         batches = _Length(len(BatchSamplerShard(loader.batch_sampler, num_processes=num_processes, process_index=0)))
@@ -65,11 +64,11 @@ def count_steps(trainer: Any, config: Config) -> tuple[int, float]:
     return max_steps, max_steps / max(1, math.ceil(steps_in_epoch / accumulated))
 
 
-def weightless_trainer(config: Config, recipe: Recipe, ready: Ready) -> Any:
+def weightless_trainer(ready: Ready) -> Any:
     """The stage's trainer over its real rows and a model of no layers: it counts steps and draws batches."""
     sizes: dict[str, Any] = {"vocab_size": len(ready.chat.tokenizer), "hidden_size": 2, "intermediate_size": 2}
     tiny = LlamaConfig(**sizes, num_hidden_layers=0, num_attention_heads=1, bos_token_id=None, eos_token_id=None)
-    return make_trainer(config, recipe, ready, LlamaForCausalLM(tiny))
+    return make_trainer(ready, LlamaForCausalLM(tiny))
 
 
 class _Work:
@@ -159,22 +158,25 @@ class _Watch(TrainerCallback):
         return sum(self.seconds[start:]) / sum(self.works[start:])
 
 
-def time_training(config: Config, recipe: Recipe, ready: Ready) -> tuple[int, float, float]:
+def time_training(
+    ready: Ready, num_processes: int, limit: float, tracking: AbstractContextManager[Tracker]
+) -> tuple[int, float, float]:
     """A stage's optimiser steps, its epochs, and the seconds it is going to take here.
 
     Args:
-        config: with an output folder that may be written to and is thrown away.
+        ready: with an output folder that may be written to and is thrown away.
+        limit: in seconds, of real steps.
+        tracking: the stage's run, not opened yet, as opening it takes time too.
     """
-    stage, limit = recipe.stage, config.plan.probe_seconds
-    folder, launch = config.run_folder / stage, config.launch
+    settings, stage = ready.settings, ready.settings.stage
     say(f"{stage}: some real steps, for the time they take (plan.probe_seconds=0 leaves them out) ...")
     begun = time.perf_counter()
-    trainer = make_trainer(config, recipe, ready)
-    sharing = share(config, trainer)
+    trainer = make_trainer(ready)
+    sharing = share(settings, trainer)
     once = time.perf_counter() - begun
-    reference = time_reference(trainer, sharing, limit / 2) if recipe.stage == "dpo" else 0.0
-    group(config, trainer, ready.rows)
-    steps, epochs = count_steps(trainer, config)
+    reference = time_reference(trainer, sharing, limit / 2) if stage == "dpo" else 0.0
+    group(settings, trainer, ready.rows)
+    steps, epochs = count_steps(trainer, num_processes)
     saves = trainer.args.save_strategy
     # No word from validation, and no checkpoint but the last.
     trainer.args.eval_strategy, trainer.args.load_best_model_at_end = IntervalStrategy.NO, False
@@ -184,15 +186,16 @@ def time_training(config: Config, recipe: Recipe, ready: Ready) -> tuple[int, fl
     watch = _Watch(trainer.model, work, limit)
     trainer.add_callback(watch)
     begun = time.perf_counter()
-    with track(config, stage, {}) as tracker:
+    with tracking as tracker:
         tracker.parameters(trainer.args.to_dict())
         once += time.perf_counter() - begun
         state, _ = train(trainer, f"{stage}, a probe", None, tracker)
         save = time.perf_counter() - watch.last
         begun = time.perf_counter()
-        save_model(folder / "checkpoints" / f"checkpoint-{state.global_step}", ready.model, folder, ready.chat)
+        checkpoints = Path(trainer.args.output_dir)
+        save_model(checkpoints / f"checkpoint-{state.global_step}", ready.model, checkpoints.parent, ready.chat)
     once += time.perf_counter() - begun
-    part = 1 / (launch.processes * launch.machines)
+    part = 1 / num_processes
     seconds = once + watch.of(steps, work_of_epoch * epochs * part)
     seconds += save * _num_saves(saves, watch.save_steps, steps, epochs) + reference * part
     is_stored = stage == "dpo" and can_store(trainer.args)
@@ -208,13 +211,16 @@ def _num_saves(strategy: Any, save_steps: int, steps: int, epochs: float) -> int
     return math.ceil(epochs) if strategy == SaveStrategy.EPOCH else 1
 
 
-def reckon_training(config: Config, recipe: Recipe, ready: Ready) -> tuple[int, float, float]:
-    """As `time_training`, by the floating-point operations of every batch and `[plan]`'s MFU, without a model."""
-    trainer = weightless_trainer(config, recipe, ready)
-    group(config, trainer, ready.rows)
-    steps, epochs = count_steps(trainer, config)
-    work = _Work(ready.plan.skeleton, config.tuning.share_prefixes).of_epoch(trainer)
+def reckon_training(ready: Ready, num_processes: int, flops_per_second: float) -> tuple[int, float, float]:
+    """As `time_training`, by the floating-point operations of every batch, without a model.
+
+    Args:
+        flops_per_second: useful ones, of each process.
+    """
+    trainer = weightless_trainer(ready)
+    group(ready.settings, trainer, ready.rows)
+    steps, epochs = count_steps(trainer, num_processes)
+    work = _Work(ready.plan.skeleton, ready.settings.share_prefixes).of_epoch(trainer)
     # DPO's reference is one more forward pass over each row.
-    work *= epochs + _FORWARD * (recipe.stage == "dpo")
-    per_second = peak_by_name(config.plan.device or "") * (config.plan.mfu or 0)
-    return steps, epochs, work / per_second / (config.launch.processes * config.launch.machines)
+    work *= epochs + _FORWARD * (ready.settings.stage == "dpo")
+    return steps, epochs, work / flops_per_second / num_processes

@@ -1,5 +1,6 @@
 """What `sft` and `dpo` share: rows that fit, the model to train, progress, resume, and the saved model."""
 
+import copy
 import logging
 import shutil
 import warnings
@@ -26,7 +27,7 @@ from calltune.models.load import load_model, load_tokenizer
 from calltune.runtime.processes import processes
 from calltune.runtime.stopping import postponed_stop
 from calltune.runtime.terminal import say
-from calltune.training.arguments import allow_sharding_on_cpu, trl_arguments
+from calltune.training.arguments import TrlArguments, allow_sharding_on_cpu
 from calltune.training.checkpoints import SealCheckpoints, newest_whole
 from calltune.training.grouping import group_batches
 from calltune.training.labelled_head import score_labels_only
@@ -35,10 +36,10 @@ from calltune.training.passes import bound_passes, check_passes
 from calltune.training.progress import Progress, StopWhenAsked
 from calltune.training.recipe import FittedRows, Recipe, fit_rows
 from calltune.training.reference import stand_in, store_reference
+from calltune.training.settings import StageSettings, stage_settings
 from calltune.training.sharing import Sharing, share_prefixes
 from calltune.training.tuning import (
     TuningPlan,
-    check_tuning,
     count_parameters,
     load_to_train,
     merge_adapter,
@@ -50,36 +51,45 @@ from calltune.training.tuning import (
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """All that a stage needs before its model is loaded; `watched` are the validation rows."""
+    """All that a stage needs before its model is loaded.
 
+    `watched` are the validation rows; `arguments` are TRL's, complete.
+    """
+
+    settings: StageSettings
+    recipe: Recipe
     model: str
     chat: Chat
     rows: FittedRows
     watched: FittedRows
     plan: TuningPlan
     memory: Memory
-    checkpointing: bool
+    arguments: TrlArguments
 
 
-def get_ready(config: Config, recipe: Recipe, model: str) -> Ready:
+def get_ready(settings: StageSettings, recipe: Recipe, run_folder: Path, model: str) -> Ready:
     """Read a stage's rows and decide what is trained of the model, in which memory; loads no weights.
 
     Raises:
-        CalltuneError: the data, the model, or a table of the run file is wrong.
+        CalltuneError: the data or the model is wrong, or the run file asks of the model what it does not have.
     """
-    stage, folder = recipe.stage, config.run_folder
-    # Wrong keys are told before anything is loaded.
-    check_tuning(config, stage)
-    asked = trl_arguments(stage, config, folder / recipe.name)
-    chat = Chat(load_tokenizer(model, config.chat_template), model)
-    rows = fit_rows(chat, recipe, folder / recipe.train_file, getattr(config, stage).get("max_length"))
+    stage, file = settings.stage, run_folder / recipe.train_file
+    chat = Chat(load_tokenizer(model, settings.chat_template), model)
+    rows = fit_rows(chat, recipe, file, settings.max_length)
     if not rows.texts:
-        raise ConfigError(f"{stage}: {folder / recipe.train_file} holds no rows; leave '{stage}' out of 'stages'")
-    watched = fit_rows(chat, recipe, folder / recipe.validation_file, rows.max_length)
-    plan = plan_tuning(config, stage, model)
-    check_passes(config.launch.tokens_per_batch, asked, plan.skeleton.config)
-    memory, checkpointing = choose_checkpointing(config, stage, plan, asked, rows.max_length)
-    return Ready(model, chat, rows, watched, plan, memory, checkpointing)
+        raise ConfigError(f"{stage}: {file} holds no rows; leave '{stage}' out of 'stages'")
+    watched = fit_rows(chat, recipe, run_folder / recipe.validation_file, rows.max_length)
+    plan = plan_tuning(settings, model)
+    check_passes(settings.tokens_per_batch, settings.arguments, plan.skeleton.config)
+    memory, checkpointing = choose_checkpointing(settings, plan.skeleton, rows.max_length)
+    # They also tell transformers of a sharded launch, which it must know before a model is loaded.
+    arguments = settings.arguments_with(
+        checkpointing,
+        output_dir=str(run_folder / recipe.name / "checkpoints"),
+        max_length=rows.max_length,
+        eval_strategy="epoch" if watched.texts else "no",
+    )
+    return Ready(settings, recipe, model, chat, rows, watched, plan, memory, arguments)
 
 
 def train_stage(config: Config, recipe: Recipe, model: str) -> Path:
@@ -98,20 +108,21 @@ def train_stage(config: Config, recipe: Recipe, model: str) -> Path:
     if ours.first(lambda: is_complete(folder, inputs)):
         say(f"{stage}: complete and unchanged, skipped")
         return folder
-    ready = get_ready(config, recipe, model)
-    plan, rows = ready.plan, ready.rows
+    # What is wrong in the run file is told here, before anything is loaded.
+    settings = stage_settings(config, recipe.stage)
+    ready = get_ready(settings, recipe, run_folder, model)
     with track(config, stage, inputs) as tracker, writing_to(folder):
         if moved := ours.first(lambda: begin(folder, inputs)):
             say(moved)
-        write_plan(plan, folder)
+        write_plan(ready.plan, folder)
         begun_from = ours.first(lambda: newest_whole(folder / "checkpoints", stage))
-        trainer = make_trainer(config, recipe, ready)
-        sharing = share(config, trainer)
-        store_reference(trainer, config.run_folder / "reference", sharing)
-        group(config, trainer, rows)
-        tuned = _tuned(plan, trainer.model)
+        trainer = make_trainer(ready)
+        sharing = share(settings, trainer)
+        store_reference(trainer, run_folder / "reference", sharing)
+        group(settings, trainer, ready.rows)
+        tuned = _tuned(settings, trainer.model)
         say(
-            f"{stage}: {plan.method}: {tuned['parameters_trained']:,} of {tuned['parameters']:,} parameters "
+            f"{stage}: {tuned['tuning']}: {tuned['parameters_trained']:,} of {tuned['parameters']:,} parameters "
             f"are trained, {tuned['trainable_share']:.2%}"
         )
         tracker.parameters({"model": model, **tuned, **_hashes(data), **trainer.args.to_dict()})
@@ -129,7 +140,7 @@ def train_stage(config: Config, recipe: Recipe, model: str) -> Path:
             say(f"{stage}: {sharing.passes.sentence()}")
         if ours.rank == 0:
             write_json(folder / "history.json", {"log": state.log_history})
-            finish(folder, inputs, counts=rows.counts(), too_long=rows.too_long, **tuned, **facts)
+            finish(folder, inputs, counts=ready.rows.counts(), too_long=ready.rows.too_long, **tuned, **facts)
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     # Nobody goes on to the next stage before this one is there.
     ours.wait()
@@ -139,12 +150,14 @@ def train_stage(config: Config, recipe: Recipe, model: str) -> Path:
 def _inputs(config: Config, recipe: Recipe, model: str, data: Path) -> dict[str, Any]:
     """What a stage is made of; when none of it changed, a complete stage is skipped and an interrupted one goes on."""
     read_json(data / "manifest.json")
+    stage = recipe.stage
+    tuning = tuning_inputs(config.tuning.of(stage), config.lora)
     return {
         "model": model_sha256(model),
         "train rows": file_sha256(config.run_folder / recipe.train_file),
         "validation rows": file_sha256(config.run_folder / recipe.validation_file),
         "chat template": template_sha256(config),
-        "settings": value_sha256([config.seed, tuning_inputs(config, recipe.stage), getattr(config, recipe.stage)]),
+        "settings": value_sha256([config.seed, tuning, getattr(config, stage)]),
         "grouped by tools": config.data.group_by_tools,
         # Batch sizes are per process, and a checkpoint belongs to its strategy.
         "processes": processes().count,
@@ -152,10 +165,10 @@ def _inputs(config: Config, recipe: Recipe, model: str, data: Path) -> dict[str,
     }
 
 
-def _tuned(plan: TuningPlan, model: Any) -> dict[str, Any]:
+def _tuned(settings: StageSettings, model: Any) -> dict[str, Any]:
     trained, everything = count_parameters(model)
     return {
-        "tuning": plan.method,
+        "tuning": settings.tuning.method,
         "trainable_share": trained / everything,
         "parameters": everything,
         "parameters_trained": trained,
@@ -166,26 +179,23 @@ def _hashes(data: Path) -> dict[str, str]:
     return {f"sha256 {name}": sha256 for name, sha256 in read_json(data / "manifest.json")["sha256"].items()}
 
 
-def make_trainer(config: Config, recipe: Recipe, ready: Ready, model: Any = None) -> Any:
+def make_trainer(ready: Ready, model: Any = None) -> Any:
     """TRL's trainer over the rows, with what calltune lays over its models.
 
     Args:
         model: instead of the one to be trained, such as one without weights, to count steps with.
     """
-    stage, folder, plan = recipe.stage, config.run_folder / recipe.name, ready.plan
-    rows, watched, peft = ready.rows, ready.watched, None if model else plan.peft
-    evaluated = {"max_length": rows.max_length, "eval_strategy": "epoch" if watched.texts else "no"}
-    # First of all: they tell transformers of a sharded launch before a model is loaded.
-    arguments = trl_arguments(stage, config, folder, ready.checkpointing, **evaluated)
+    # PEFT writes into its configuration what it finds in the model; the settings stay as they are.
+    lora = None if model else copy.deepcopy(ready.settings.lora)
     allow_sharding_on_cpu()
-    trainer = recipe.trainer(
-        args=arguments,
-        model=model or load_to_train(config, stage, plan, ready.model, bool(arguments.bf16)),
-        train_dataset=to_dataset(rows.texts),
-        eval_dataset=to_dataset(watched.texts) if watched.texts else None,
+    trainer = ready.recipe.trainer(
+        args=ready.arguments,
+        model=model or load_to_train(ready.settings, ready.plan, ready.model),
+        train_dataset=to_dataset(ready.rows.texts),
+        eval_dataset=to_dataset(ready.watched.texts) if ready.watched.texts else None,
         processing_class=ready.chat.tokenizer,
-        peft_config=peft,
-        **stand_in(arguments, is_peft=peft is not None),
+        peft_config=lora,
+        **stand_in(ready.arguments, is_peft=lora is not None),
     )
     for each in (trainer.model, getattr(trainer, "ref_model", None)):
         if each is not None:
@@ -194,18 +204,18 @@ def make_trainer(config: Config, recipe: Recipe, ready: Ready, model: Any = None
     return trainer
 
 
-def share(config: Config, trainer: Any) -> Sharing:
+def share(settings: StageSettings, trainer: Any) -> Sharing:
     """Lay shared prefixes over a trainer's model, unless the run file says no, and bound its passes if it says so."""
-    off = None if config.tuning.share_prefixes else "tuning.share_prefixes is false"
+    off = None if settings.share_prefixes else "tuning.share_prefixes is false"
     sharing = Sharing(off) if off else share_prefixes(trainer.model)
-    if config.launch.tokens_per_batch:
-        sharing.passes = bound_passes(trainer, config.launch.tokens_per_batch, lambda: sharing.off_because is None)
+    if settings.tokens_per_batch:
+        sharing.passes = bound_passes(trainer, settings.tokens_per_batch, lambda: sharing.off_because is None)
     return sharing
 
 
-def group(config: Config, trainer: Any, rows: FittedRows) -> None:
+def group(settings: StageSettings, trainer: Any, rows: FittedRows) -> None:
     """Let a trainer draw rows with the same tools together, if the run file says so."""
-    if config.data.group_by_tools:
+    if settings.group_by_tools:
         group_batches(trainer, rows.tools)
 
 

@@ -10,9 +10,8 @@ was before as its reference: TRL loads a second copy, or with adapters turns the
 """
 
 import copy
-import importlib.util
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,15 +20,13 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
-from calltune.config.run_file import Config
-from calltune.config.stages import Stage
 from calltune.config.training import Tuning
 from calltune.errors import ConfigError
 from calltune.files.hashes import file_sha256
 from calltune.models.load import fastest_attention, load_model, load_skeleton
 from calltune.runtime.processes import processes
-from calltune.training.arguments import lora_config, model_keys
-from calltune.training.spectrum import highest, read_unfrozen, write_unfrozen
+from calltune.training.settings import StageSettings
+from calltune.training.spectrum import highest, write_unfrozen
 from calltune.training.spectrum_scan import scan
 
 UNFROZEN = "unfrozen_parameters.yaml"
@@ -37,14 +34,12 @@ UNFROZEN = "unfrozen_parameters.yaml"
 
 @dataclass(frozen=True, slots=True)
 class TuningPlan:
-    """How a stage tunes a model.
+    """Which weights of a model a stage trains.
 
     `always` and `chosen` are Spectrum's patterns, one by one and by kind of matrix; both are empty for other methods.
     `skeleton` is the model as it will be trained, on torch's meta device: parameters have shapes and `requires_grad`.
     """
 
-    method: str
-    peft: LoraConfig | None
     always: tuple[str, ...]
     chosen: dict[str, list[str]]
     skeleton: Any
@@ -55,72 +50,48 @@ class TuningPlan:
         return [*self.always, *(module for modules in self.chosen.values() for module in modules)]
 
 
-def tuning_inputs(config: Config, stage: Stage) -> list[Any]:
+def tuning_inputs(tuning: Tuning, lora: Mapping[str, Any]) -> list[Any]:
     """What decides which weights a stage trains, for its manifest: a changed Spectrum file counts by its content.
+
+    Args:
+        lora: the table `[lora]`, which counts where adapters are trained.
 
     Raises:
         ConfigError: that file cannot be read.
     """
-    tuning = config.tuning.of(stage)
     file = Path(tuning.spectrum_file) if tuning.spectrum_file else None
     if file and not file.is_file():
         raise ConfigError(f"tuning.spectrum_file: {file}: no such file")
     own = {key: getattr(tuning, key) for key in Tuning.model_fields}
-    adapters = config.lora if tuning.method in ("lora", "qlora") else {}
+    adapters = lora if tuning.has_adapters else {}
     return [own, adapters, file_sha256(file) if file else None]
 
 
-def check_tuning(config: Config, stage: Stage) -> None:
-    """Tell mistakes that need no model: `[lora]`, a Spectrum file, a device or package that the method lacks.
-
-    Raises:
-        ConfigError: the first of them.
-    """
-    lora_config(config, stage)
-    tuning = config.tuning.of(stage)
-    if tuning.spectrum_file:
-        read_unfrozen(Path(tuning.spectrum_file))
-    if tuning.method == "qlora":
-        if importlib.util.find_spec("bitsandbytes") is None:
-            raise ConfigError("tuning.method 'qlora' needs bitsandbytes: pip install 'calltune[qlora]'")
-        import bitsandbytes
-
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        if device not in getattr(bitsandbytes, "supported_torch_devices", {"cuda"}):
-            raise ConfigError(
-                f"tuning.method 'qlora': bitsandbytes {bitsandbytes.__version__} does not support this device, {device}"
-            )
-
-
-def plan_tuning(config: Config, stage: Stage, model: str) -> TuningPlan:
+def plan_tuning(settings: StageSettings, model: str) -> TuningPlan:
     """Find what a stage will train of a model.
 
     Spectrum ranks the run's base model for both stages, so that both train the same matrices.
 
     Raises:
-        ConfigError: a mistake of `check_tuning`, or a pattern or target module that the model does not have.
+        ConfigError: a pattern or a target module that the model does not have.
         ModelError: the model cannot be had, or Spectrum cannot rank it.
     """
-    check_tuning(config, stage)
-    tuning, peft = config.tuning.of(stage), lora_config(config, stage)
     skeleton: Any = load_skeleton(model)
-    always, chosen = _spectrum(config.model, tuning, skeleton) if tuning.method == "spectrum" else ((), {})
-    plan = TuningPlan(
-        tuning.method, peft, always, chosen, skeleton if peft is None else _adapted(skeleton, peft, model)
-    )
+    always, chosen = _spectrum(settings, skeleton) if settings.tuning.method == "spectrum" else ((), {})
+    plan = TuningPlan(always, chosen, _adapted(skeleton, settings.lora, model) if settings.lora else skeleton)
     if plan.patterns:
         unfreeze(plan.skeleton, plan.patterns)
     return plan
 
 
-def _spectrum(base: str, tuning: Tuning, skeleton: PreTrainedModel) -> tuple[tuple[str, ...], dict[str, list[str]]]:
-    always = []
+def _spectrum(settings: StageSettings, skeleton: PreTrainedModel) -> tuple[tuple[str, ...], dict[str, list[str]]]:
+    base, tuning, always = settings.base_model, settings.tuning, list[str]()
     ends = {skeleton.get_output_embeddings: tuning.train_head, skeleton.get_input_embeddings: tuning.train_embeddings}
     for module, is_trained in ends.items():
         if is_trained:
             always.append(f"^{_name_of(skeleton, module().weight)}$")
-    if tuning.spectrum_file:
-        return (*always, *read_unfrozen(Path(tuning.spectrum_file))), {}
+    if settings.spectrum_patterns:
+        return (*always, *settings.spectrum_patterns), {}
     if processes().count > 1 and processes().local_rank == 0:
         scan(base)
     # The first process of a machine computes what the others then find in the cache.
@@ -167,24 +138,22 @@ def _some(named: Iterable[tuple[str, Any]]) -> str:
     return ", ".join(dict.fromkeys([*names[:3], names[-1]]))
 
 
-def load_to_train(config: Config, stage: Stage, plan: TuningPlan, model: str, bf16: bool) -> PreTrainedModel:
+def load_to_train(settings: StageSettings, plan: TuningPlan, model: str) -> PreTrainedModel:
     """The model of a plan, with its weights; TRL's trainer adds the adapters.
 
     Weights that are trained are float32, so that small updates are not rounded away; those beside adapters are bf16
     where matrices are multiplied in bf16 anyway. `model_init_kwargs` has the last word.
 
-    Args:
-        bf16: whether the device multiplies in bf16.
-
     Raises:
         ModelError: it cannot be loaded.
     """
+    bf16 = bool(settings.arguments.bf16)
     keys: dict[str, Any] = {
-        "dtype": torch.bfloat16 if plan.peft and bf16 else torch.float32,
+        "dtype": torch.bfloat16 if settings.lora and bf16 else torch.float32,
         "attn_implementation": fastest_attention(plan.skeleton, bf16),
-        **model_keys(stage, config),
+        **settings.model_keys,
     }
-    if plan.method == "qlora":
+    if settings.tuning.method == "qlora":
         keys["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",

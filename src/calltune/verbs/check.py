@@ -37,6 +37,7 @@ from calltune.verbs.prepare import asked_questions, data_inputs
 
 if TYPE_CHECKING:
     from calltune.training.estimate import Estimate
+    from calltune.training.settings import StageSettings
 
 
 def run(config: Config, show_rows: int = 0, *, with_data: bool = True) -> Path:
@@ -59,12 +60,9 @@ def run(config: Config, show_rows: int = 0, *, with_data: bool = True) -> Path:
     say(f"check: run file: {len(sources)} sources, stages {', '.join(config.stages) or 'none'}")
     from calltune.calling.chat import Chat
     from calltune.models.load import load_tokenizer
-    from calltune.training.arguments import trl_arguments
-    from calltune.training.tuning import check_tuning
+    from calltune.training.settings import stage_settings
 
-    for stage in config.stages:
-        trl_arguments(stage, config, config.run_folder / stage)
-        check_tuning(config, stage)
+    stages = [stage_settings(config, stage) for stage in config.stages]
     say(f"check: TRL and PEFT know every key of {', '.join(f'[{s}]' for s in (*config.stages, 'lora'))}")
     chat = Chat(load_tokenizer(config.model, config.chat_template), config.model)
     prove_template(chat)
@@ -88,7 +86,7 @@ def run(config: Config, show_rows: int = 0, *, with_data: bool = True) -> Path:
                 folder.symlink_to(data.resolve())
             else:
                 write_data(trial, found, spool, folder, kept_back, tests)
-            _tell_plan(trial, starts)
+            _tell_plan(trial, stages, starts)
     return config.run_folder
 
 
@@ -115,14 +113,14 @@ def _seconds_to_start(config: Config) -> dict[str, float]:
     return found
 
 
-def _tell_plan(config: Config, starts: dict[str, float]) -> None:
+def _tell_plan(config: Config, stages: "Sequence[StageSettings]", starts: dict[str, float]) -> None:
     if not config.stages and not config.evaluate.benchmarks:
         return
     from calltune.training import estimate as plan
     from calltune.verbs import dpo, sft
 
     recipes = {"sft": sft.RECIPE, "dpo": dpo.RECIPE}
-    plans = [plan.plan_training(config, recipes[stage]) for stage in config.stages]
+    plans = [plan.plan_training(config, settings, recipes[settings.stage]) for settings in stages]
     # A later round's pairs are not known either; as many as in the first are as good a guess.
     plans += [replace(plans[-1], stage=name) for name in config.checkpoints[len(config.stages) + 1 :]]
     if config.evaluate.benchmarks:

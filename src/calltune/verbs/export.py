@@ -67,12 +67,14 @@ def run(config: Config) -> Path:
                 f"{folder}: is there already and no export of calltune's; name another [export] folder"
             )
         say(set_aside(folder, read_json(folder / MANIFEST)["inputs"], inputs))
+    has_plain_base = config.tuning.of(stage_of(checkpoint)).method == "lora"
+    base = config.checkpoint_folder(config.trained_from(checkpoint)) if has_plain_base else None
     # Named as the folder will be; the dot says that it is not whole.
     work = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(work, ignore_errors=True)
     built = work / folder.name
     try:
-        parity = build_export(config, checkpoint, dtype, stored, settings.max_shard_size, built)
+        parity = build_export(Path(stage), base, dtype, stored, settings.max_shard_size, built)
         _describe(facts, parity, Chat(load_tokenizer(stage), stage), built, inputs)
         built.rename(folder)
     finally:

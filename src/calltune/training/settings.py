@@ -1,0 +1,129 @@
+"""What the run file says of one stage: resolved once, every mistake told, and handed down to all that trains.
+
+Below `StageSettings` nothing of training reads the run file, so what a stage does can be read off its fields.
+"""
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig
+
+from calltune.config.run_file import Config
+from calltune.config.stages import Stage
+from calltune.config.training import Tuning
+from calltune.errors import ConfigError
+from calltune.training.arguments import (
+    TrlArguments,
+    check_table,
+    given_checkpointing,
+    lora_config,
+    model_keys,
+    trl_arguments,
+)
+from calltune.training.spectrum import read_unfrozen
+
+
+@dataclass(frozen=True, slots=True)
+class StageSettings:
+    """How one stage trains, whatever its rows, the model before it, and the folder it writes to."""
+
+    stage: Stage
+
+    base_model: str
+    """The run's, not the one that is trained: Spectrum ranks it for every stage."""
+
+    chat_template: str | None
+    """A Jinja file that takes the place of the model's own template."""
+
+    tuning: Tuning
+
+    lora: LoraConfig | None
+    """What the adapters are; None where the model's own weights are trained."""
+
+    spectrum_patterns: tuple[str, ...]
+    """What `tuning.spectrum_file` names; empty without one."""
+
+    model_keys: Mapping[str, Any]
+    """`model_init_kwargs`, as `from_pretrained` takes them."""
+
+    table: Mapping[str, Any]
+    """`[sft]` or `[dpo]` itself, of which `arguments_with` makes TRL's arguments once more."""
+
+    arguments: TrlArguments
+    """TRL's, as far as the run file and this device decide them, before any row is read."""
+
+    tokens_per_batch: int | None
+    """The bound of one pass; None where a batch goes through the model whole."""
+
+    share_prefixes: bool
+    group_by_tools: bool
+
+    @property
+    def max_length(self) -> int | None:
+        """The longest row that is trained on, in tokens; None takes the longest that there is."""
+        return self.table.get("max_length")
+
+    @property
+    def checkpointing(self) -> bool | None:
+        """Whether activations are computed twice; None where that depends on the memory they would take."""
+        return given_checkpointing(self.table)
+
+    def arguments_with(self, checkpointing: bool = False, **computed: Any) -> TrlArguments:
+        """TRL's arguments with what is known only when the rows are read; the run file has the last word.
+
+        Args:
+            checkpointing: whether to compute activations twice, where the run file does not say.
+            computed: such as `output_dir`, `max_length` and `eval_strategy`.
+        """
+        return trl_arguments(self.stage, self.table, checkpointing, seed=self.arguments.seed, **computed)
+
+
+def stage_settings(config: Config, stage: Stage) -> StageSettings:
+    """Resolve a stage, and tell every mistake of the run file that can be told without rows or a model.
+
+    It comes before any trainer is made: transformers' arguments begin accelerate's state of this process anew.
+
+    Raises:
+        ConfigError: the first mistake: a key or value that TRL or PEFT does not take, `[lora]` without a method that
+            reads it, a Spectrum file that cannot be read, or a device or package that the method lacks.
+    """
+    table, tuning = getattr(config, stage), config.tuning.of(stage)
+    check_table(stage, table)
+    keys = model_keys(stage, table)
+    arguments = trl_arguments(stage, table, seed=config.seed)
+    if config.lora and not any(config.tuning.of(each).has_adapters for each in (*config.stages, stage)):
+        raise ConfigError(f"[lora] is given, but tuning.method is '{tuning.method}'")
+    lora = lora_config(config.lora) if tuning.has_adapters else None
+    patterns = read_unfrozen(Path(tuning.spectrum_file)) if tuning.spectrum_file else ()
+    if tuning.method == "qlora":
+        _require_bitsandbytes()
+    return StageSettings(
+        stage=stage,
+        base_model=config.model,
+        chat_template=config.chat_template,
+        tuning=tuning,
+        lora=lora,
+        spectrum_patterns=tuple(patterns),
+        model_keys=keys,
+        table=table,
+        arguments=arguments,
+        tokens_per_batch=config.launch.tokens_per_batch,
+        share_prefixes=config.tuning.share_prefixes,
+        group_by_tools=config.data.group_by_tools,
+    )
+
+
+def _require_bitsandbytes() -> None:
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ConfigError("tuning.method 'qlora' needs bitsandbytes: pip install 'calltune[qlora]'")
+    import bitsandbytes
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device not in getattr(bitsandbytes, "supported_torch_devices", {"cuda"}):
+        raise ConfigError(
+            f"tuning.method 'qlora': bitsandbytes {bitsandbytes.__version__} does not support this device, {device}"
+        )
