@@ -117,7 +117,10 @@ class Sample:
     """One question of a benchmark.
 
     `choices` (label -> answer) not empty means: score by log-likelihood over them. `target` is what the benchmark's
-    scorer compares with: a label, or JSON such as the accepted calls. `metadata` keeps what a benchmark needs besides.
+    scorer compares with: a label, or JSON such as the accepted calls; nobody else looks inside. `metadata` keeps what a
+    benchmark needs besides. What all others ask of a target, the benchmark says: `behavior` is the behaviour that is
+    right, None where more than one is or none of them, and `group` is what the question is counted under, (kind, name)
+    such as `("class", "direct")` or `("category", "parallel")`; a question without one is counted with all alone.
     """
 
     id: str
@@ -127,6 +130,8 @@ class Sample:
     target: Any
     choices: Mapping[str, Message] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    behavior: Behavior | None = None
+    group: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True, slots=True)

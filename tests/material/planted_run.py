@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from calltune.evaluation.benchmarks import when2call, when2call_generation
-from calltune.files.hashes import value_sha256
+from calltune.evaluation.jobs import questions_sha256
 from calltune.files.json_lines import write_json, write_jsonl
 from calltune.files.manifest import versions
 from calltune.types import BEHAVIORS, Completion, Message, Sample, ToolCall
@@ -77,7 +77,7 @@ def plant_evaluation(
     result: dict[str, Any] = {
         **{"benchmark": title, "checkpoint": checkpoint, "prompt": "chat_template", **count(completions, scores)},
         **asdict(summary),
-        **{"versions": versions(), "data_sha256": value_sha256([asdict(sample) for sample in samples])},
+        **{"versions": versions(), "data_sha256": questions_sha256(samples)},
     }
     write_jsonl(place / "completions.jsonl", completions)
     write_jsonl(place / "scores.jsonl", scores)
@@ -94,7 +94,7 @@ def _ranked(sample: Sample, generator: random.Random, share: float) -> Completio
 def _written(sample: Sample, generator: random.Random, share: float) -> Completion:
     if sample.id == "q-0":
         return Completion(sample.id, Message("assistant", HOSTILE_ANSWER), HOSTILE_ANSWER, "ok")
-    right = sample.target["behavior"]
+    right = sample.behavior
     shown = right if generator.random() < share else generator.choice((*BEHAVIORS, "malformed"))
     if shown == "malformed":
         return Completion(sample.id, None, '{"name": "book', "malformed", reason="the call is not valid JSON")

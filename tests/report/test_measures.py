@@ -7,7 +7,7 @@ from typing import ClassVar
 import pytest
 
 from calltune.evaluation.benchmarks import Metric, Summary, bfcl, when2call_judge
-from calltune.report.measures import facts_by_row, group_of, measures, verified
+from calltune.report.measures import facts_by_row, measures, verified
 from calltune.report.results import Answers
 from calltune.types import BEHAVIORS, Completion, Message, Sample, Score
 
@@ -68,16 +68,6 @@ def test_a_metric_that_is_no_mean_over_rows_is_left_out() -> None:
     metrics = Plugin.summarize(samples, completions, scores).metrics
     facts = facts_by_row(Plugin, samples, Answers({}, None, completions, scores))  # type: ignore[arg-type]
     assert set(verified(measures(Plugin, facts), metrics)) == {"mean"}  # type: ignore[arg-type]
-
-
-def test_groups() -> None:
-    def group(benchmark: str, target: object, name: str = "live_simple_3-1-0") -> tuple[str, str]:
-        return group_of(Sample(name, benchmark, (), (), target))
-
-    assert group("when2call", "direct") == ("class", "direct")
-    assert group("when2call_generation", {"behavior": "tool_call", "call": {}}) == ("class", "tool_call")
-    assert group("bfcl", {"expect": "no_call"}) == ("category", "live_simple")
-    assert group("mine", {"expect": 3}) == ("", "")
 
 
 def test_real_bfcl_rows_have_every_interval(shared_data: Path) -> None:

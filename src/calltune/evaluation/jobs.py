@@ -73,9 +73,19 @@ def read_jobs(config: Config) -> list[Job]:
     jobs = []
     for entry, module, settings in open_benchmarks(config):
         samples = list(module.samples(settings))
-        data = value_sha256([asdict(sample) for sample in samples])
-        jobs.append(Job(entry.title, module, settings, samples, data))
+        jobs.append(Job(entry.title, module, settings, samples, questions_sha256(samples)))
     return jobs
+
+
+def questions_sha256(samples: Sequence[Sample]) -> str:
+    """The hash by which an evaluation knows that it was asked these very questions, in hex.
+
+    `behavior` and `group` are left out: they follow from the target, and evaluations without them are on disks.
+    """
+    questions = [asdict(sample) for sample in samples]
+    return value_sha256(
+        [{key: value for key, value in each.items() if key not in ("behavior", "group")} for each in questions]
+    )
 
 
 def ask(backend: Any, job: Job, samples: Sequence[Sample]) -> list[Completion]:

@@ -13,7 +13,7 @@ from itertools import combinations
 from typing import Any, TypeGuard
 
 from calltune.evaluation.statistics import mcnemar, mcnemar_mid_p, tango_interval, wilson_interval
-from calltune.report.measures import RowFacts, facts_by_row, group_of, measures, verified
+from calltune.report.measures import RowFacts, facts_by_row, measures, verified
 from calltune.report.resampling import Interval, Measure, Ratio, intervals, paired_intervals, value_of
 from calltune.report.results import Measured
 
@@ -113,9 +113,9 @@ def compare(benchmark: Measured, facts: Mapping[str, Sequence[RowFacts]], before
         kept = measures(benchmark.module, [facts[name][number] for number in rows])
         sides[name] = {metric: kept[metric] for metric in known if metric in kept}
     groups = {("", ""): [True] * len(rows)}
-    for key in dict.fromkeys(group_of(samples[number]) for number in rows):
+    for key in dict.fromkeys(samples[number].group for number in rows):
         if key[0]:
-            groups[key] = [group_of(samples[number]) == key for number in rows]
+            groups[key] = [samples[number].group == key for number in rows]
     for name in (before, after):
         sides[name] |= {f"{kind}/{group}": _within(values[name], held) for (kind, group), held in groups.items()}
     differences = _differences(sides[before], sides[after])

@@ -12,7 +12,6 @@ from math import isclose
 from types import ModuleType
 
 from calltune.evaluation.benchmarks import Parts, Summary, stated
-from calltune.evaluation.benchmarks.bfcl_rows import category_of
 from calltune.report.resampling import MeanOf, Measure, Ratio, value_of
 from calltune.report.results import Answers
 from calltune.types import Sample
@@ -24,16 +23,6 @@ class RowFacts:
 
     metrics: Mapping[str, float | None]
     pairs: Mapping[str, tuple[str, str]]
-
-
-def group_of(sample: Sample) -> tuple[str, str]:
-    """What a question is counted under: its BFCL category, or the behaviour that is right; (kind, name)."""
-    if isinstance(sample.target, Mapping):
-        if "behavior" in sample.target:
-            return "class", str(sample.target["behavior"])
-        if sample.benchmark == "bfcl":
-            return "category", category_of(sample.id)
-    return ("class", sample.target) if isinstance(sample.target, str) else ("", "")
 
 
 def facts_by_row(module: ModuleType, samples: Sequence[Sample], answers: Answers) -> list[RowFacts]:

@@ -52,9 +52,12 @@ class Rates:
 
 
 def operating_points(benchmark: Measured) -> dict[str, dict[str, Any]]:
-    """By checkpoint the curve, the recommended bias, and what it does; empty where no call is among choices."""
+    """By checkpoint the curve, the recommended bias, and what it does.
+
+    Empty where a question has no call among its choices, or no one behaviour that is right.
+    """
     samples = benchmark.samples or ()
-    if not samples or any(_CALL not in sample.choices for sample in samples):
+    if not samples or any(_CALL not in sample.choices or sample.behavior is None for sample in samples):
         return {}
     found = {}
     for name in benchmark.paired():
@@ -140,7 +143,7 @@ def _margin(sample: Sample, completion: Completion) -> Margin:
     best_other = max((label for label in labels if label != _CALL), key=lambda label: scores[label])
     return Margin(
         scores[best_other] - scores[_CALL],
-        str(sample.target),
+        str(sample.behavior),
         best_other,
         call_comes_first=labels.index(_CALL) < labels.index(best_other),
     )

@@ -5,7 +5,7 @@ are joined to the questions by sample id, so every comparison is between answers
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,7 +16,7 @@ from calltune.config.stages import checkpoint_names
 from calltune.errors import CalltuneError, ConfigError, RunFolderError
 from calltune.evaluation.answers import completion_from, score_from
 from calltune.evaluation.benchmarks import Metric, check_stated, stated
-from calltune.files.hashes import value_sha256
+from calltune.evaluation.jobs import questions_sha256
 from calltune.files.json_lines import read_json, read_jsonl
 from calltune.files.manifest import MANIFEST
 from calltune.types import Completion, Sample, Score
@@ -118,7 +118,7 @@ def _measured(title: str, module: ModuleType, settings: Any, places: Mapping[str
                 f"{place / 'result.json'}: {error}; remove {place / MANIFEST} and run evaluate again"
             ) from None
     samples, problem = _questions(module, settings)
-    sha256 = value_sha256([asdict(sample) for sample in samples]) if samples is not None else ""
+    sha256 = questions_sha256(samples) if samples is not None else ""
     if samples is not None and all(result["data_sha256"] != sha256 for result in results.values()):
         samples, problem = None, "the questions have changed since they were asked; run evaluate again"
     unpaired = {

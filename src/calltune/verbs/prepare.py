@@ -7,7 +7,7 @@ from typing import Any
 from calltune.config.run_file import Config
 from calltune.data.doctor.changes import ChangeLog
 from calltune.data.doctor.contamination import AskedQuestions
-from calltune.data.doctor.mix import counted_behavior, stop_when_missing
+from calltune.data.doctor.mix import stop_when_missing
 from calltune.data.doctor.spool import Spool
 from calltune.data.doctor.tell import show
 from calltune.data.doctor.workers import load_packed
@@ -84,8 +84,8 @@ def asked_questions(config: Config, tests: Iterable[dict[str, Any]]) -> tuple[As
             continue
         for sample in module.samples(settings):
             asked.add_sample(sample, entry.title)
-            if behavior := counted_behavior(sample):
-                counted.add(behavior)
+            if sample.behavior:
+                counted.add(sample.behavior)
     return asked, counted
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from calltune.config.run_file import Config
 from calltune.data.doctor.facts import Facts
 from calltune.errors import DataError
-from calltune.types import BEHAVIORS, Behavior, Sample
+from calltune.types import BEHAVIORS, Behavior
 
 KIND_OF_STAGE = {"sft": "example", "dpo": "preference"}
 """The stages, each with the kind of row it is trained on."""
@@ -23,16 +23,6 @@ def behaviors_by_source(rows: Iterable[Facts], titles: Sequence[str]) -> dict[st
         }
         for stage, kind in KIND_OF_STAGE.items()
     }
-
-
-def counted_behavior(sample: Sample) -> Behavior | None:
-    """The behaviour that a benchmark's question is right with, where it says one."""
-    target = sample.target
-    if isinstance(target, Mapping):
-        if "expect" in target:
-            return None if target["expect"] == "no_call" else "tool_call"
-        target = target.get("behavior")
-    return next((behavior for behavior in BEHAVIORS if behavior == target), None)
 
 
 def stop_when_missing(

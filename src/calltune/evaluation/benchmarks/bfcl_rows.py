@@ -79,7 +79,16 @@ def read_category(folder: Path, category: Category) -> Iterator[Sample]:
         else:
             target = {"expect": "no_call" if "irrelevance" in category else "any_call"}
         tools = tuple(_tool(function, language, where) for function in functions)
-        yield Sample(row_id, "bfcl", _messages(row, where), tools, target)
+        yield Sample(
+            id=row_id,
+            benchmark="bfcl",
+            messages=_messages(row, where),
+            tools=tools,
+            target=target,
+            # Whoever calls nothing where no call is expected may have answered, asked or refused.
+            behavior=None if target["expect"] == "no_call" else "tool_call",
+            group=("category", category),
+        )
 
 
 def expected_calls(target: Mapping[str, Any]) -> list[ExpectedCall]:

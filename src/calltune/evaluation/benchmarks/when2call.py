@@ -97,6 +97,8 @@ def samples(settings: Settings) -> Iterator[Sample]:
             target=question.correct,
             choices={**question.answers},
             metadata=question.published,
+            behavior=question.correct,
+            group=question.group,
         )
 
 

@@ -61,6 +61,8 @@ def samples(settings: Settings) -> Iterator[Sample]:
                 "behavior": question.correct,
                 "call": {"name": call.name, "arguments": call.arguments} if question.correct == "tool_call" else None,
             },
+            behavior=question.correct,
+            group=question.group,
         )
 
 

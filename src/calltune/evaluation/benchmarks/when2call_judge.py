@@ -85,7 +85,15 @@ def samples(settings: Settings) -> Iterator[Sample]:
     """
     read_api_key(settings.judge)
     for question in questions(settings):
-        yield Sample(question.id, "when2call_judge", question.messages, question.tools, question.correct)
+        yield Sample(
+            id=question.id,
+            benchmark="when2call_judge",
+            messages=question.messages,
+            tools=question.tools,
+            target=question.correct,
+            behavior=question.correct,
+            group=question.group,
+        )
 
 
 def score(sample: Sample, completion: Completion) -> Score:

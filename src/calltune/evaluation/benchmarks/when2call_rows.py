@@ -48,6 +48,11 @@ class Question:
     published: Mapping[str, Any]
     """`question`, `tools` and `answers` as they were published, tools and call as JSON text."""
 
+    @property
+    def group(self) -> tuple[str, str]:
+        """What it is counted under: the class of its right answer."""
+        return "class", self.correct
+
 
 def questions(settings: QuestionSettings) -> Iterator[Question]:
     """The questions, parsed.

@@ -9,10 +9,9 @@ Texts that occur often (tools, labels, answers) are written once and named by nu
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from calltune.report.measures import group_of
 from calltune.report.results import Measured
 from calltune.types import Completion, Message, Sample, Score, Tool
 
@@ -54,8 +53,8 @@ def _row(benchmark: Measured, number: int, sample: Sample, texts: _Pool, tools: 
         sample.id,
         [[message.role, texts.number(_message_text(message))] for message in sample.messages],
         [tools.number(_tool(tool)) for tool in sample.tools],
-        texts.number(group_of(sample)[1]),
-        texts.number(_target_text(sample.target)),
+        texts.number(sample.group[1]),
+        texts.number(_target_text(sample)),
         [[texts.number(label), texts.number(_message_text(choice))] for label, choice in sample.choices.items()],
         [
             _answer(sample, benchmark.answers[name].completions[number], benchmark.answers[name].scores[number], texts)
@@ -87,10 +86,11 @@ def _message_text(message: Message) -> str:
     return "\n".join(part for part in (message.content, *calls) if part)
 
 
-def _target_text(target: Any) -> str:
-    if isinstance(target, Mapping) and target.get("behavior") and not target.get("call"):
-        return str(target["behavior"])
-    return target if isinstance(target, str) else json.dumps(target, ensure_ascii=False, indent=1)
+def _target_text(sample: Sample) -> str:
+    """The behaviour that is right where it says all; where a call is due, the target as the scorer has it."""
+    if sample.behavior not in (None, "tool_call"):
+        return sample.behavior
+    return sample.target if isinstance(sample.target, str) else json.dumps(sample.target, ensure_ascii=False, indent=1)
 
 
 def _tool(tool: Tool) -> tuple[str, str, str]:
