@@ -21,7 +21,7 @@ class Settings(ConversationSettings):
 
 
 def read(settings: Settings) -> Iterator[Noun]:
-    """Examples or pairs, whichever a row holds, and the rows that cannot be used.
+    """Yield examples or pairs, whichever a row holds, and the rows that cannot be used.
 
     Raises:
         DataError: a file is missing or not JSON as a whole.
@@ -46,7 +46,7 @@ def read(settings: Settings) -> Iterator[Noun]:
 
 
 def fingerprint(settings: Settings) -> str:
-    """The hash of the files."""
+    """Return the hash of the files."""
     return files_fingerprint(settings.path)
 
 

@@ -20,12 +20,12 @@ _REASONING = ("reasoning_content", "reasoning", "thinking")
 
 
 def read_messages(raw: Any, where: str) -> Iterator[tuple[Message, bool]]:
-    """The messages of a list, each with whether it may be learned (OpenAI's `weight` of 0 says no).
+    """Yield the messages of a list, each with whether it may be learned (OpenAI's `weight` of 0 says no).
 
-    Results of parallel calls come in the order of their calls, as the ids that tie them together are not kept.
+    Results of parallel calls come in the order of their calls, because the ids that tie them together are not kept.
 
     Raises:
-        DataError: at the first message that cannot be read; `where` names the list.
+        DataError: a message cannot be read; those before it have been given. `where` names the list.
     """
     if not isinstance(raw, list):
         raise DataError(f"{where} must be a list of messages, not {type(raw).__name__}")
@@ -46,16 +46,16 @@ def read_messages(raw: Any, where: str) -> Iterator[tuple[Message, bool]]:
 
 
 def count_answers(raw: Any) -> int:
-    """How many messages of a list are the assistant's."""
+    """Return how many messages of a list are the assistant's."""
     messages = raw if isinstance(raw, list) else []
     return sum(isinstance(message, dict) and message.get("role") == "assistant" for message in messages)
 
 
 def read_message(raw: Any, where: str) -> Message:
-    """One message.
+    """Return one message.
 
     Raises:
-        DataError: role, content or a call is wrong; the message begins with `where`.
+        DataError: the role, the content or a call is wrong; the message begins with `where`.
     """
     if not isinstance(raw, dict):
         raise DataError(f"{where}: a message must be an object, not {type(raw).__name__}")
@@ -103,10 +103,12 @@ def _calls(raw: Mapping[str, Any], where: str) -> tuple[ToolCall, ...]:
 
 
 def read_call(raw: Any, where: str) -> ToolCall:
-    """One call: `name` and `arguments`, an object or its JSON text, bare or inside `function`.
+    """Return one call.
+
+    `raw` holds `name` and `arguments`, bare or inside `function`; the arguments are an object or its JSON text.
 
     Raises:
-        DataError: it has no name, or its arguments are no object.
+        DataError: the call has no name, or its arguments are no object.
     """
     if isinstance(raw, dict) and isinstance(raw.get("function"), dict):
         raw, where = raw["function"], f"{where}.function"
@@ -123,13 +125,13 @@ def read_call(raw: Any, where: str) -> ToolCall:
 
 
 def _order(raw: Mapping[str, Any], ids: list[Any], where: str) -> int:
-    """The place of a result among the calls that it may answer."""
-    answered = raw.get("tool_call_id")
-    if answered is None or not any(ids):
+    """Return the place of a result among the calls that it may answer."""
+    call_id = raw.get("tool_call_id")
+    if call_id is None or not any(ids):
         return 0
-    if answered not in ids:
-        raise DataError(f"{where}: 'tool_call_id' {shortened(answered)} answers no call of the message before it")
-    return ids.index(answered)
+    if call_id not in ids:
+        raise DataError(f"{where}: 'tool_call_id' {shortened(call_id)} answers no call of the message before it")
+    return ids.index(call_id)
 
 
 def _weight(raw: Mapping[str, Any], where: str) -> bool:
@@ -140,6 +142,9 @@ def _weight(raw: Mapping[str, Any], where: str) -> bool:
 
 
 def _tell_reasoning(raw: Mapping[str, Any], where: str) -> None:
-    """Thoughts beside an answer are not learned, as thinking is off in every prompt; that is counted."""
+    """Tell the listener of the thoughts beside an answer, so that they are counted.
+
+    They are not learned, because thinking is off in every prompt.
+    """
     dropped = [Change("text_dropped", "remove", f"/{key}", raw[key]) for key in _REASONING if raw.get(key)]
     tell(where, "message", tuple(dropped))

@@ -1,4 +1,4 @@
-"""From messages to training rows: one example for each answer of a conversation, or a pair of answers to compare."""
+"""Turns messages into training rows: one example for each answer, or a pair of answers to compare."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -19,11 +19,14 @@ class ConversationSettings(FileSettings):
     """The keys of a source whose rows hold many answers."""
 
     turns: Turns = "all"
-    """`all`: an example of each answer, with what stands before it as its context. `last`: of the last one alone."""
+    """`all` makes an example of each answer, with what stands before it as its context; `last` makes one of the last
+    answer alone."""
 
 
 def read_tools(raw: Any, where: str) -> tuple[Tool, ...]:
-    """A row's tools: a list of objects or JSON texts, the JSON text of a list or of one tool, or nothing.
+    """Return a row's tools.
+
+    `raw` is a list of objects or JSON texts, the JSON text of a list or of one tool, or nothing.
 
     Raises:
         DataError: one of them is no tool.
@@ -45,11 +48,12 @@ def answers_of(
     num_answers: int,
     place: tuple[str, str, Mapping[str, Any]],
 ) -> Iterator[Example | Rejected]:
-    """The examples of a conversation, each with the id `file:line#turn`, turns counted from 1.
+    """Yield the examples of a conversation, each with the id `file:line#turn`; turns are counted from 1.
 
     Args:
-        messages: each with whether it may be learned; they may raise `DataError` where one cannot be read. What came
-            before is kept then; the answer that would have come next is rejected, and says how many go with it.
+        messages: each message with whether it may be learned. They may raise `DataError` where one cannot be read. Then
+            what came before is kept, and the answer that would have come next is rejected; its reason says how many
+            answers go with it.
         num_answers: how many answers the row has, readable or not.
         place: the source's name, the row's `file:line`, and the row.
 
@@ -57,22 +61,22 @@ def answers_of(
         DataError: no message is an answer to learn.
     """
     source, where, row = place
-    found, before, turn = list[Example | Rejected](), list[Message](), 0
+    answers, before, turn = list[Example | Rejected](), list[Message](), 0
     try:
         for message, is_learned in messages:
             message = without_padding(message, tools, f"{where}: message {len(before)}")
             if message.role == "assistant":
                 turn += 1
                 if is_learned:
-                    found.append(_answer(before, message, tools, (source, f"{where}#{turn}", row), where))
+                    answers.append(_answer(before, message, tools, (source, f"{where}#{turn}", row), where))
             before.append(message)
     except DataError as error:
         later = num_answers - turn - 1
         more = f" (later answers that go with it: {later})" if later > 0 else ""
-        found.append(Rejected(f"{where}#{turn + 1}", source, f"{error}{more}", row))
-    if not found:
+        answers.append(Rejected(f"{where}#{turn + 1}", source, f"{error}{more}", row))
+    if not answers:
         raise DataError(f"{where}: no message is an answer of the assistant to learn")
-    yield from found[-1:] if turns == "last" else found
+    yield from answers[-1:] if turns == "last" else answers
 
 
 def _answer(
@@ -86,7 +90,7 @@ def _answer(
 
 
 def answer_problem(before: Sequence[Message], answer: Message) -> str:
-    """Why an answer cannot be learned, or ""."""
+    """Return why an answer cannot be learned, or an empty string."""
     if not answer.content.strip() and not answer.tool_calls:
         return f"message {len(before)}: the answer has neither text nor calls"
     if not any(message.role == "user" for message in before):
@@ -97,21 +101,21 @@ def answer_problem(before: Sequence[Message], answer: Message) -> str:
 def example_of(
     source: str, row_id: str, where: str, before: Sequence[Message], answer: Message, tools: Sequence[Tool]
 ) -> Example:
-    """One answer as an example.
+    """Return one answer as an example.
 
     Raises:
-        DataError: it cannot be learned; the message begins with `where`.
+        DataError: the answer cannot be learned; the message begins with `where`.
     """
-    whole = [without_padding(m, tools, f"{where}: message {n}") for n, m in enumerate((*before, answer))]
-    if problem := answer_problem(whole[:-1], whole[-1]):
+    conversation = [without_padding(m, tools, f"{where}: message {n}") for n, m in enumerate((*before, answer))]
+    if problem := answer_problem(conversation[:-1], conversation[-1]):
         raise DataError(f"{where}: {problem}")
-    return Example(row_id, source, tuple(whole), tuple(tools), message_behavior(whole[-1]))
+    return Example(row_id, source, tuple(conversation), tuple(tools), message_behavior(conversation[-1]))
 
 
 def preference_of(
     source: str, where: str, prompt: Sequence[Message], tools: Sequence[Tool], answers: tuple[Message, Message]
 ) -> Preference:
-    """A pair of the better and the worse answer to a prompt; its id is `where`.
+    """Return a pair of the better and the worse answer to a prompt; its id is `where`.
 
     Raises:
         DataError: the prompt ends with an answer, an answer is none or empty, or both are the same.
@@ -131,13 +135,16 @@ def preference_of(
 
 
 def without_padding(message: Message, tools: Sequence[Tool], where: str) -> Message:
-    """The message, its calls rid of the nulls that Arrow wrote; what was dropped is told to the listener."""
+    """Return the message, with its calls rid of the nulls that Arrow wrote.
+
+    What was dropped is told to the listener.
+    """
     if not message.tool_calls:
         return message
     repaired = [drop_null_padding(call, tools) for call in message.tool_calls]
     changes: list[Change] = []
-    for number, (_, found) in enumerate(repaired):
-        changes += [replace(change, path=f"/tool_calls/{number}{change.path}") for change in found]
+    for number, (_, dropped) in enumerate(repaired):
+        changes += [replace(change, path=f"/tool_calls/{number}{change.path}") for change in dropped]
     if not changes:
         return message
     tell(where, "tool_calls", tuple(changes))

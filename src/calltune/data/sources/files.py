@@ -1,7 +1,7 @@
-"""Files of rows: JSON lines (never loaded whole), a JSON array, or one JSON object; what is broken stays a row.
+"""Files of rows: JSON lines (never loaded whole), a JSON array, or one JSON object.
 
-A byte-order mark and Windows line ends are read past. A line or an element that is not strict JSON is a rejected row;
-a file that is missing, empty, or no UTF-8 text at all is an error.
+A byte-order mark and Windows line ends are read past. A line or an element that is not strict JSON becomes a rejected
+row. A file that is missing, empty, or no UTF-8 text at all is an error.
 """
 
 import json
@@ -31,9 +31,10 @@ class FileSettings(Table):
 
 @dataclass(frozen=True, slots=True)
 class SourceRow:
-    """A row as it stands in a file: its place `file:line`, and its JSON value, or its text and what is wrong with it.
+    """A row as it stands in a file: its place, and its value.
 
-    In an array, `line` is the number of the element.
+    `where` is `file:line`; in an array, `line` is the number of the element. `value` is the row's JSON value, or its
+    text where it is not strict JSON; then `problem` says what is wrong with it.
     """
 
     where: str
@@ -44,7 +45,7 @@ class SourceRow:
 def nouns_of(
     rows: Iterable[SourceRow], source: str, parse: Callable[[dict[str, Any], str], Iterable[Noun]]
 ) -> Iterator[Noun]:
-    """What `parse(row, where)` makes of each row; a row at which it raises `DataError` becomes a `Rejected`."""
+    """Yield what `parse(row, where)` makes of each row; a row at which it raises `DataError` becomes a `Rejected`."""
     for row in rows:
         problem = row.problem
         if not problem and not isinstance(row.value, dict):
@@ -53,17 +54,17 @@ def nouns_of(
             yield Rejected(row.where, source, problem, row.value)
             continue
         try:
-            found = list(parse(row.value, row.where))
+            nouns = list(parse(row.value, row.where))
         except DataError as error:
             yield Rejected(row.where, source, str(error), row.value)
             continue
-        if not found:
+        if not nouns:
             raise AssertionError(f"{row.where}: {source} lost a row")
-        yield from found
+        yield from nouns
 
 
 def read_rows(path: str) -> Iterator[SourceRow]:
-    """The rows of a file, or of all files of a folder.
+    """Yield the rows of a file, or of all files of a folder.
 
     Raises:
         DataError: a file is missing, empty, or not what it should be as a whole.
@@ -72,7 +73,7 @@ def read_rows(path: str) -> Iterator[SourceRow]:
 
 
 def data_files(path: str) -> list[Path]:
-    """The file, or the data files of the folder.
+    """Return the file, or the data files of the folder.
 
     Raises:
         DataError: there is none.
@@ -89,7 +90,7 @@ def data_files(path: str) -> list[Path]:
 
 
 def files_fingerprint(*paths: str) -> str:
-    """Changes when the bytes or the names of the files change.
+    """Return a hash that changes when the bytes or the names of the files change.
 
     Raises:
         DataError: a file cannot be read.
@@ -102,7 +103,7 @@ def files_fingerprint(*paths: str) -> str:
 
 
 def read_whole(path: str) -> Any:
-    """The one JSON value of a small file.
+    """Return the one JSON value of a small file.
 
     Raises:
         DataError: the file is missing or not JSON.
@@ -123,10 +124,10 @@ def _rows_of(path: Path) -> Iterator[SourceRow]:
             head = file.read(4096)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None
-    found = next((name for mark, name in _FORMATS.items() if head.startswith(mark)), None)
-    found = found or ("binary" if head.count(0) > len(head) / 10 else None)
-    if found:
-        raise DataError(f"{path}: JSON in UTF-8 was expected, this is {found}")
+    other_format = next((name for mark, name in _FORMATS.items() if head.startswith(mark)), None)
+    other_format = other_format or ("binary" if head.count(0) > len(head) / 10 else None)
+    if other_format:
+        raise DataError(f"{path}: JSON in UTF-8 was expected, this is {other_format}")
     start = head.removeprefix(_MARK).lstrip()[:1]
     rows = _lines(path)
     if start in (b"[", b"{") and not _is_of_lines(path, start):
@@ -161,7 +162,7 @@ def _array(path: Path) -> Iterator[SourceRow]:
 
 
 def _object(path: Path) -> Iterator[SourceRow]:
-    """One object over several lines; if it is none, then the lines are rows after all."""
+    """Yield one object that stands over several lines. If the file holds no such object, its lines are rows."""
     try:
         value = parse_value(_bytes(path).removeprefix(_MARK), f"{path}:1")
     except DataError:
@@ -171,7 +172,10 @@ def _object(path: Path) -> Iterator[SourceRow]:
 
 
 def _is_of_lines(path: Path, start: bytes) -> bool:
-    """Whether a file that begins like an object or an array holds one a line, judged by its first two lines."""
+    """Return whether a file that begins like an object or an array holds one on each line.
+
+    Its first two lines decide.
+    """
     with path.open("rb") as file:
         filled = (text for line in file if (text := line.removeprefix(_MARK).rstrip()))
         first, second = next(filled, b""), next(filled, b"")

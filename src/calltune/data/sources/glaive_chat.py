@@ -21,12 +21,12 @@ _CALL = re.compile(r"""\{\s*"name":\s*(".*?"),\s*"arguments":\s*(?:'(.*)'|(\{.*\
 
 
 def is_glaive(row: Mapping[str, Any]) -> bool:
-    """Whether a row is in Glaive's own layout."""
+    """Return whether a row is in Glaive's own layout."""
     return "chat" in row and "conversations" not in row
 
 
 def glaive_conversation(row: Mapping[str, Any], where: str) -> tuple[list[tuple[str, str, Any]], tuple[Tool, ...]]:
-    """A row's turns in ShareGPT's words (place, kind, value), and its tools.
+    """Return a row's turns in ShareGPT's words (place, kind, value), and its tools.
 
     Raises:
         DataError: a field is missing, or the tools or a call cannot be read.
@@ -48,7 +48,10 @@ def glaive_conversation(row: Mapping[str, Any], where: str) -> tuple[list[tuple[
 
 
 def _call(text: str) -> str:
-    """A call as JSON; one that is not in Glaive's layout stays as it is, and is found out as a broken call."""
+    """Return a call as JSON.
+
+    A call that is not in Glaive's layout stays as it is, and is found out as a broken call.
+    """
     match = _CALL.fullmatch(text)
     if not match:
         return text
@@ -57,13 +60,13 @@ def _call(text: str) -> str:
 
 
 def _tools(system: str, where: str) -> tuple[Tool, ...]:
-    """The JSON objects that follow one another from the first brace on."""
-    start, found = system.find("{"), list[Any]()
+    """Return the tools that are written as JSON objects, one after another, from the first brace on."""
+    start, texts = system.find("{"), list[Any]()
     while start >= 0:
         try:
             _, end = json.JSONDecoder(parse_int=str).raw_decode(system, start)
         except (json.JSONDecodeError, RecursionError):
             raise DataError(f"{where}: the tool at character {start} is not JSON") from None
-        found.append(system[start:end])
+        texts.append(system[start:end])
         start = system.find("{", end)
-    return read_tools(found, where)
+    return read_tools(texts, where)

@@ -1,9 +1,9 @@
 """Traces as MLflow exports them: each span of type CHAT_MODEL is one question to a model, and its answer.
 
 A row is what `Trace.to_json()` gives (`info`, and `data.spans`), or a row of the table of `mlflow.search_traces()` as
-JSON (`trace`, that text, or `spans`). Attributes are JSON texts: `mlflow.spanType`, `mlflow.spanInputs` with `messages`
-and `tools`, `mlflow.spanOutputs` with `choices` or a message, `mlflow.chat.tools`. So MLflow 3.17 records OpenAI's and
-LangChain's chat models. A span that holds a conversation in another layout is rejected.
+JSON (`trace`, which is that text, or `spans`). Attributes are JSON texts: `mlflow.spanType`, `mlflow.spanInputs` with
+`messages` and `tools`, `mlflow.spanOutputs` with `choices` or a message, `mlflow.chat.tools`. This is how MLflow 3.17
+records OpenAI's and LangChain's chat models. A span that holds a conversation in another layout is rejected.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,17 +18,18 @@ from calltune.types import Example, Rejected, Tool
 
 
 def is_trace(row: Mapping[str, Any]) -> bool:
-    """Whether a row is an MLflow trace."""
+    """Return whether a row is an MLflow trace."""
     return "messages" not in row and any(key in row for key in ("data", "spans", "trace"))
 
 
 def trace_answers(
     row: Mapping[str, Any], where: str, offered: Sequence[Tool], turns: Turns
 ) -> Iterator[Example | Rejected]:
-    """An example of each chat span in order of time, with the id `file:line#number`; `turns` may ask for the last one.
+    """Yield an example of each chat span in order of time, with the id `file:line#number`.
 
     Args:
         offered: the tools of spans that name none.
+        turns: `last` asks for the example of the last span alone.
 
     Raises:
         DataError: the row holds no spans, or none of a chat model.
@@ -65,21 +66,21 @@ def _start(span: Mapping[str, Any]) -> int:
 
 
 def _attribute(span: Mapping[str, Any], name: str, where: str) -> Any:
-    """An attribute's value, or None."""
+    """Return an attribute's value, or None."""
     attributes = require(span, "attributes", dict, where)
     value = attributes.get(name)
     return parse_value(value, f"{where}: {name}") if isinstance(value, str) else value
 
 
 def _example(span: Mapping[str, Any], row_id: str, where: str, offered: Sequence[Tool]) -> Example:
-    asked = _attribute(span, "mlflow.spanInputs", where)
-    if not isinstance(asked, dict) or not isinstance(asked.get("messages"), list):
+    inputs = _attribute(span, "mlflow.spanInputs", where)
+    if not isinstance(inputs, dict) or not isinstance(inputs.get("messages"), list):
         raise DataError(f"{where}: 'mlflow.spanInputs' holds no list 'messages'")
-    listed = asked.get("tools")
+    listed = inputs.get("tools")
     if listed is None:
         listed = _attribute(span, "mlflow.chat.tools", where)
     tools = read_tools(listed, f"{where}: tools") or offered
-    before = [message for message, _ in read_messages(asked["messages"], f"{where}: messages")]
+    before = [message for message, _ in read_messages(inputs["messages"], f"{where}: messages")]
     answer = read_message(_answer(span, where), f"{where}: answer")
     if answer.role != "assistant":
         raise DataError(f"{where}: the answer must be the assistant's, not the {answer.role}'s")
@@ -87,12 +88,12 @@ def _example(span: Mapping[str, Any], row_id: str, where: str, offered: Sequence
 
 
 def _answer(span: Mapping[str, Any], where: str) -> Any:
-    given = _attribute(span, "mlflow.spanOutputs", where)
-    if not isinstance(given, dict):
+    outputs = _attribute(span, "mlflow.spanOutputs", where)
+    if not isinstance(outputs, dict):
         raise DataError(f"{where}: 'mlflow.spanOutputs' holds no answer")
-    if "choices" not in given:
-        return given
-    choices = require(given, "choices", list, where)
+    if "choices" not in outputs:
+        return outputs
+    choices = require(outputs, "choices", list, where)
     if len(choices) != 1 or not isinstance(choices[0], dict):
         raise DataError(f"{where}: 'choices' must hold one answer, not {len(choices)}")
     return require(choices[0], "message", dict, f"{where}: choices[0]")

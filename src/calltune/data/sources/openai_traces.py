@@ -24,7 +24,7 @@ class Settings(ConversationSettings):
 
 
 def read(settings: Settings) -> Iterator[Noun]:
-    """Examples of the rows' answers, pairs of preference rows, and what cannot be used.
+    """Yield an example of each answer, a pair of each preference row, and what cannot be used.
 
     Raises:
         DataError: a file is missing or not JSON as a whole.
@@ -52,21 +52,21 @@ def read(settings: Settings) -> Iterator[Noun]:
 
 
 def fingerprint(settings: Settings) -> str:
-    """The hash of the files."""
+    """Return the hash of the files."""
     return files_fingerprint(settings.path, *([settings.tools] if settings.tools else []))
 
 
 def row_tools(row: Mapping[str, Any], where: str) -> tuple[Tool, ...]:
-    """The tools that a row names, in the newer or the older key."""
+    """Return the tools that a row names, under the newer or the older key."""
     key = "functions" if row.get("tools") is None and "functions" in row else "tools"
     return read_tools(row.get(key), f"{where}: {key}")
 
 
 def _preference(row: Mapping[str, Any], where: str, offered: Sequence[Tool]) -> Preference:
-    asked = require(row, "input", dict, where)
-    prompt = [message for message, _ in read_messages(require(asked, "messages", list, where), f"{where}: messages")]
+    request = require(row, "input", dict, where)
+    prompt = [message for message, _ in read_messages(require(request, "messages", list, where), f"{where}: messages")]
     answers = (_only(row, "preferred_output", where), _only(row, "non_preferred_output", where))
-    return preference_of("openai_traces", where, prompt, row_tools(asked, where) or offered, answers)
+    return preference_of("openai_traces", where, prompt, row_tools(request, where) or offered, answers)
 
 
 def _only(row: Mapping[str, Any], key: str, where: str) -> Message:

@@ -1,9 +1,9 @@
 """ShareGPT's layout, `conversations` of `from` and `value`, as LLaMA-Factory, Hermes and Glaive write calls in it.
 
-Calls stand in turns of their own (`function_call`, its value a call or a list of them), or as Hermes' text inside the
-assistant's (`<tool_call>{...}</tool_call>`); results in turns of `observation` or `tool`. Tools are the row's `tools`,
-a list or its JSON text, or stand between `<tools>` and `</tools>` in the system's text. A row of `system` and `chat` is
-Glaive's, see `glaive_chat`.
+A call stands in a turn of its own (`function_call`, whose value is a call or a list of them), or as Hermes' text inside
+the assistant's (`<tool_call>{...}</tool_call>`). A result stands in a turn of `observation` or `tool`. The tools are
+the row's `tools`, a list or its JSON text, or stand between `<tools>` and `</tools>` in the system's text. A row of
+`system` and `chat` is Glaive's, see `glaive_chat`.
 """
 
 import json
@@ -36,7 +36,7 @@ class Settings(ConversationSettings):
 
 
 def read(settings: Settings) -> Iterator[Noun]:
-    """Examples of the rows' answers, and what cannot be used.
+    """Yield an example of each answer, and what cannot be used.
 
     Raises:
         DataError: a file is missing or not JSON as a whole.
@@ -56,12 +56,12 @@ def read(settings: Settings) -> Iterator[Noun]:
 
 
 def fingerprint(settings: Settings) -> str:
-    """The hash of the files."""
+    """Return the hash of the files."""
     return files_fingerprint(settings.path)
 
 
 def _turns(row: Mapping[str, Any], where: str) -> list[tuple[str, str, Any]]:
-    """Each turn's place, kind and value."""
+    """Return each turn's place, kind and value."""
     turns: list[tuple[str, str, Any]] = []
     if row.get("system"):
         turns.append((f"{where}: system", "system", row["system"]))
@@ -77,7 +77,7 @@ def _turns(row: Mapping[str, Any], where: str) -> list[tuple[str, str, Any]]:
 def _tools_and_turns(
     row: Mapping[str, Any], turns: Sequence[tuple[str, str, Any]], where: str
 ) -> tuple[tuple[Tool, ...], list[tuple[str, str, Any]]]:
-    """The tools, and the turns without the text that offered them in one model's format."""
+    """Return the tools, and the turns without the text that offered them in one model's format."""
     tools = read_tools(row.get("tools"), f"{where}: tools")
     kept: list[tuple[str, str, Any]] = []
     for place, kind, value in turns:
@@ -89,16 +89,16 @@ def _tools_and_turns(
         if not tools:
             tools = tuple(tool for block in blocks for tool in _offered(block, f"{place}: <tools>"))
         # What follows explains one model's way to write calls, which must not be taught to another.
-        left = re.split(r"# Tools\b|[^.\n]*<tools>", value, maxsplit=1)[0]
-        left = re.sub(r"^\s*You are a function calling AI model\.\s*$", "", left).strip()
-        tell(place, "system", (Change("text_dropped", "replace", "/value", value, left),))
-        if left:
-            kept.append((place, kind, left))
+        kept_text = re.split(r"# Tools\b|[^.\n]*<tools>", value, maxsplit=1)[0]
+        kept_text = re.sub(r"^\s*You are a function calling AI model\.\s*$", "", kept_text).strip()
+        tell(place, "system", (Change("text_dropped", "replace", "/value", value, kept_text),))
+        if kept_text:
+            kept.append((place, kind, kept_text))
     return tools, kept
 
 
 def _offered(block: str, where: str) -> tuple[Tool, ...]:
-    """The tools of one block: a JSON list, or one object a line."""
+    """Return the tools of one block, which is a JSON list, or holds one object on each line."""
     lines = [line for line in block.splitlines() if line.strip()]
     listed = parse_literal(block, where) if block.strip().startswith("[") else [parse_literal(x, where) for x in lines]
     return read_tools(listed, where)
@@ -125,12 +125,13 @@ def _messages(turns: Sequence[tuple[str, str, Any]]) -> Iterator[tuple[Message, 
 
 
 def _answer(text: str, where: str) -> Message:
-    """The assistant's words and Hermes calls; some Hermes rows spell a call as Python does."""
+    """Return the assistant's words and Hermes calls. Some Hermes rows spell a call as Python does."""
 
     def strict(block: re.Match[str]) -> str:
         return f"<tool_call>{json.dumps(parse_literal(block[1].strip(), f'{where}: <tool_call>'))}</tool_call>"
 
-    # Only up to the last end of a call: a search for ends that are not there takes the square of the length.
+    # The search stops at the last end of a call, because looking for ends that are not there takes the square of the
+    # text's length.
     called, end, rest = text.rpartition("</tool_call>")
     answer = parse_answer(_CALL.sub(strict, called + end) + rest, "hermes")
     if answer.message is None:

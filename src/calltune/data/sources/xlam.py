@@ -21,7 +21,7 @@ class Settings(FileSettings):
 
 
 def read(settings: Settings) -> Iterator[Noun]:
-    """An example of each row, and the rows that cannot be used.
+    """Yield an example of each row, and the rows that cannot be used.
 
     Raises:
         DataError: a file is missing or not JSON as a whole.
@@ -31,7 +31,7 @@ def read(settings: Settings) -> Iterator[Noun]:
 
 
 def fingerprint(settings: Settings) -> str:
-    """The hash of the files."""
+    """Return the hash of the files."""
     return files_fingerprint(settings.path)
 
 

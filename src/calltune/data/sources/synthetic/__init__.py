@@ -19,11 +19,11 @@ from calltune.types import BEHAVIORS, Behavior, Example, Message, Preference, To
 
 SOURCE = "synthetic"
 
-# Remainders of a question's checksum modulo ten.
+# A question's checksum modulo ten gives a remainder, which decides what the question is for.
 EXAMPLE_SHARES = (0, 1, 2, 3, 4, 5, 6)
 PREFERENCE_SHARES = (7, 8, 9)
 
-# All twelve confusions come equally often: whatever is preferred here is passed over as often there, so that the pairs
+# All twelve confusions come equally often. Each behaviour is passed over as often as it is preferred, so the pairs
 # teach when a behaviour is right and favour none.
 REJECTED: dict[Behavior, tuple[Behavior, ...]] = {
     behavior: tuple(other for other in BEHAVIORS if other != behavior) for behavior in BEHAVIORS
@@ -38,9 +38,10 @@ def _split(name: str) -> Split:
 
 
 def _distinct(seed: int, split: str, purpose: str, shares: tuple[int, ...]) -> Iterator[Situation]:
-    """Situations without end; no question twice, the four behaviours in turn, in an order shuffled anew each time.
+    """Yield situations without end; no question comes twice.
 
-    A question belongs to the purpose whose `shares` hold its checksum's remainder, so purposes share no question.
+    The four behaviours come in turn, in an order that is shuffled anew each time. A question belongs to the purpose
+    whose `shares` hold its checksum's remainder, so purposes share no question.
     """
     rng = random.Random(f"{purpose} {split} {seed}")
     taken: set[str] = set()
@@ -54,7 +55,7 @@ def _distinct(seed: int, split: str, purpose: str, shares: tuple[int, ...]) -> I
 
 
 def examples(seed: int, num_examples: int, split: str = "train") -> Iterator[Example]:
-    """Questions with their right answer, the four behaviours equally often."""
+    """Yield questions with their right answer; the four behaviours come equally often."""
     for number, drawn in enumerate(islice(_distinct(seed, split, "examples", EXAMPLE_SHARES), num_examples)):
         yield Example(
             id=f"{SOURCE}-{split}-{seed}-{number}",
@@ -66,9 +67,9 @@ def examples(seed: int, num_examples: int, split: str = "train") -> Iterator[Exa
 
 
 def preferences(seed: int, num_pairs: int, split: str = "train") -> Iterator[Preference]:
-    """Pairs of the right answer and a wrong one; every twelve pairs hold each of the twelve confusions once.
+    """Yield pairs of the right answer and a wrong one; every twelve pairs hold each of the twelve confusions once.
 
-    No question of these is one of `examples`.
+    None of their questions is one of `examples`.
     """
     turns: dict[Behavior, int] = dict.fromkeys(BEHAVIORS, 0)
     situations = _distinct(seed, split, "preferences", PREFERENCE_SHARES)
@@ -87,7 +88,10 @@ def preferences(seed: int, num_pairs: int, split: str = "train") -> Iterator[Pre
 
 
 def questions(seed: int, num_questions: int, split: str) -> Iterator[dict[str, Any]]:
-    """Multiple-choice rows in the published layout of When2Call's test file, the four behaviours equally often."""
+    """Yield multiple-choice rows in the published layout of When2Call's test file.
+
+    The four behaviours come equally often.
+    """
     every = EXAMPLE_SHARES + PREFERENCE_SHARES
     for number, drawn in enumerate(islice(_distinct(seed, split, "questions", every), num_questions)):
         name = f"{SOURCE}-{split}-{seed}-question-{number}"

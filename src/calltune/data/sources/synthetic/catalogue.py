@@ -124,14 +124,14 @@ WHOLE_NUMBERS = ("nights", "guests", "copies", "minutes", "amount")
 
 
 def with_article(thing: str, article: str = "a") -> str:
-    """The thing with "a" or "an", or with any other `article` as it stands."""
+    """Return the thing with "a" or "an", or with any other `article` as it stands."""
     if article == "a" and thing in ARTICLE_FREE:
         return f"the {thing}"
     return f"{'an' if article == 'a' and thing[0] in 'aeiou' else article} {thing}"
 
 
 def schema(parameters: tuple[Parameter, ...]) -> dict[str, object]:
-    """The parameters as a JSON Schema of type object."""
+    """Return the parameters as a JSON Schema of type object."""
     properties: dict[str, object] = {}
     for parameter in parameters:
         kind = "integer" if parameter.kind in WHOLE_NUMBERS else "string"
@@ -153,7 +153,7 @@ def _ability(domain: Domain, verb: str, thing: str, split: Split) -> Ability:
         )
         for place, kind in enumerate(kinds)
     )
-    # Sorted by name: the order must not tell which parameters are required.
+    # They are sorted by name, because the order must not tell which parameters are required.
     parameters = tuple(sorted(parameters, key=lambda parameter: parameter.name))
     description = f"{verb.capitalize()} {with_article(thing)}."
     tool = Tool(f"{verb}_{thing.replace(' ', '_')}", description, schema(parameters))
@@ -162,7 +162,7 @@ def _ability(domain: Domain, verb: str, thing: str, split: Split) -> Ability:
 
 @cache
 def abilities(split: Split) -> tuple[Ability, ...]:
-    """Every tool of the split; the same at every call."""
+    """Return every tool of the split. They are the same at every call."""
     if split not in SPLITS:
         raise ValueError(f"no such split: {split}")
     return tuple(

@@ -32,26 +32,29 @@ class Situation:
 
 
 def say(parameter: Parameter) -> str:
-    """The parameter's name in words."""
+    """Return the parameter's name in words."""
     words = parameter.name.replace("_", " ")
     return f"number of {words}" if words.endswith("s") and parameter.kind in WHOLE_NUMBERS else words
 
 
 @lru_cache(maxsize=64)
 def _without(templates: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
-    """The templates that need none of these parts; the same few are asked for thousands of times."""
+    """Return the templates that need none of these parts.
+
+    The same few are asked for thousands of times, so they are cached.
+    """
     return tuple(t for t in templates if not any("{" + name + "}" in t.lower() for name in names))
 
 
 def _fill(rng: random.Random, templates: tuple[str, ...], parts: dict[str, str]) -> str:
-    """A template with its parts; those that need a part which is empty are passed over."""
+    """Return a template with its parts filled in. Templates that need an empty part are passed over."""
     fitting = _without(templates, tuple(name for name, text in parts.items() if not text))
     whole = parts | {name.capitalize(): text[:1].upper() + text[1:] for name, text in parts.items()}
     return rng.choice(fitting).format(**whole)
 
 
 def request_text(rng: random.Random, ability: Ability, values: dict[str, Value], words: Wordings) -> str:
-    """A request for what the ability does, naming exactly the given values (by parameter name)."""
+    """Return a request for what the ability does; it names exactly the given values (by parameter name)."""
     phrases = [
         rng.choice(words.slots[parameter.kind]).format(v=values[parameter.name])
         for parameter in ability.parameters
@@ -85,7 +88,7 @@ def _call(ability: Ability, values: dict[str, Value]) -> Message:
 
 
 def _replies(rng: random.Random, ability: Ability, asked: Parameter | None, slots: str, words: Wordings) -> list[str]:
-    """Refusal and question back about the ability, and the claim that it is done."""
+    """Return a refusal, a question back about the ability, and the claim that it is done."""
     parts = {
         "act": f"{ability.verb} {with_article(ability.thing)}",
         "thing": ability.thing,
@@ -105,16 +108,16 @@ def _task(rng: random.Random, behavior: Behavior, split: Split) -> Situation:
         target = rng.choice(catalogue)
         required = [p for p in target.parameters if p.required]
     invented = _drawn(rng, target, split)
-    given = {p.name: invented[p.name] for p in target.parameters if p.required or rng.random() < 0.5}
+    told = {p.name: invented[p.name] for p in target.parameters if p.required or rng.random() < 0.5}
     # A request that no tool can serve is incomplete as often as others, so completeness tells nothing there.
     incomplete = behavior == "request_for_info" or (behavior == "cannot_answer" and rng.random() < 1 / 2)
     missing = rng.sample(required, min(1, len(required)))
     if incomplete:
-        given = {name: value for name, value in given.items() if name not in {p.name for p in missing}}
+        told = {name: value for name, value in told.items() if name not in {p.name for p in missing}}
     # An invented value must not be in the request by chance.
-    words_given = {word for value in given.values() for word in str(value).split()}
+    told_words = {word for value in told.values() for word in str(value).split()}
     for parameter in missing if incomplete else []:
-        while words_given & set(str(invented[parameter.name]).split()):
+        while told_words & set(str(invented[parameter.name]).split()):
             invented[parameter.name] = draw(rng, parameter.kind, split, parameter.options)
     offered = _distractors(rng, catalogue, target, rng.randint(2, 4))
     if behavior != "cannot_answer":
@@ -122,25 +125,25 @@ def _task(rng: random.Random, behavior: Behavior, split: Split) -> Situation:
     elif rng.random() < NO_TOOLS:
         offered = []
     rng.shuffle(offered)
-    missing_names = tuple(p.name for p in required if p.name not in given)
-    asked = next((p for p in missing if p.name in missing_names), None) or rng.choice(target.parameters)
-    called = given | {p.name: invented[p.name] for p in required}
+    missing_names = tuple(p.name for p in required if p.name not in told)
+    asked_parameter = next((p for p in missing if p.name in missing_names), None) or rng.choice(target.parameters)
+    called = told | {p.name: invented[p.name] for p in required}
     if behavior == "cannot_answer" and offered and rng.random() < 1 / 2:
         called_ability = rng.choice(offered)
-        named = {p.name: given.get(p.name, draw(rng, p.kind, split, p.options)) for p in called_ability.parameters}
+        named = {p.name: told.get(p.name, draw(rng, p.kind, split, p.options)) for p in called_ability.parameters}
         call = _call(called_ability, named)
     else:
         call = _call(target, called)
-    some = next(iter(p for p in target.parameters if p.name in given), None)
-    slots = rng.choice(words.slots[some.kind]).format(v=given[some.name]) if some else ""
-    refusal, question_back, claim = _replies(rng, target, asked, slots, words)
+    told_parameter = next(iter(p for p in target.parameters if p.name in told), None)
+    slots = rng.choice(words.slots[told_parameter.kind]).format(v=told[told_parameter.name]) if told_parameter else ""
+    refusal, question_back, claim = _replies(rng, target, asked_parameter, slots, words)
     answers: dict[Behavior, Message] = {
         "direct": Message("assistant", claim),
         "tool_call": call,
         "request_for_info": Message("assistant", question_back),
         "cannot_answer": Message("assistant", refusal),
     }
-    question = request_text(rng, target, given, words)
+    question = request_text(rng, target, told, words)
     return Situation(question, tuple(a.tool for a in offered), target.tool, behavior, answers, missing_names)
 
 
@@ -171,5 +174,5 @@ def _talk(rng: random.Random, split: Split) -> Situation:
 
 
 def situation(rng: random.Random, behavior: Behavior, split: Split) -> Situation:
-    """A situation in which `behavior` is right."""
+    """Return a situation in which `behavior` is right."""
     return _talk(rng, split) if behavior == "direct" else _task(rng, behavior, split)

@@ -90,7 +90,10 @@ def _owned(rng: random.Random, split: Split, low: int, high: int) -> int:
 
 
 def draw(rng: random.Random, kind: str, split: Split, options: tuple[str, ...] = ()) -> Value:
-    """A value of the kind from the split's own pool; `options` are the allowed values of a choice parameter."""
+    """Return a value of the kind from the split's own pool.
+
+    `options` are the allowed values of a choice parameter.
+    """
     match kind:
         case "size" | "colour" | "priority":
             return rng.choice(options)

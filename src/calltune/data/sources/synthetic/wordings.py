@@ -1,4 +1,4 @@
-"""The shape of a split's wordings, and the door to those of each split.
+"""The classes that hold a split's wordings, and the functions that load them.
 
 Placeholders: {do} the whole request ("book a flight to Oslo"), {act} the request without its values ("book a flight"),
 {slots} the values alone ("to Oslo on 3 May"), {thing} ("flight"), {done} ("booked"), {what} ("start time"), {v} a
@@ -43,10 +43,10 @@ class SmallTalk:
 
 
 def wordings(split: Split) -> Wordings:
-    """The wordings of requests and replies of the split."""
+    """Return the wordings of requests and replies of the split."""
     return import_module(f"calltune.data.sources.synthetic.wordings_{split}").WORDINGS
 
 
 def small_talk(split: Split) -> SmallTalk:
-    """The questions of the split that need no tool."""
+    """Return the questions of the split that need no tool."""
     return import_module(f"calltune.data.sources.synthetic.small_talk_{split}").SMALL_TALK

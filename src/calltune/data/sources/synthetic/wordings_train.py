@@ -6,7 +6,7 @@ from calltune.data.sources.synthetic.wordings import Wordings
 from calltune.data.sources.synthetic.wordings_development import WORDINGS as DEVELOPMENT
 from calltune.data.sources.synthetic.wordings_final import WORDINGS as FINAL
 
-# Composed by chance, but owned by another split.
+# A composed text may by chance be one that another split owns. These texts are left out.
 HELD_OUT = frozenset(
     text.replace(",", "")
     for words in (DEVELOPMENT, FINAL)
@@ -15,7 +15,10 @@ HELD_OUT = frozenset(
 
 
 def _composed(openings: tuple[str, ...], cores: tuple[str, ...], endings: tuple[str, ...]) -> tuple[str, ...]:
-    """Every combination as a sentence; a core with its own full stop or question mark takes no ending."""
+    """Return every combination as a sentence.
+
+    A core that has its own full stop or question mark takes no ending.
+    """
     texts = []
     for opening, core, ending in product(openings, cores, endings):
         if core.endswith(("?", ".")) and ending != endings[0]:
