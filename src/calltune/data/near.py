@@ -11,15 +11,15 @@ _PERMUTATIONS = 64
 _ROWS_PER_BAND = 4
 _SHINGLE = 3
 _LEAST_EQUAL = 58
-"""Of 64 minima, so texts of which about nine tenths of the runs of three words are the same."""
+"""How many of the 64 minima must be equal: texts then have about nine tenths of their runs of three words in common."""
 _MOST_PER_BUCKET = 8
 
 
-def signature(found: Sequence[str]) -> bytes:
-    """The minima of 64 hashes over all runs of three words, 32 bits each."""
+def signature(words: Sequence[str]) -> bytes:
+    """Return the minima of 64 hashes over all runs of three words, 32 bits each."""
     import numpy
 
-    shingles = {" ".join(found[place : place + _SHINGLE]) for place in range(max(1, len(found) - _SHINGLE + 1))}
+    shingles = {" ".join(words[place : place + _SHINGLE]) for place in range(max(1, len(words) - _SHINGLE + 1))}
     hashes = numpy.array([zlib.crc32(shingle.encode("utf-8", "surrogatepass")) for shingle in shingles], numpy.uint64)
     factors, offsets = _parameters()
     return ((hashes[:, None] * factors + offsets) >> numpy.uint64(32)).astype(numpy.uint32).min(axis=0).tobytes()
@@ -30,7 +30,7 @@ def _parameters() -> tuple[Any, Any]:
     import numpy
 
     numbers = random.Random(0)
-    # Odd factors, so that multiplication modulo 2**64 loses nothing.
+    # The factors are odd, so that multiplication modulo 2**64 loses nothing.
     factors = numpy.array([numbers.getrandbits(64) | 1 for _ in range(_PERMUTATIONS)], numpy.uint64)
     return factors, numpy.array([numbers.getrandbits(64) for _ in range(_PERMUTATIONS)], numpy.uint64)
 
@@ -42,7 +42,10 @@ class NearDuplicates:
         self._buckets: dict[tuple[int, bytes], list[tuple[bytes, str]]] = defaultdict(list)
 
     def earlier(self, row_id: str, minima: bytes) -> str | None:
-        """The id of an earlier text nearly the same as this one; None remembers this one for later texts."""
+        """Return the id of an earlier text that is nearly the same as this one.
+
+        If there is none, return None and remember this text for later ones.
+        """
         import numpy
 
         width, ours, seen = 4 * _ROWS_PER_BAND, numpy.frombuffer(minima, numpy.uint32), set[bytes]()

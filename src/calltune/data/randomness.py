@@ -5,12 +5,12 @@ import random
 
 
 def unit_interval(*names: object) -> float:
-    """A number in [0, 1) that these names alone decide."""
+    """Return a number in [0, 1) that these names alone decide."""
     return int(_digest(names)[:13], 16) / 16**13
 
 
 def generator(*names: object) -> random.Random:
-    """A generator of random numbers that these names alone seed."""
+    """Return a generator of random numbers that these names alone seed."""
     return random.Random(_digest(names))
 
 

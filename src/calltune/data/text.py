@@ -1,4 +1,7 @@
-"""What was asked, in one normal form: for the split, for contradictions and for what benchmarks ask too."""
+"""What a user asked, in one normal form.
+
+The split, the search for contradictions and the search for what benchmarks ask too compare it.
+"""
 
 import hashlib
 import re
@@ -10,24 +13,24 @@ _WORD = re.compile(r"\w+")
 
 
 def first_question(messages: Sequence[Message], otherwise: str = "") -> str:
-    """The first user message, by which a row and all turns of its conversation fall on one side of the split.
+    """Return the first user message in normal form; where the user says nothing, return `otherwise`.
 
-    Where the user says nothing it is `otherwise`.
+    It puts a row and all turns of its conversation on one side of the split.
     """
     questions = (" ".join(message.content.split()).casefold() for message in messages if message.role == "user")
     return next(questions, otherwise)
 
 
 def asked(messages: Sequence[Message]) -> str:
-    """All that the user said."""
+    """Return all that the user said."""
     return " ".join(message.content for message in messages if message.role == "user")
 
 
 def words(text: str) -> list[str]:
-    """Its words, without case and punctuation."""
+    """Return the words of a text, without case and punctuation."""
     return _WORD.findall(text.casefold())
 
 
 def digest(text: str) -> bytes:
-    """Eight bytes that stand for a text."""
+    """Return eight bytes that stand for a text."""
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()

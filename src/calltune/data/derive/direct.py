@@ -25,12 +25,12 @@ _OPENINGS = (
     "Hello! ",
 )
 
-# Tools that could answer almost any question.
+# These words mark tools that could answer almost any question.
 _KNOW_ALL = word_set(
     "web internet wikipedia google bing answer chat question knowledge encyclopedia browser gpt llm assistant "
     "conversation trivia quiz fact joke"
 )
-# What tools speak of that could answer a subject's questions, beside the question's own words.
+# A tool that speaks of these words could answer questions of the subject; the question's own words count too.
 _SUBJECT_WORDS = {
     "numbers": "calculator calculat comput math mathematical arithmetic number add sum expression equation evaluat "
     "geometry multiply square prime statistic",
@@ -49,7 +49,7 @@ _HELD_OUT_SHARE = 0.2
 
 
 def small_talk_for(tools: Iterable[Tool], rng: random.Random, *, held_out: bool = False) -> tuple[str, str] | None:
-    """A question and its answer that none of the tools could give; None when the tools cover everything."""
+    """Return a question and its answer that none of the tools could give; None when the tools cover everything."""
     words = _words(tools)
     pool = _pool(held_out)
     for _ in range(40):
@@ -67,7 +67,10 @@ def _words(tools: Iterable[Tool]) -> set[str]:
 
 @cache
 def _pool(held_out: bool) -> list[tuple[str, str, str]]:
-    """(subject, question, answer); a question, and a template with all its fillings, is in one of the two pools."""
+    """Return (subject, question, answer) of the training or of the held-out pool.
+
+    A question, or a template with all its fillings, is in one of the two pools.
+    """
     return [
         (subject, question, answer)
         for template, subject, question, answer in _all()
@@ -76,7 +79,7 @@ def _pool(held_out: bool) -> list[tuple[str, str, str]]:
 
 
 def _all() -> Iterator[tuple[str, str, str, str]]:
-    """(template, subject, question, answer)."""
+    """Yield (template, subject, question, answer)."""
     for subject, pairs in KNOWLEDGE.items():
         for question, answer in pairs:
             yield question, subject, question, answer
@@ -86,7 +89,7 @@ def _all() -> Iterator[tuple[str, str, str, str]]:
 
 
 def _templates() -> Iterator[tuple[str, str, str, str]]:
-    """The synthetic source's small talk, as far as it is not about that source's own tools."""
+    """Yield the synthetic source's small talk, as far as it is not about that source's own tools."""
     subjects = {
         "word": "language",
         "country": "places",
@@ -98,7 +101,7 @@ def _templates() -> Iterator[tuple[str, str, str, str]]:
     for question, answer in talk.pairs:
         names = set(re.findall(r"{(\w+?)(?:_2)?}", question + answer))
         (name,) = names if len(names) == 1 else ("",)
-        # One filling of a template: many of one kind would teach the template.
+        # Only two fillings of a template are used, because many of one kind would teach the template.
         for entry in talk.fillers[name][:2] if name in subjects else ():
             first, _, second = entry.partition("|")
             parts = {name: first, f"{name}_2": second}

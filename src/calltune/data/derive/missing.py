@@ -1,4 +1,4 @@
-"""A question that has lost one required value: which argument can be missed, and whether it really is missing now."""
+"""Questions that lose one required value: which argument can be missed, and whether it really is missing then."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +15,7 @@ NOT_READABLE = "no sentence would be left"
 
 
 def missable(case: Deciding) -> list[str]:
-    """The required arguments of the call that a user has to give, in the order of the schema."""
+    """Return the required arguments of the call that a user has to give, in the order of the schema."""
     schema = case.target.parameters
     return [
         name
@@ -28,7 +28,7 @@ def missable(case: Deciding) -> list[str]:
 
 
 def why_not_missable(case: Deciding, parameter: str) -> str | None:
-    """Why taking this value out of the user's words would not make it missing; None when it would."""
+    """Return why taking this value out of the user's words would not make it missing; None when it would."""
     value = case.call.arguments[parameter]
     if not forms(value):
         return "the value is a list, an object, true or false"
@@ -42,7 +42,7 @@ def why_not_missable(case: Deciding, parameter: str) -> str | None:
 
 
 def cleaned(case: Deciding, parameter: str) -> tuple[Message, ...] | str:
-    """The prompt whose user says everything but this value; or why there is none."""
+    """Return the prompt whose user says everything but this value, or why there is none."""
     value = case.call.arguments[parameter]
     if not any(spans(message.content, value) for message in case.prompt if message.role == "user"):
         return NOT_LITERAL
@@ -58,7 +58,7 @@ def cleaned(case: Deciding, parameter: str) -> tuple[Message, ...] | str:
 
 
 def problem(case: Deciding, parameter: str, messages: Sequence[Message], material: Material) -> str | None:
-    """What is wrong with a cleaned prompt; None when the value, and nothing else, is missing."""
+    """Return what is wrong with a cleaned prompt; None when the value, and nothing else, is missing."""
     value = case.call.arguments[parameter]
     text = _user_text(messages)
     if is_told(text, value):
@@ -84,6 +84,6 @@ def _told_by_others(messages: Sequence[Message], value: Any) -> bool:
         if message.role != "user" and is_told(message.content, value):
             return True
         for call in message.tool_calls:
-            if any(same_value(value, given) or is_told(str(given), value) for given in call.arguments.values()):
+            if any(same_value(value, stated) or is_told(str(stated), value) for stated in call.arguments.values()):
                 return True
     return False

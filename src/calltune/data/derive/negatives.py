@@ -17,31 +17,34 @@ Negative = Callable[[Derived, Workshop, random.Random], Message | None]
 
 
 def refused(made: Derived, shop: Workshop, rng: random.Random) -> Message | None:
-    """A refusal of what could be done."""
+    """Return a refusal of what could be done."""
     if made.row.behavior == "direct":
         return wordings.bare_refusal(rng, held_out=shop.held_out)
     return wordings.refusal(made.case.target, rng, held_out=shop.held_out)
 
 
 def asked(made: Derived, shop: Workshop, rng: random.Random) -> Message | None:
-    """A question for what was told, or for what would not help."""
+    """Return a question for what was told, or for what would not help."""
     tool = made.case.target
     if made.row.behavior == "direct" and made.row.tools:
         tool = rng.choice(made.row.tools)
     names = [name for name in tool.parameters["properties"] if name != made.missing]
     if made.row.behavior == "tool_call":
-        # What was not told might be worth asking for.
+        # What was not told might be worth asking for, so what was told is preferred.
         names = [name for name in names if name in made.case.call.arguments] or names
     return wordings.question(tool, rng.choice(names), rng, held_out=shop.held_out) if names else None
 
 
 def made_up(made: Derived, shop: Workshop, rng: random.Random) -> Message | None:
-    """A claim that all is done, though nothing was called."""
+    """Return a claim that all is done, though nothing was called."""
     return wordings.claim(made.case.target, rng, held_out=shop.held_out)
 
 
 def called(made: Derived, shop: Workshop, rng: random.Random) -> Message | None:
-    """A call where none is right: the true one with a made-up value, of a missing tool, or of one that is offered."""
+    """Return a call where none is right.
+
+    It is the true call with a made-up value, a call of a missing tool, or a call of one that is offered.
+    """
     behavior = made.row.behavior
     if behavior == "request_for_info" or (behavior == "cannot_answer" and (not made.row.tools or rng.random() < 0.5)):
         return made.case.answer
@@ -55,7 +58,7 @@ def called(made: Derived, shop: Workshop, rng: random.Random) -> Message | None:
 
 
 def wrong_tool(made: Derived, shop: Workshop, rng: random.Random) -> Message | None:
-    """A call of another tool on offer, no twin of the right one, with arguments that fit it."""
+    """Return a call of another tool on offer, which is no twin of the right one, with arguments that fit it."""
     for tool in rng.sample(made.row.tools, len(made.row.tools)):
         if tool.name == made.case.target.name or tool.name in {call.name for call in _calls(made)}:
             continue
@@ -68,17 +71,20 @@ def wrong_tool(made: Derived, shop: Workshop, rng: random.Random) -> Message | N
 
 
 def missing_argument(made: Derived, shop: Workshop, rng: random.Random) -> Message | None:
-    """The right call without one of its required arguments."""
+    """Return the right call without one of its required arguments."""
     call = made.case.call
     names = [name for name in made.case.target.parameters.get("required", ()) if name in call.arguments]
     if not names:
         return None
-    gone = rng.choice(names)
-    return _instead(made, ToolCall(call.name, {key: value for key, value in call.arguments.items() if key != gone}))
+    left_out = rng.choice(names)
+    return _instead(made, ToolCall(call.name, {key: value for key, value in call.arguments.items() if key != left_out}))
 
 
 def altered_value(made: Derived, shop: Workshop, rng: random.Random) -> Message | None:
-    """The right call with one value that the conversation does not hold, of the same type, and fit for the schema."""
+    """Return the right call with one value changed.
+
+    The new value has the same type and fits the schema, and the conversation does not hold it.
+    """
     call, tool = made.case.call, made.case.target
     said = "\n".join(message.content for message in made.row.prompt)
     names = list(call.arguments)
@@ -95,7 +101,7 @@ def altered_value(made: Derived, shop: Workshop, rng: random.Random) -> Message 
 
 
 def invented_tool(made: Derived, shop: Workshop, rng: random.Random) -> Message | None:
-    """The right arguments for a tool that is not there, with a name as if it were."""
+    """Return the right arguments for a tool that is not there, under a name that could be one."""
     name = made.case.target.name
     near = [other for other in _invented_names(name) if other not in shop.material.names]
     return _instead(made, ToolCall(rng.choice(near), made.case.call.arguments)) if near else None
@@ -120,7 +126,7 @@ def _calls(made: Derived) -> tuple[ToolCall, ...]:
 
 
 def _instead(made: Derived, call: ToolCall) -> Message:
-    """The answer with another first call."""
+    """Return the answer with another first call."""
     return Message("assistant", made.case.answer.content, (call, *_calls(made)[1:]))
 
 
@@ -132,23 +138,29 @@ def _same_or_part(one: Any, other: Any) -> bool:
 
 
 def _alternatives(tool: Tool, name: str, value: Any, material: Material) -> list[Any]:
-    """Other values of the argument: those its schema lists, else what other rows gave, else a number near by."""
+    """Return other values of the argument: those that its schema lists, else what other rows gave.
+
+    Where there are few of a number, numbers near by are added.
+    """
     schema = tool.parameters["properties"].get(name, {})
     if isinstance(schema.get("enum"), list | tuple):
-        found = list(schema["enum"])
+        values = list(schema["enum"])
     elif isinstance(value, bool):
-        found = [not value]
+        values = [not value]
     else:
-        found = material.values(tool.name, name) or []
-        if len(found) < 2:
-            found = [*found, *material.values("", name)]
-        if isinstance(value, int | float) and len(found) < 3:
-            found = [*found, value + 1, value + 2, value * 2 + 3]
-    return [other for other in found if type(other) is type(value) and other != value]
+        values = material.values(tool.name, name) or []
+        if len(values) < 2:
+            values = [*values, *material.values("", name)]
+        if isinstance(value, int | float) and len(values) < 3:
+            values = [*values, value + 1, value + 2, value * 2 + 3]
+    return [other for other in values if type(other) is type(value) and other != value]
 
 
 def _plausible(tool: Tool, like: ToolCall, material: Material, rng: random.Random) -> ToolCall | None:
-    """A call of this tool that fits its schema: arguments of `like` by name, else what other rows gave."""
+    """Return a call of this tool that fits its schema, or None.
+
+    Its arguments are those of `like` by name, else what other rows gave.
+    """
     arguments: dict[str, Any] = {}
     for name in tool.parameters.get("required", ()):
         schema = tool.parameters["properties"].get(name, {})
@@ -166,26 +178,26 @@ def _plausible(tool: Tool, like: ToolCall, material: Material, rng: random.Rando
 
 
 def _any_value(kind: object, like: ToolCall, rng: random.Random) -> Any:
-    given: Sequence[Any] = [value for value in like.arguments.values() if isinstance(value, str) and value.strip()]
+    texts: Sequence[Any] = [value for value in like.arguments.values() if isinstance(value, str) and value.strip()]
     if kind in ("integer", "number"):
         return rng.randint(1, 9)
     if kind == "boolean":
         return rng.random() < 0.5
-    return rng.choice(given) if given and kind in ("string", None) else None
+    return rng.choice(texts) if texts and kind in ("string", None) else None
 
 
 def _invented_names(name: str) -> list[str]:
-    """Names in the same style: another verb of the same meaning, or another word at its end."""
+    """Return names in the same style: with another verb of the same meaning, or with another word at the end."""
     words = tokens(name)
     verb = words[0] if words else ""
     same = [other for other, kind in CANONICAL.items() if kind == CANONICAL.get(verb) and other != verb]
     position = name.lower().find(verb) if verb else -1
-    found = []
+    names = []
     for other in sorted(same) if position >= 0 else []:
         written = other.capitalize() if name[position].isupper() else other
-        found.append(name[:position] + written + name[position + len(verb) :])
+        names.append(name[:position] + written + name[position + len(verb) :])
     snake = name.rsplit("_", 1)[-1].islower()
     for ending in ("details", "status", "list", "info", "by_name", "history"):
         spoken = "".join(part.capitalize() for part in ending.split("_"))
-        found.append(f"{name}_{ending}" if snake else f"{name}{spoken}")
-    return found
+        names.append(f"{name}_{ending}" if snake else f"{name}{spoken}")
+    return names

@@ -19,7 +19,7 @@ _OWN_KIND: dict[Behavior, str] = {
 
 
 def pairs(made: Sequence[Derived], number: int, shop: Workshop, counts: Counts) -> Iterator[Preference]:
-    """As many pairs as are wanted, as far as rows for them are there; no row has two pairs of one kind."""
+    """Yield as many pairs as are wanted, as far as there are rows for them. No row has two pairs of one kind."""
     for (behavior, kind), wanted in quotas(number, shop.settings.call_pairs).items():
         negative = BEHAVIOR_NEGATIVES.get(kind) or CALL_NEGATIVES[kind]
         rows = [row for row in made if row.row.behavior == behavior]
@@ -50,7 +50,7 @@ def pairs(made: Sequence[Derived], number: int, shop: Workshop, counts: Counts) 
 
 
 def quotas(number: int, call_pairs: float) -> dict[tuple[Behavior, str], int]:
-    """How many pairs of each right behaviour and kind of wrong answer; they add up to `number`."""
+    """Return how many pairs each right behaviour gets with each kind of wrong answer; they add up to `number`."""
     confusions: list[tuple[Behavior, str]] = [
         (behavior, kind) for kind in BEHAVIOR_NEGATIVES for behavior in BEHAVIORS if kind != _OWN_KIND[behavior]
     ]

@@ -1,4 +1,4 @@
-"""What tools and parameters are called in a sentence, read off their descriptions and names."""
+"""How a sentence names tools and parameters; the names are read off their descriptions and names."""
 
 import re
 from collections.abc import Mapping
@@ -43,7 +43,10 @@ _LONGEST_ABILITY, _LONGEST_THING = 16, 9
 
 
 def ability(tool: Tool) -> str:
-    """What the tool does, as it follows "to": `get the weather for a city`; "" when its texts hold no known verb."""
+    """Return what the tool does, as it follows "to": `get the weather for a city`.
+
+    The text is empty when the tool's texts hold no known verb.
+    """
     words = _TAIL.sub("", _PREAMBLE.sub("", _first_sentence(tool.description))).split()
     verb = imperative(words[0]) if words else None
     if verb is None or len(words) < 2:
@@ -51,7 +54,7 @@ def ability(tool: Tool) -> str:
         verb = imperative(words[0]) if words else None
         if verb is None or len(words) < 2:
             return ""
-    # "Searches and returns": the second verb loses its ending, too.
+    # In "Searches and returns" the second verb loses its ending, too.
     rest = [
         imperative(word) or word if before in ("and", "or") and _is_third(word) else word
         for before, word in pairwise(words)
@@ -64,13 +67,13 @@ def _first_sentence(text: str) -> str:
 
 
 def _spoken(phrase: str) -> str:
-    """As a person would say it: `the specified city` is `the city`, `the user's order` is `your order`."""
+    """Return a phrase as a person says it: `the specified city` is `the city`, `the user's order` is `your order`."""
     phrase = _POINTING.sub(lambda match: f"{article(match[1], match[2])} " if match[1] else "", phrase)
     return _USER.sub("you", _USERS.sub("your", phrase))
 
 
 def article(word: str, before: str) -> str:
-    """`a` or `an`, as the letter that follows wants it."""
+    """Return `a` or `an`, as the letter that follows wants it. Any other word stays as it is."""
     if word.lower() not in ("a", "an"):
         return word
     return word[0] + ("n" if before[0].lower() in "aeiou" else "")
@@ -81,7 +84,7 @@ def _is_third(word: str) -> bool:
 
 
 def _cut(words: list[str], longest: int) -> list[str]:
-    """The beginning of a long text, up to a place where it may end."""
+    """Return the beginning of a long text, up to a place where it may end."""
     if len(words) <= longest:
         return words
     stops = (
@@ -107,12 +110,15 @@ def _cut(words: list[str], longest: int) -> list[str]:
 
 
 def topic(tool: Tool) -> str:
-    """What the tool is about in a few words, for one whose texts hold no verb: its name in words."""
+    """Return what the tool is about, for a tool whose texts hold no verb: its name in words."""
     return " ".join(word for word in tokens(tool.name) if not word.isdigit()) or "this"
 
 
 def thing(name: str, schema: Mapping[str, Any]) -> str:
-    """The parameter as the object of "I need ...": `the name of the city`, `the start date`; "" if nothing says it."""
+    """Return the parameter as the object of "I need ...": `the name of the city`, `the start date`.
+
+    The text is empty if nothing says what the parameter is.
+    """
     text = _first_sentence(str(schema.get("description", "")))
     text = re.sub(r"^the ", "", _FORMAT.sub("", text).strip(" .,'\""), flags=re.IGNORECASE)
     words = text.split()
@@ -127,7 +133,7 @@ def thing(name: str, schema: Mapping[str, Any]) -> str:
 
 
 def plain_name(name: str) -> str:
-    """A parameter's name in words: `the pickup date`; "" for a name that says nothing."""
+    """Return a parameter's name in words: `the pickup date`; an empty text for a name that says nothing."""
     words = [word for word in tokens(name) if not word.isdigit()]
     # Many data sets hide names behind random letters, which nobody can say.
     opaque = re.search(r"\d[A-Za-z]|[A-Za-z]\d", name) or (len(words) > 2 and len("".join(words)) < 3 * len(words))
@@ -137,7 +143,7 @@ def plain_name(name: str) -> str:
 
 
 def options(schema: Mapping[str, Any]) -> list[str]:
-    """The few values that a parameter may have, as text; none when there are many or no such list."""
+    """Return the few values that a parameter may have, as text; none when there are many or no such list."""
     allowed = schema.get("enum")
     if not isinstance(allowed, list | tuple) or not 2 <= len(allowed) <= 5:
         return []

@@ -24,16 +24,15 @@ _WRONG: dict[Behavior, str] = {
 
 
 def questions(rows: Sequence[Example | Preference], settings: DeriveConfig, seed: int) -> Iterator[dict[str, Any]]:
-    """At most `num_questions`; wordings and small talk are none of `derive`'s.
+    """Yield at most `num_questions` questions; none of their wordings and small talk is one of `derive`'s.
 
-    The behaviours come equally often; one of which no question can be made does not come at all.
-
-    A conversation of several messages stands in `messages`, its last one also in `question`.
+    The behaviours come equally often. A behaviour of which no question can be made does not come at all. A conversation
+    of several messages stands in `messages`, and its last message also in `question`.
 
     Args:
         rows: conversations of which nothing is trained.
     """
-    # No model: a test must not depend on what one writes today.
+    # No model rewrites questions here, because a test must not depend on what one writes today.
     shop = Workshop(
         settings.model_copy(update={"model": None, "other_tools": 0.0}), seed, Material(rows), held_out=True
     )
@@ -41,16 +40,19 @@ def questions(rows: Sequence[Example | Preference], settings: DeriveConfig, seed
     complete: dict[Behavior, list[dict[str, Any]]] = {behavior: [] for behavior in BEHAVIORS}
     made = [*originals, *make(shop, Counter())]
     for derived in sorted(made, key=lambda derived: unit_interval(seed, "question", derived.row.id)):
-        asked = complete[derived.row.behavior]
-        if len(asked) < -(-settings.num_questions // len(BEHAVIORS)) and (question := _question(derived, shop)):
-            asked.append(question)
-    known = [asked for asked in complete.values() if asked]
-    for place in range(min(map(len, known), default=0)):
-        yield from (asked[place] for asked in known)
+        same_behavior = complete[derived.row.behavior]
+        if len(same_behavior) < -(-settings.num_questions // len(BEHAVIORS)) and (question := _question(derived, shop)):
+            same_behavior.append(question)
+    filled = [same_behavior for same_behavior in complete.values() if same_behavior]
+    for place in range(min(map(len, filled), default=0)):
+        yield from (same_behavior[place] for same_behavior in filled)
 
 
 def _question(derived: Derived, shop: Workshop) -> dict[str, Any] | None:
-    """The row with its right answer and three wrong ones; None where one of them cannot be made or is not one call."""
+    """Return the row with its right answer and three wrong ones.
+
+    Return None where one of the answers cannot be made or is not one call.
+    """
     row, case = derived.row, derived.case
     answers: dict[Behavior, Message] = {row.behavior: row.answers[0]}
     for behavior, kind in _WRONG.items():

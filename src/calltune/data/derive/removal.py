@@ -1,8 +1,8 @@
-"""Taking one value out of a sentence so that the sentence stays one; where no rule is sure, nothing is taken.
+"""Takes one value out of a sentence so that it stays a sentence; where no rule is sure, nothing is taken.
 
-A value goes with what introduces it ("in Paris", "called Max", "with the id 12"), gives way to "something" after a verb
-that needs an object ("play Yesterday"), to "some" as a count ("two tickets"), or is dropped before the noun it
-describes ("drama movies") and behind the noun it names ("the user 'max'").
+A value is dropped with what introduces it ("in Paris", "called Max", "with the id 12"). It gives way to "something"
+after a verb that needs an object ("play Yesterday"), and to "some" as a count ("two tickets"). It is dropped alone
+before the noun that it describes ("drama movies") and behind the noun that it names ("the user 'max'").
 """
 
 import re
@@ -53,7 +53,7 @@ _NUMBER = re.compile(
     r"\d|^\s*(?:zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|fifteen|twenty|thirty|forty|fifty)\b",
     re.IGNORECASE,
 )
-# "My name is", "The new location is", at the start of a sentence or behind the last comma of one.
+# This matches "My name is" and "The new location is" at the start of a sentence or behind its last comma.
 _STATEMENT = re.compile(
     r"(?:^|(?<=[.!?;] )|\s*(,)\s*(?:and )?)(?:my|the|our|its|his|her)(?: [\w-]+){1,4} (?:is|are|will be|should be)\s+$",
     re.IGNORECASE,
@@ -67,22 +67,22 @@ _QUOTES = {'"': '"', "'": "'", "\u201c": "\u201d", "\u2018": "\u2019", "`": "`"}
 
 
 def without(text: str, value: object, vocabulary: Set[str]) -> str | None:
-    """The text without any occurrence of the value; None when it would not stay a sentence.
+    """Return the text without any occurrence of the value; None when it would not stay a sentence.
 
     Args:
-        vocabulary: stems of the words of the tool; a noun among them is what the value describes, not the value.
+        vocabulary: stems of the tool's words. A noun among them is what the value describes, not a part of the value.
     """
-    while found := spans(text, value):
-        start, end = found[-1]
+    while places := spans(text, value):
+        start, end = places[-1]
         shorter = _without_statement(text, start, end) or _without_span(text, start, end, vocabulary)
-        if shorter is None or len(spans(shorter, value)) >= len(found):
+        if shorter is None or len(spans(shorter, value)) >= len(places):
             return None
         text = shorter
     return text
 
 
 def _without_statement(text: str, start: int, end: int) -> str | None:
-    """Without the whole sentence or last clause, where it says nothing but the value: "My name is Max."."""
+    """Drop the whole sentence or last clause, where it says nothing but the value: "My name is Max."."""
     start, end, _ = _with_marks(text, start, end)
     after = _STATEMENT_END.match(text, end)
     before = _STATEMENT.search(text, 0, start)
@@ -119,7 +119,7 @@ def _without_span(text: str, start: int, end: int, vocabulary: Set[str]) -> str 
 
 
 def _with_marks(text: str, start: int, end: int) -> tuple[int, int, bool]:
-    """The span with the quotes or the currency sign around it."""
+    """Return the span with the quotes or the currency sign around it, and whether there are quotes."""
     quoted = start > 0 and text[start - 1] in _QUOTES and text[end : end + 1] == _QUOTES[text[start - 1]]
     if quoted:
         start, end = start - 1, end + 1
@@ -131,7 +131,7 @@ def _with_marks(text: str, start: int, end: int) -> tuple[int, int, bool]:
 def _before_noun(
     before: str, after: str, words: list[tuple[int, str]], noun: str, number: bool, vocabulary: Set[str]
 ) -> str | None:
-    """The sentence without a value that describes the noun behind it."""
+    """Return the sentence without a value that describes the noun behind it."""
     (place, word), lower = words[-1], noun.lower()
     if number:
         rest = after[after.index(noun) + len(noun) :]
@@ -139,7 +139,7 @@ def _before_noun(
         if word == "for" and lower in _COUNTED and (not following or following[1].lower() in _CLOSES):
             return before[:place].rstrip() + rest
         return f"{before}some{after}" if lower.endswith("s") and word in _OBJECT_VERBS else None
-    # A capital goes on with the name: "New York City".
+    # A capital letter goes on with the name, as in "New York City".
     if noun[0].isupper() or stem(lower) not in vocabulary:
         return None
     if word in _ARTICLES or word in _OBJECT_VERBS or imperative(word):
@@ -157,13 +157,13 @@ def _fit_article(before: str, after: str) -> str:
 def _before_end(
     before: str, after: str, words: list[tuple[int, str]], names: bool, number: bool, vocabulary: Set[str]
 ) -> str | None:
-    """The sentence without a value that closes a phrase."""
+    """Return the sentence without a value that closes a phrase."""
     place, word = words[-1]
     second = words[-2][1] if len(words) > 1 else ""
     if word in _CALLED:
         return before[:place].rstrip(" ,") + after
     if word in _ARTICLES:
-        # The article goes with the value.
+        # The article is dropped with the value.
         return _by_word(before, after, *_shift(words, 1), number)
     labels = 0
     while labels < min(3, len(words)) and words[-1 - labels][1] in _LABELS:
@@ -176,7 +176,7 @@ def _before_end(
 
 
 def _indefinite(before: str, definite: tuple[int, str]) -> str:
-    """`the planet` whose name is gone is `a planet`; `my playlist` stays."""
+    """Make `the planet`, whose name is gone, `a planet`; `my playlist` stays."""
     place, word = definite
     before = before.rstrip()
     if word != "the":
@@ -191,7 +191,7 @@ def _shift(words: list[tuple[int, str]], count: int) -> tuple[int, str, str]:
 
 
 def _labelled(before: str, after: str, words: list[tuple[int, str]], labels: int) -> str | None:
-    """`with the id 12` goes whole; of `my order number 12` stays `my order`."""
+    """Drop all of `with the id 12`, and keep `my order` of `my order number 12`."""
     place, word, second = _shift(words, labels)
     if word in _ARTICLES:
         outer, preposition, behind = _shift(words, labels + 1)
@@ -206,7 +206,7 @@ def _labelled(before: str, after: str, words: list[tuple[int, str]], labels: int
 
 
 def _by_word(before: str, after: str, place: int, word: str, second: str, number: bool) -> str | None:
-    """By what stands before the value and its article: a preposition, or a verb that needs an object."""
+    """Decide by what stands before the value and its article: a preposition, or a verb that needs an object."""
     if word in _OBJECT_VERBS:
         # "I have a cold" tells, "may I have a latte" asks.
         number = number or (word in ("have", "having") and not _MAY_HAVE.search(before[: place + len(word)]))
@@ -223,7 +223,7 @@ def _by_word(before: str, after: str, place: int, word: str, second: str, number
 
 
 def _tidied(original: str, text: str) -> str | None:
-    """Spaces, capitals and articles put right; None when a hole was left that was not there before."""
+    """Put spaces, capitals and articles right; return None when a hole is left that was not there before."""
     text = re.sub(r"[ \t]{2,}", " ", text)
     text = re.sub(r"\s+([,.;:?!])", r"\1", text)
     text = re.sub(r"^[\s,;:.]+", "", text).strip()

@@ -1,4 +1,4 @@
-"""Asking a model to take a value out of a question, and trusting none of its answers unread."""
+"""Asks a model to take a value out of a question, and trusts none of its answers unread."""
 
 import json
 import re
@@ -29,12 +29,12 @@ Answer with this JSON object and nothing else, one string for each message, in o
 def rewritten(
     cases: Sequence[Deciding], endpoint: Endpoint, settings: RewriteConfig, material: Material
 ) -> list[tuple[str, tuple[Message, ...]] | str]:
-    """For each case the argument that was taken out and the prompt without it, or why there is none.
+    """Return for each case the argument that was taken out and the prompt without it, or why there is none.
 
     Raises:
         ModelError: the server refuses every request.
     """
-    found: dict[int, tuple[str, tuple[Message, ...]] | str] = {}
+    results: dict[int, tuple[str, tuple[Message, ...]] | str] = {}
 
     async def ask(number: int) -> tuple[str, tuple[Message, ...]] | str:
         case = cases[number]
@@ -51,14 +51,14 @@ def rewritten(
         return f"of the model's rewriting: {wrong}" if wrong else (parameter, prompt)
 
     def keep(number: int, result: tuple[str, tuple[Message, ...]] | str) -> None:
-        found[number] = result
+        results[number] = result
 
     endpoint.each(range(len(cases)), ask, keep)
-    return [found[number] for number in range(len(cases))]
+    return [results[number] for number in range(len(cases))]
 
 
 def can_be_asked(case: Deciding) -> bool:
-    """Whether there is an argument that a model could take out."""
+    """Return whether there is an argument that a model could take out."""
     return any(why_not_missable(case, name) is None for name in missable(case))
 
 
@@ -75,7 +75,10 @@ def _request(case: Deciding, parameter: str) -> str:
 
 
 def _prompt(case: Deciding, answer: str) -> tuple[Message, ...] | None:
-    """The prompt with the user's messages as the model wrote them; None when they cannot be read or nothing changed."""
+    """Return the prompt with the user's messages as the model wrote them.
+
+    Return None when they cannot be read, nothing changed, or something was added.
+    """
     text = _THOUGHT.sub("", answer).strip()
     if fenced := _FENCE.match(text):
         text = fenced[1]
@@ -92,5 +95,5 @@ def _prompt(case: Deciding, answer: str) -> tuple[Message, ...] | None:
         len(new) > 1.2 * len(old) + 20 or not new.strip() for new, old in zip(texts, said, strict=True)
     ):
         return None
-    left = iter(texts)
-    return tuple(replace(m, content=next(left).strip()) if m.role == "user" else m for m in case.prompt)
+    remaining = iter(texts)
+    return tuple(replace(m, content=next(remaining).strip()) if m.role == "user" else m for m in case.prompt)

@@ -15,7 +15,7 @@ from calltune.types import Behavior, Example, Message, Tool
 
 @dataclass(frozen=True, slots=True)
 class Derived:
-    """A row with what it was made from; `missing` is the argument that its question lacks ("" when it lacks none)."""
+    """A row with what it was made from; `missing` is the argument that its question lacks ("" if it lacks none)."""
 
     row: Example
     case: Deciding
@@ -32,7 +32,7 @@ class Workshop:
     held_out: bool = False
 
     def chance(self, rule: str, case: Deciding) -> random.Random:
-        """The random numbers of one rule on one row."""
+        """Return the random numbers of one rule on one row."""
         return generator(self.seed, rule, case.row.id)
 
 
@@ -40,16 +40,16 @@ Rule = Callable[[Deciding, Workshop], Derived | str]
 
 
 def cannot_answer(case: Deciding, shop: Workshop) -> Derived | str:
-    """The tool and its near twins are taken away; the right answer names the ability that is not there."""
+    """Take the tool and its near twins away; the right answer names the ability that is not there."""
     rng = shop.chance("cannot_answer", case)
     if any(call.name != case.target.name for call in case.answer.tool_calls):
         return "it calls several tools"
-    gone = {case.target.name} | {
+    removed = {case.target.name} | {
         tool.name for tool in twins(case.target, case.row.tools, shop.settings.twin_similarity)
     }
-    if gone & case.called_before:
+    if removed & case.called_before:
         return "the conversation has called the tool before"
-    tools = [tool for tool in case.row.tools if tool.name not in gone]
+    tools = [tool for tool in case.row.tools if tool.name not in removed]
     bare = rng.random() < shop.settings.no_tools and not case.called_before
     offered = [] if bare else _offered(tools, case, shop, rng, always=not tools)
     if not offered and not bare:
@@ -58,13 +58,13 @@ def cannot_answer(case: Deciding, shop: Workshop) -> Derived | str:
     if answer is None:
         return "no refusal can be worded"
     prompt, lacking = case.prompt, ""
-    if rng.random() < shop.settings.incomplete and (found := _some_missing(case, shop, rng)):
-        prompt, lacking = found
+    if rng.random() < shop.settings.incomplete and (shortened := _some_missing(case, shop, rng)):
+        prompt, lacking = shortened
     return Derived(_row(case, "cannot_answer", (*prompt, answer), offered, "cannot_answer"), case, lacking)
 
 
 def request_for_info(case: Deciding, shop: Workshop) -> Derived | str:
-    """One required value is taken out of the question; the right answer asks for it."""
+    """Take one required value out of the question; the right answer asks for it."""
     rng = shop.chance("request_for_info", case)
     if len(case.answer.tool_calls) > 1:
         return "it calls more than once"
@@ -73,16 +73,16 @@ def request_for_info(case: Deciding, shop: Workshop) -> Derived | str:
         return "no required argument without a default"
     reasons = []
     for name in rng.sample(names, len(names)):
-        found = _missing(case, name, shop.material)
-        if not isinstance(found, str):
-            return asking(case, name, found, shop)
-        reasons.append(found)
-    # What a model could still mend is said first.
+        outcome = _missing(case, name, shop.material)
+        if not isinstance(outcome, str):
+            return asking(case, name, outcome, shop)
+        reasons.append(outcome)
+    # A reason that a model could still mend comes first.
     return missing.NOT_LITERAL if missing.NOT_LITERAL in reasons else reasons[0]
 
 
 def asking(case: Deciding, parameter: str, prompt: Sequence[Message], shop: Workshop) -> Derived | str:
-    """The row of a cleaned prompt."""
+    """Return the row of a cleaned prompt, or why it cannot be made."""
     rng = shop.chance("asking", case)
     answer = wordings.question(case.target, parameter, rng, held_out=shop.held_out)
     if answer is None:
@@ -93,7 +93,7 @@ def asking(case: Deciding, parameter: str, prompt: Sequence[Message], shop: Work
 
 
 def direct(case: Deciding, shop: Workshop) -> Derived | str:
-    """Small talk or a question of knowledge takes the place of the conversation; the tools are of no use for it."""
+    """Put small talk or a question of knowledge in the conversation's place; the tools are of no use for it."""
     rng = shop.chance("direct", case)
     tools = (
         [] if rng.random() < shop.settings.no_tools else _offered(_some(list(case.row.tools), (), rng), case, shop, rng)
@@ -107,7 +107,7 @@ def direct(case: Deciding, shop: Workshop) -> Derived | str:
 
 
 def other_tools(case: Deciding, shop: Workshop) -> Derived | str:
-    """The same call with other tools beside it, so that the list of tools alone gives nothing away."""
+    """Keep the call and change the tools beside it, so that the list of tools alone gives nothing away."""
     rng = shop.chance("other_tools", case)
     needed = case.called_before | {call.name for call in case.answer.tool_calls}
     tools = _offered(_some(list(case.row.tools), needed, rng), case, shop, rng, always=len(case.row.tools) < 3)
@@ -122,7 +122,7 @@ RULES: dict[str, Rule] = {
     "direct": direct,
     "other_tools": other_tools,
 }
-"""By the name of their share in the settings."""
+"""The rules by the name of their share in the settings."""
 
 
 def _missing(case: Deciding, parameter: str, material: Material) -> tuple[Message, ...] | str:
@@ -138,23 +138,23 @@ def _missing(case: Deciding, parameter: str, material: Material) -> tuple[Messag
 def _some_missing(case: Deciding, shop: Workshop, rng: random.Random) -> tuple[tuple[Message, ...], str] | None:
     names = missing.missable(case)
     for name in rng.sample(names, len(names)):
-        found = _missing(case, name, shop.material)
-        if not isinstance(found, str):
-            return found, name
+        outcome = _missing(case, name, shop.material)
+        if not isinstance(outcome, str):
+            return outcome, name
     return None
 
 
 def _some(tools: list[Tool], needed: Sequence[str] | set[str], rng: random.Random) -> list[Tool]:
-    """Some of the tools, at least one, with all that are needed."""
-    kept = rng.randint(1, len(tools)) if tools else 0
-    chosen = {tool.name for tool in rng.sample(tools, kept)} | set(needed)
+    """Return some of the tools, at least one, with all that are needed."""
+    num_kept = rng.randint(1, len(tools)) if tools else 0
+    chosen = {tool.name for tool in rng.sample(tools, num_kept)} | set(needed)
     return [tool for tool in tools if tool.name in chosen]
 
 
 def _offered(
     tools: list[Tool], case: Deciding, shop: Workshop, rng: random.Random, *, always: bool = False
 ) -> list[Tool]:
-    """The tools in a new order, with tools of other rows where chance wants them."""
+    """Return the tools in a new order, with tools of other rows where chance wants them."""
     order = [rng.random() for _ in range(rng.randint(1, shop.settings.max_distractors))]
     if always or rng.random() < shop.settings.distractors:
         beside = [*tools, *case.row.tools]

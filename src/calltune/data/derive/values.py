@@ -19,7 +19,7 @@ _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::\d{2})?")
 
 
 def number_words(number: int) -> str | None:
-    """`twenty-one` for 21; None outside 0 to 99."""
+    """Return `twenty-one` for 21; None outside 0 to 99."""
     if not 0 <= number < 100:
         return None
     if number < 20:
@@ -29,16 +29,16 @@ def number_words(number: int) -> str | None:
 
 
 def forms(value: Any) -> list[str]:
-    """How the value may be written, most literal first; none for lists, objects, true, false and null."""
+    """Return how the value may be written, most literal first; none for lists, objects, true, false and null."""
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if isinstance(value, bool) or value is None or isinstance(value, list | dict):
         return []
     text = " ".join(str(value).split())
-    found = [text, *_number_forms(text), *_date_forms(text), *_time_forms(text)]
+    written = [text, *_number_forms(text), *_date_forms(text), *_time_forms(text)]
     if "_" in text:
-        found.append(text.replace("_", " "))
-    return [form for form in dict.fromkeys(found) if form]
+        written.append(text.replace("_", " "))
+    return [form for form in dict.fromkeys(written) if form]
 
 
 def _number_forms(text: str) -> Iterator[str]:
@@ -107,17 +107,20 @@ def _time_forms(text: str) -> Iterator[str]:
 
 
 def spans(text: str, value: Any) -> list[tuple[int, int]]:
-    """Where the value stands in the text, longest form first where several fit, left to right, none overlapping."""
-    found: list[tuple[int, int]] = []
+    """Return where the value stands in the text, left to right, none overlapping.
+
+    The longest form comes first where several fit.
+    """
+    places: list[tuple[int, int]] = []
     for form in sorted(forms(value), key=len, reverse=True):
         for match in _pattern(form).finditer(text):
-            if all(match.end() <= start or end <= match.start() for start, end in found):
-                found.append(match.span())
-    return sorted(found)
+            if all(match.end() <= start or end <= match.start() for start, end in places):
+                places.append(match.span())
+    return sorted(places)
 
 
 def _pattern(form: str) -> re.Pattern[str]:
-    # Not inside a longer word, number, date or percentage.
+    # A form does not count inside a longer word, number, date or percentage.
     words = r"[\s]+".join(re.escape(word) for word in form.split())
     plural = r"(?:'s|s|es)?" if re.search(r"[A-Za-z]{3}$", form) else ""
     return re.compile(
@@ -126,7 +129,7 @@ def _pattern(form: str) -> re.Pattern[str]:
 
 
 def telling_words(value: Any) -> set[str]:
-    """Stems of the words that would still give the value away when they were left: long ones, and numbers."""
+    """Return stems of the words that would still give the value away when they were left: long ones, and numbers."""
     return {
         stem(word)
         for word in tokens(str(value))
@@ -135,12 +138,15 @@ def telling_words(value: Any) -> set[str]:
 
 
 def is_told(text: str, value: Any) -> bool:
-    """Whether the text holds the value in any form, or one of its telling words."""
+    """Return whether the text holds the value in any form, or one of its telling words."""
     return bool(spans(text, value)) or bool(telling_words(value) & {stem(word) for word in tokens(text)})
 
 
 def same_value(one: Any, other: Any) -> bool:
-    """Equal for a reader: `2`, `"2"` and `2.0`, `Paris` and `paris `; true and 1 are not."""
+    """Return whether two values are equal for a reader.
+
+    `2`, `"2"` and `2.0` are, and so are `Paris` and `paris `; true and 1 are not.
+    """
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if one == other:

@@ -6,12 +6,12 @@ _TOKEN = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 
 def word_list(text: str) -> list[str]:
-    """The words of a text, in order."""
+    """Return the words of a text, in order."""
     return text.split()
 
 
 def word_set(text: str) -> frozenset[str]:
-    """The words of a text."""
+    """Return the words of a text."""
     return frozenset(word_list(text))
 
 
@@ -58,12 +58,15 @@ _ODD_ENDINGS = {"queries": "query", "applies": "apply", "lies": "lie", "does": "
 
 
 def tokens(text: str) -> list[str]:
-    """Lower-case words and numbers; names in snake_case and camelCase fall apart."""
+    """Return lower-case words and numbers; names in snake_case and camelCase fall apart."""
     return [token.lower() for token in _TOKEN.findall(text)]
 
 
 def stem(word: str) -> str:
-    """The word without a plural, -ing or -ed ending: enough to know a word again, no linguistics."""
+    """Return the word without a plural, -ing or -ed ending.
+
+    That is enough to know a word again; it is no linguistics.
+    """
     for ending, replacement in (("ies", "y"), ("sses", "ss"), ("ches", "ch"), ("shes", "sh"), ("xes", "x")):
         if word.endswith(ending) and len(word) > len(ending) + 2:
             return word[: -len(ending)] + replacement
@@ -77,12 +80,15 @@ def stem(word: str) -> str:
 
 
 def content_words(text: str) -> set[str]:
-    """Stems of the words that say something; single letters and stop words do not."""
+    """Return stems of the words that say something; single letters and stop words do not."""
     return {stem(word) for word in tokens(text) if word not in STOP_WORDS and (len(word) > 1 or word.isdigit())}
 
 
 def imperative(word: str) -> str | None:
-    """The verb's base form for `Get`, `gets` or `Retrieves`; None for what is no verb that tools are known to do."""
+    """Return the verb's base form for `Get`, `gets` or `Retrieves`.
+
+    Return None for what is no verb that tools are known to do.
+    """
     word = word.lower()
     if word in VERBS:
         return word

@@ -1,8 +1,8 @@
 """Refusals, questions back and claims about a tool, composed from parts so that no phrase gives an answer away.
 
-Each is read back by `calltune.calling.behavior`: a refusal must read as one, a question as one, a claim as neither.
-Training and held-out questions have cores of their own, so that a test does not measure which sentences were learnt by
-heart.
+`calltune.calling.behavior` reads every text back: a refusal must read as a refusal, a question as a question, a claim
+as neither. Training and held-out questions have cores of their own, so that a test does not measure which sentences
+were learnt by heart.
 
 Placeholders: {act} `get the weather for a city`, {Act} with a capital, {topic} `weather lookup`, {what} `the city`.
 """
@@ -80,7 +80,7 @@ _QUESTIONS = (
     "I can do that as soon as I know one more thing. Please tell me {what}.",
     "happy to {act}. Could you specify {what}?",
 )
-# Of a parameter whose texts say nothing, such as `query`.
+# These stand for a parameter whose texts say nothing, such as `query`.
 _UNSAID = ("what exactly you are looking for", "what exactly you want", "what it should be", "what you have in mind")
 _NOUN_QUESTIONS = ("what is {what}?", "what should {what} be?")
 _HELD_OUT_QUESTIONS = (
@@ -116,7 +116,7 @@ _TRIES = 12
 
 
 def refusal(tool: Tool, rng: random.Random, *, held_out: bool = False) -> Message | None:
-    """A text that says this tool's ability is not there; None when no wording of it reads as a refusal."""
+    """Return a text that says this tool's ability is not there; None when no wording of it reads as a refusal."""
     cores = _HELD_OUT_REFUSALS if held_out else _REFUSALS
     topics = _HELD_OUT_TOPIC_REFUSALS if held_out else _TOPIC_REFUSALS
     parts = {"act": ability(tool), "topic": topic(tool)}
@@ -124,13 +124,13 @@ def refusal(tool: Tool, rng: random.Random, *, held_out: bool = False) -> Messag
 
 
 def bare_refusal(rng: random.Random, *, held_out: bool = False) -> Message | None:
-    """A refusal that names no ability."""
+    """Return a refusal that names no ability, or None."""
     cores = _HELD_OUT_BARE_REFUSALS if held_out else _BARE_REFUSALS
     return _worded("cannot_answer", _REFUSAL_OPENINGS, cores, _REFUSAL_ENDINGS, {}, rng)
 
 
 def question(tool: Tool, parameter: str, rng: random.Random, *, held_out: bool = False) -> Message | None:
-    """A text that asks for one parameter's value; None when no wording of it reads as a question."""
+    """Return a text that asks for one parameter's value; None when no wording of it reads as a question."""
     schema = tool.parameters["properties"][parameter]
     what = (rng.random() < 0.7 and thing(parameter, schema)) or plain_name(parameter) or thing(parameter, schema)
     cores = _HELD_OUT_QUESTIONS if held_out else _QUESTIONS
@@ -148,7 +148,7 @@ def question(tool: Tool, parameter: str, rng: random.Random, *, held_out: bool =
 
 
 def claim(tool: Tool, rng: random.Random, *, held_out: bool = False) -> Message | None:
-    """A text that pretends the tool's work is done; None when no wording of it reads as a plain answer."""
+    """Return a text that pretends the tool's work is done; None when no wording of it reads as a plain answer."""
     parts = {"act": ability(tool), "topic": topic(tool)}
     cores = (_HELD_OUT_CLAIMS if held_out else _CLAIMS) if parts["act"] else _TOPIC_CLAIMS
     return _worded("direct", _CLAIM_OPENINGS, cores, _CLAIM_ENDINGS, parts, rng)
