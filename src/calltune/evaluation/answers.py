@@ -1,14 +1,17 @@
-"""What a checkpoint answered, on disk: kept as it comes, read back, and gone on with."""
+"""What a model answered, on disk: appended as it comes, so that a killed run goes on where it stopped.
 
-from collections.abc import Mapping
+Several processes share the questions; each appends to a file of its own, and in the end all is one file, in order.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from calltune.evaluation.jobs import SAMPLES_BETWEEN_SAVES, Job, ask, num_characters
-from calltune.files.json_lines import read_appended, to_json
+from calltune.evaluation.jobs import SAMPLES_BETWEEN_SAVES, num_characters
+from calltune.files.json_lines import read_appended, to_json, write_jsonl
 from calltune.runtime.processes import Processes
 from calltune.runtime.terminal import ProgressBar
-from calltune.types import Completion, Message, Score, ToolCall
+from calltune.types import Completion, Message, Sample, Score, ToolCall
 
 
 def completion_from(row: Mapping[str, Any]) -> Completion:
@@ -27,31 +30,59 @@ def message_from(row: Mapping[str, Any]) -> Message:
     return Message(row["role"], row["content"], tuple(ToolCall(c["name"], c["arguments"]) for c in row["tool_calls"]))
 
 
-def answered(place: Path) -> dict[str, Completion]:
-    """What was answered already, by sample, whichever process wrote it."""
-    rows = (row for file in sorted(place.glob("completions*.jsonl")) for row in read_appended(file))
-    found: dict[str, Completion] = {}
-    for row in rows:
+def answered(file: Path) -> dict[str, Completion]:
+    """A checkpoint's completions that are on disk already, by sample."""
+    completions: dict[str, Completion] = {}
+    for row in answer_rows(file):
         # What failed is asked again, and its failure may stand in another process's file, read later.
-        if row["status"] != "error" or row["sample_id"] not in found:
-            found[row["sample_id"]] = completion_from(row)
-    return found
+        if row["status"] != "error" or row["sample_id"] not in completions:
+            completions[row["sample_id"]] = completion_from(row)
+    return completions
 
 
-def answer_the_rest(backend: Any, job: Job, place: Path, description: str, ours: Processes) -> None:
-    """Append what is still missing to this process's file of completions, its share of the samples."""
-    done = {key for key, completion in answered(place).items() if completion.status != "error"}
+def answer_rows(file: Path) -> Iterator[dict[str, Any]]:
+    """The rows that `answer_the_rest` appended and `keep_in_order` wrote, whichever process did.
+
+    A last line that a kill cut off is removed from its file.
+    """
+    for part in sorted(file.parent.glob(f"{file.stem}*.jsonl")):
+        yield from read_appended(part)
+
+
+def answer_the_rest(
+    file: Path,
+    samples: Sequence[Sample],
+    done: Collection[str],
+    ask: Callable[[Sequence[Sample]], Iterable[Any]],
+    doing: str,
+    ours: Processes,
+) -> None:
+    """Ask what is not done yet, this process's share of it, and append each part's answers as they come.
+
+    One process appends to `file` itself, several each to a file of their own beside it.
+
+    Args:
+        done: the ids of the samples that need not be asked, as `file` had them before this call.
+        ask: the answers to some of the samples as rows for `to_json`, in the same order.
+        doing: what the progress bar says.
+    """
+    # Nobody may write before all have looked at what is done.
     ours.wait()
-    file = place / ("completions.jsonl" if ours.count == 1 else f"completions-{ours.rank}.jsonl")
+    own = file if ours.count == 1 else file.with_stem(f"{file.stem}-{ours.rank}")
     # Long prompts first, side by side with those of their length: least padding, and the worst memory comes at once.
-    left = sorted((s for s in job.samples if s.id not in done), key=num_characters, reverse=True)[
-        ours.rank :: ours.count
-    ]
-    share = len(job.samples) // ours.count
-    with ProgressBar(f"evaluating {description}", max(share, len(left)), max(0, share - len(left))) as bar:
+    left = sorted((s for s in samples if s.id not in done), key=num_characters, reverse=True)[ours.rank :: ours.count]
+    share = len(samples) // ours.count
+    with ProgressBar(doing, max(share, len(left)), max(0, share - len(left))) as bar:
         for start in range(0, len(left), SAMPLES_BETWEEN_SAVES):
             part = left[start : start + SAMPLES_BETWEEN_SAVES]
-            completions = ask(backend, job, part)
-            with file.open("a", encoding="utf-8", errors="backslashreplace") as lines:
-                lines.writelines(to_json(completion) + "\n" for completion in completions)
+            rows = ask(part)
+            with own.open("a", encoding="utf-8", errors="backslashreplace") as lines:
+                lines.writelines(to_json(row) + "\n" for row in rows)
             bar.advance(len(part))
+
+
+def keep_in_order(file: Path, rows: Iterable[Any]) -> None:
+    """Write all rows, which came in the order of the parts, in the order of the samples; the processes' files go."""
+    write_jsonl(file, rows)
+    for part in file.parent.glob(f"{file.stem}-*.jsonl"):
+        part.unlink()

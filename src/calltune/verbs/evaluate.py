@@ -12,9 +12,9 @@ from typing import Any
 
 from calltune.config.run_file import Config
 from calltune.errors import ModelError
-from calltune.evaluation.answers import answer_the_rest, answered
+from calltune.evaluation.answers import answer_the_rest, answered, keep_in_order
 from calltune.evaluation.benchmarks import Summary, check_stated
-from calltune.evaluation.jobs import Job, open_backend, open_benchmarks, read_jobs
+from calltune.evaluation.jobs import Job, ask, open_backend, open_benchmarks, read_jobs
 from calltune.files.json_lines import write_json, write_jsonl
 from calltune.files.manifest import (
     begin,
@@ -31,6 +31,7 @@ from calltune.runtime.terminal import say
 from calltune.types import Completion, Score
 
 _MOST_ERRORS = 0.01
+_COMPLETIONS = "completions.jsonl"
 
 
 def existing_checkpoints(config: Config) -> list[str]:
@@ -88,7 +89,11 @@ def _evaluate(config: Config, checkpoint: str, jobs: Sequence[Job], folder: Path
             if ours.rank == 0 and (moved := begin(place, inputs)):
                 say(moved)
             ours.wait()
-            answer_the_rest(backend, job, place, f"{checkpoint} {job.title}", ours)
+            # What failed is asked again.
+            done = {key for key, one in answered(place / _COMPLETIONS).items() if one.status != "error"}
+            asking = partial(ask, backend, job)
+            title = f"evaluating {checkpoint} {job.title}"
+            answer_the_rest(place / _COMPLETIONS, job.samples, done, asking, title, ours)
             ours.wait()
             result = ours.first(partial(_finish, backend, job, checkpoint, place, inputs, start))
             tracker.parameters({"checkpoint": checkpoint, "benchmark": job.title, "prompt": result["prompt"]})
@@ -100,7 +105,7 @@ def _evaluate(config: Config, checkpoint: str, jobs: Sequence[Job], folder: Path
 def _finish(
     backend: Any, job: Job, checkpoint: str, place: Path, inputs: dict[str, Any], start: float
 ) -> dict[str, Any]:
-    done = answered(place)
+    done = answered(place / _COMPLETIONS)
     completions = [done[sample.id] for sample in job.samples]
     prompt = job.module.prompt_name(job.settings, backend.chat)
     result = _conclude(job, checkpoint, prompt, completions, place)
@@ -134,10 +139,7 @@ def _conclude(job: Job, checkpoint: str, prompt: str, completions: Sequence[Comp
         "versions": versions(),
         "data_sha256": job.data_sha256,
     }
-    # Appended in the order of the batches; kept in the order of the samples.
-    write_jsonl(place / "completions.jsonl", completions)
-    for part in place.glob("completions-*.jsonl"):
-        part.unlink()
+    keep_in_order(place / _COMPLETIONS, completions)
     write_jsonl(place / "scores.jsonl", scores)
     write_json(place / "result.json", result)
     return result
