@@ -59,6 +59,10 @@ def test_overrides(tmp_path: Path, override: str, read) -> None:
         (GOOD.replace('name = "toy"', ""), [], "'name' is missing"),
         (GOOD.replace('"toy"', '"../up"'), [], "'name'"),
         ("name='a'\nmodel='b'\n[data]\nsources=[]", [], "'data.sources'"),
+        (GOOD + f"[dpo]\na = {'7' * 5000}", [], "not valid TOML: a number of thousands of digits"),
+        (GOOD + f"[dpo]\na = {'[' * 5000}", [], "TOML nested too deeply"),
+        (GOOD, [f"seed={'7' * 5000}"], "'seed'"),
+        (GOOD, [f"seed={'[' * 5000}"], "'seed'"),
         (GOOD, ["seed"], "must be key.path=value"),
         (GOOD, ["data.sources.5.limit=1"], "there is no '5'"),
     ],
@@ -69,6 +73,24 @@ def test_mistakes_are_one_line_that_names_the_key(tmp_path: Path, text: str, ove
     assert message in str(error.value)
     assert "\n" not in str(error.value)
     assert "hf_x" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"name": ', "not valid JSON: Expecting value: line 1 column 10"),
+        (f'{{"seed": {"7" * 5000}}}', "not valid JSON: a number of thousands of digits"),
+        ("[" * 100_000, "JSON nested too deeply"),
+        ("[]", "valid dictionary"),
+    ],
+    ids=["cut off", "digits", "bottomless", "list"],
+)
+def test_mistakes_in_json_are_one_line_too(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ConfigError, match=message) as error:
+        load_config(tmp_path / "config.json")
+    assert str(error.value).startswith(f"{tmp_path / 'config.json'}: ")
+    assert "\n" not in str(error.value)
 
 
 def test_a_file_that_is_not_there_or_not_text(tmp_path: Path) -> None:

@@ -58,6 +58,7 @@ def test_options_go_into_the_request() -> None:
         ('{"classification": null}', None, "no 'classification'"),
         ('{"classification": "both"}', None, "'both' is none of the labels"),
         ("", None, "not JSON"),
+        ('{"classification": "tool_call", "classification": "direct_answer"}', None, "not JSON"),
     ],
 )
 def test_reading_an_answer(answer: str, expected: str | None, problem: str) -> None:

@@ -1,12 +1,23 @@
 import json
+import math
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
+from not_strict import NAMES, NOT_STRICT
 
 from calltune.data.rows import read_examples, read_preferences, training_row
 from calltune.errors import DataError, RunFolderError
 from calltune.evaluation.answers import completion_from, score_from
-from calltune.files.json_lines import read_appended, read_jsonl, require, to_json, write_jsonl
+from calltune.files.json_lines import (
+    read_appended,
+    read_json,
+    read_jsonl,
+    read_own_jsonl,
+    require,
+    to_json,
+    write_jsonl,
+)
 from calltune.types import Completion, Example, Message, Preference, Score, Tool, ToolCall
 
 TOOL = Tool("t", "d", {"type": "object", "properties": {"a": {"type": "string"}}})
@@ -30,9 +41,27 @@ def test_nouns_come_back_equal(tmp_path: Path) -> None:
     assert score_from(json.loads(to_json(score))) == score
 
 
-def test_a_lone_surrogate_survives(tmp_path: Path) -> None:
-    write_jsonl(tmp_path / "r.jsonl", [{"a": "\ud800"}])
-    assert [row for _, row in read_jsonl(tmp_path / "r.jsonl")] == [{"a": "\ud800"}]
+def test_what_a_model_said_survives_in_our_own_files(tmp_path: Path) -> None:
+    rows = [{"a": "\ud800"}, {"b": -math.inf}]
+    write_jsonl(tmp_path / "r.jsonl", rows)
+    assert [row for _, row in read_own_jsonl(tmp_path / "r.jsonl")] == read_appended(tmp_path / "r.jsonl") == rows
+
+
+@pytest.mark.parametrize(("text", "message"), NOT_STRICT, ids=NAMES)
+def test_what_comes_from_outside_is_read_strictly(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text(f'{{"a": 1}}\n\n{{"a": [{text}]}}\n')
+    with pytest.raises(DataError) as error:
+        list(read_jsonl(file))
+    assert str(error.value).startswith(f"{file}:3: {message}")
+    assert "\n" not in str(error.value)
+
+
+def test_a_byte_order_mark_is_read_past(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_bytes('\ufeff{"a": "ü"}\r\n{"a": 2}\r\n'.encode())
+    places = [(f"{file}:1", {"a": "ü"}), (f"{file}:2", {"a": 2})]
+    assert list(read_jsonl(file)) == list(read_own_jsonl(file)) == places
 
 
 @pytest.mark.parametrize(
@@ -41,16 +70,28 @@ def test_a_lone_surrogate_survives(tmp_path: Path) -> None:
         (b"{", "not valid JSON"),
         (b"\xff\xfe", "not UTF-8"),
         (b"[1]", "a JSON object was expected, not list"),
-        (b'{"a": 1', "not valid JSON"),
+        (b'{"a": 1', "not valid JSON: Expecting ',' delimiter at column "),
+        (b'{"a": ' + b"7" * 5000 + b"}", "a number of thousands of digits"),
         (b"[" * 100_000, "nested too deeply"),
     ],
+    ids=["open", "bytes", "list", "cut off", "digits", "bottomless"],
 )
-def test_a_broken_line_names_file_and_line(tmp_path: Path, line: bytes, message: str) -> None:
+@pytest.mark.parametrize("read", [read_jsonl, read_own_jsonl, read_appended])
+def test_a_broken_line_names_file_and_line(
+    tmp_path: Path, read: Callable[[Path], Iterable[object]], line: bytes, message: str
+) -> None:
     file = tmp_path / "rows.jsonl"
-    file.write_bytes(b'{"a": 1}\n\n' + line + b"\n")
+    file.write_bytes(b'{"a": 1}\n{"a": 2}\n' + line + b"\n")
     with pytest.raises(DataError, match=message) as error:
-        list(read_jsonl(file))
+        list(read(file))
     assert str(error.value).startswith(f"{file}:3: ")
+
+
+@pytest.mark.parametrize("text", [b"{", b"\xff", b"[" * 100_000, b"7" * 5000], ids=["open", "bytes", "deep", "digits"])
+def test_a_damaged_document_of_ours_is_named(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "manifest.json").write_bytes(text)
+    with pytest.raises(RunFolderError, match=r"manifest\.json: is damaged; remove it and run again"):
+        read_json(tmp_path / "manifest.json")
 
 
 def test_a_missing_file_and_a_missing_field(tmp_path: Path) -> None:

@@ -180,9 +180,9 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     Raises:
         ConfigError: the file is missing, is not TOML, or a key or value is wrong; the line names the file and the key.
     """
+    language, parse = ("JSON", json.loads) if path.suffix == ".json" else ("TOML", tomllib.loads)
     try:
-        text = path.read_text(encoding="utf-8")
-        table = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        table = parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such run file") from None
     except IsADirectoryError:
@@ -191,10 +191,12 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         raise ConfigError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 text at byte {error.start}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from None
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{path}: not valid JSON: {error}") from None
+    except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
+        raise ConfigError(f"{path}: not valid {language}: {error}") from None
+    except ValueError:
+        raise ConfigError(f"{path}: not valid {language}: a number of thousands of digits") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: {language} nested too deeply") from None
     for override in overrides:
         _apply_override(table, override)
     return parse_options(Config, table, str(path))
@@ -225,5 +227,5 @@ def _toml_value(text: str) -> Any:
     # The shell takes the quotes of "a string" away, so what is not TOML is a string.
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from calltune.calling.layout import TEMPLATE_KEYS, message_dicts, tool_dict
-from calltune.files.json_lines import read_jsonl
+from calltune.files.json_lines import read_own_jsonl
 from calltune.types import Example, Message, Preference, Tool, ToolCall
 
 
@@ -39,12 +39,12 @@ def training_row(row: Example | Preference) -> dict[str, Any]:
 
 def read_examples(path: Path) -> list[Example]:
     """The rows of `data/train.jsonl` as `prepare` wrote them."""
-    return [example_from(row) for _, row in read_jsonl(path)]
+    return [example_from(row) for _, row in read_own_jsonl(path)]
 
 
 def read_preferences(path: Path) -> list[Preference]:
     """The rows of `data/preferences.jsonl` as `prepare` wrote them."""
-    return [preference_from(row) for _, row in read_jsonl(path)]
+    return [preference_from(row) for _, row in read_own_jsonl(path)]
 
 
 def example_from(row: Mapping[str, Any]) -> Example:

@@ -5,15 +5,16 @@ under the key `classification`, and one more chance when it cannot be read. Thei
 and takes any string for a label; here both are a verdict without a label, which the caller must count.
 """
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import pydantic
 
+from calltune.calling.strict_json import parse_value
 from calltune.config.endpoint import EndpointConfig
+from calltune.errors import DataError
 from calltune.models.endpoint import Endpoint, message_text
 
 _KEY = "classification"
@@ -81,8 +82,8 @@ def read_label(answer: str, labels: Sequence[str]) -> tuple[str | None, str]:
     if fenced := _FENCE.match(text):
         text = fenced[1]
     try:
-        value: Any = json.loads(text)
-    except (ValueError, RecursionError):
+        value = parse_value(text, "it")
+    except DataError:
         return None, "it is not JSON"
     if not isinstance(value, dict) or not isinstance(value.get(_KEY), str):
         return None, f"it has no '{_KEY}'"

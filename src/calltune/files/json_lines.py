@@ -1,23 +1,47 @@
-"""Rows on disk: JSON lines read with file and line in every error, written whole or not at all."""
+"""Rows on disk: JSON lines read with file and line in every error, written whole or not at all.
+
+What comes from outside is read strictly (`read_jsonl`, `parse_object`), what calltune wrote as it was written
+(`read_own_jsonl`, `read_appended`, `read_json`).
+"""
 
 import json
 import os
 import tempfile
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
+from calltune.calling.strict_json import parse_value
 from calltune.errors import DataError, RunFolderError
 from calltune.types import Example, Preference
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The objects of a JSON-lines file, each with its place `file:line` for messages. Blank lines are skipped.
+    """The objects of a JSON-lines file from outside, read strictly, each with its place `file:line` for messages.
 
     Raises:
-        DataError: the file is missing or a line is not a UTF-8 JSON object.
+        DataError: the file cannot be read, or a line is not an object of strict JSON.
+    """
+    return ((where, parse_object(line, where)) for where, line in numbered_lines(path))
+
+
+def read_own_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The objects of a JSON-lines file that calltune wrote: in less time, and with whatever a model said in them.
+
+    Raises:
+        DataError: the file cannot be read, or a line is damaged.
+    """
+    return ((where, _own_object(line, where)) for where, line in numbered_lines(path))
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[str, bytes]]:
+    """The lines of a file that are not blank, past a byte-order mark, each with its place `file:line`.
+
+    Raises:
+        DataError: the file is missing or cannot be read.
     """
     try:
         lines = path.open("rb")
@@ -27,32 +51,33 @@ def read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         raise DataError(f"{path}: {error.strerror}") from None
     with lines:
         for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            where = f"{path}:{number}"
-            yield where, parse_object(line, where)
+            text = line.removeprefix(BOM_UTF8) if number == 1 else line
+            if text.strip():
+                yield f"{path}:{number}", text
 
 
-def parse_object(line: bytes | str, where: str) -> dict[str, Any]:
-    """One JSON object.
+def parse_object(text: bytes | str, where: str) -> dict[str, Any]:
+    """One JSON object from outside, read strictly.
 
     Raises:
-        DataError: the text is not UTF-8, not JSON, or not an object; the message begins with `where`.
+        DataError: the text is not strict JSON, or not an object; the message begins with `where`.
     """
+    return _as_object(parse_value(text, where), where)
+
+
+def _own_object(line: bytes, where: str) -> dict[str, Any]:
     try:
         # Decoded here, as json.loads would guess UTF-16 from the bytes.
-        row = json.loads(line.decode("utf-8") if isinstance(line, bytes) else line)
-    except UnicodeDecodeError as error:
-        raise DataError(f"{where}: not UTF-8 text at byte {error.start}") from None
-    except json.JSONDecodeError as error:
-        raise DataError(f"{where}: not valid JSON: {error.msg.removesuffix(' at')} at column {error.colno}") from None
-    except ValueError:
-        raise DataError(f"{where}: not valid JSON: a number of thousands of digits") from None
-    except RecursionError:
-        raise DataError(f"{where}: JSON nested too deeply") from None
-    if not isinstance(row, dict):
-        raise DataError(f"{where}: a JSON object was expected, not {type(row).__name__}")
-    return row
+        return _as_object(json.loads(line.decode("utf-8")), where)
+    except (ValueError, RecursionError):
+        # What is damaged the strict reader does not take either, and it says where and why.
+        return parse_object(line, where)
+
+
+def _as_object(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise DataError(f"{where}: a JSON object was expected, not {type(value).__name__}")
+    return value
 
 
 def require(row: Mapping[str, Any], key: str, kind: type | tuple[type, ...], where: str) -> Any:
@@ -138,7 +163,7 @@ def read_appended(path: Path) -> list[dict[str, Any]]:
     whole = data[: data.rfind(b"\n") + 1]
     if len(whole) < len(data):
         os.truncate(path, len(whole))
-    return [parse_object(line, f"{path}:{n}") for n, line in enumerate(whole.splitlines(), start=1)]
+    return [_own_object(line, f"{path}:{n}") for n, line in enumerate(whole.splitlines(), start=1)]
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -151,5 +176,5 @@ def read_json(path: Path) -> dict[str, Any]:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RunFolderError(f"{path}: is missing; run the stage before this one first") from None
-    except (json.JSONDecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         raise RunFolderError(f"{path}: is damaged; remove it and run again") from None

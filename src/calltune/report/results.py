@@ -17,7 +17,7 @@ from calltune.errors import CalltuneError, ConfigError, RunFolderError
 from calltune.evaluation.answers import completion_from, score_from
 from calltune.evaluation.benchmarks import Metric, check_stated, stated
 from calltune.evaluation.jobs import questions_sha256
-from calltune.files.json_lines import read_json, read_jsonl
+from calltune.files.json_lines import read_json, read_own_jsonl
 from calltune.files.manifest import MANIFEST
 from calltune.types import Completion, Sample, Score
 
@@ -150,7 +150,7 @@ def _questions(module: ModuleType, settings: Any) -> tuple[list[Sample] | None, 
 
 
 def _joined(file: Path, samples: Sequence[Sample]) -> list[dict[str, Any]]:
-    rows = {row["sample_id"]: row for _, row in read_jsonl(file)}
+    rows = {row["sample_id"]: row for _, row in read_own_jsonl(file)}
     missing = next((sample.id for sample in samples if sample.id not in rows), None)
     if missing is not None:
         raise RunFolderError(f"{file}: holds no row for question '{missing}'; run evaluate again")

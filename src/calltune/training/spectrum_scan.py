@@ -5,7 +5,6 @@ worked on at once, which gives the same numbers as one after the other. The resu
 under the hash of the weights.
 """
 
-import json
 import os
 import time
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from calltune.errors import ModelError, RunFolderError
 from calltune.files.hashes import file_sha256, value_sha256
-from calltune.files.json_lines import write_json
+from calltune.files.json_lines import parse_object, require, write_json
 from calltune.runtime.terminal import ProgressBar, say
 from calltune.training.spectrum import kind_of, read_ratios, signal_to_noise
 
@@ -83,7 +82,8 @@ def weight_files(model: str) -> list[Path]:
             raise ModelError(f"model '{model}': the Hugging Face Hub did not give its weights") from error
     index = folder / "model.safetensors.index.json"
     if index.exists():
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        weights = require(parse_object(index.read_bytes(), str(index)), "weight_map", dict, str(index))
+        names = sorted(set(weights.values()))
     else:
         names = ["model.safetensors"]
     files = [folder / name for name in names]

@@ -53,6 +53,7 @@ def test_a_model_takes_out_what_no_rule_finds() -> None:
         (says("Here you go: it rains."), "the model's answer cannot be read"),
         (says('{"messages": [1]}'), "the model's answer cannot be read"),
         (says("[]"), "the model's answer cannot be read"),
+        (says('{"messages": ["It rains \\ud83d."]}'), "the model's answer cannot be read"),
         (Answer("no", status=500), "the model gave no answer"),
     ],
 )

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from not_strict import NAMES, NOT_STRICT
 
 from calltune.calling.strict_json import read_array
 from calltune.data.sources.files import files_fingerprint, nouns_of, read_rows
@@ -52,18 +53,12 @@ def test_a_folder_is_its_files_in_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (b'{"a": NaN}', "NaN is no number"),
-        (b'{"a": -Infinity}', "-Infinity is no number"),
-        (b'{"a": 1e999}', "beyond a double"),
-        (b'{"a": ' + b"1" * 5000 + b"}", "thousands of digits"),
-        (b'{"a": 1, "a": 2}', "the key 'a' occurs twice"),
-        (b'{"a": "\\ud800"}', "half of a surrogate pair"),
+        *((b'{"a": ' + text.encode() + b"}", message) for text, message in NOT_STRICT),
         (b'{"a": "\xff"}', "not UTF-8 text at byte"),
         (b'{"a": ', "not valid JSON"),
-        (b'{"a":' * 70 + b"1" + b"}" * 70, "more than 64 levels"),
-        (b"[" * 100_000, "nested too deeply"),
         (b"3", "a JSON object was expected, not int"),
     ],
+    ids=[*NAMES, "bytes", "open", "int"],
 )
 def test_a_broken_row_is_rejected_as_its_text_and_the_others_are_read(
     tmp_path: Path, line: bytes, message: str

@@ -7,6 +7,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from not_strict import NAMES, NOT_STRICT
 
 from calltune.config.table import parse_options
 from calltune.errors import ConfigError, DataError
@@ -202,6 +203,19 @@ def test_a_broken_row_is_one_line_with_its_place(write: Write, row: dict[str, An
 def test_a_broken_answer_is_one_line_with_its_place(write: Write, truth: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=r"possible_answer/BFCL_v4_simple_python\.json:1: .*" + message):
         read(write(truths=[truth]))
+
+
+@pytest.mark.parametrize(("text", "message"), NOT_STRICT, ids=NAMES)
+def test_questions_and_answers_are_read_strictly(write: Write, text: str, message: str) -> None:
+    asked, answer = (
+        json.dumps(row).replace(*old, 1) for row, old in ((ROW, ('"Wind it twice."', text)), (TRUTH, ("2", text)))
+    )
+    for rows, truths, place in ((asked, [TRUTH], ""), ([ROW], answer, "possible_answer/")):
+        folder = write(rows, truths)
+        with pytest.raises(DataError) as caught:
+            read(folder)
+        assert str(caught.value).startswith(f"{folder}/{place}BFCL_v4_simple_python.json:1: {message}")
+        assert "\n" not in str(caught.value)
 
 
 def test_broken_files(write: Write) -> None:

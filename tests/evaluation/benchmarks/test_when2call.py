@@ -3,6 +3,7 @@ import math
 from pathlib import Path
 
 import pytest
+from not_strict import NAMES, NOT_STRICT
 
 from calltune.errors import DataError
 from calltune.evaluation.benchmarks import when2call, when2call_generation
@@ -158,6 +159,20 @@ def test_a_broken_row_names_file_line_and_field(tmp_path: Path, change: dict, me
     with pytest.raises(DataError, match=message) as error:
         samples(tmp_path, [ROW, {**ROW, "uuid": "2", **change}])
     assert str(error.value).startswith(f"{tmp_path / 'test.jsonl'}:2: ")
+
+
+@pytest.mark.parametrize(("text", "message"), NOT_STRICT, ids=NAMES)
+def test_questions_are_read_strictly(tmp_path: Path, text: str, message: str) -> None:
+    rows = {
+        "": json.dumps({**ROW, "question": "@"}).replace('"@"', text),
+        "answers.tool_call: ": {**ROW, "answers": {**ROW["answers"], "tool_call": json.dumps(CALL).replace("1", text)}},
+        "tools[0]: ": {**ROW, "tools": [ROW["tools"][0].replace('"d"', text)]},
+    }
+    for field, row in rows.items():
+        with pytest.raises(DataError) as error:
+            samples(tmp_path, [ROW, row])
+        assert str(error.value).startswith(f"{tmp_path / 'test.jsonl'}:2: {field}{message}")
+        assert "\n" not in str(error.value)
 
 
 def test_no_questions_and_a_cut_line(tmp_path: Path) -> None:

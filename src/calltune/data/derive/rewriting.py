@@ -4,12 +4,13 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
+from calltune.calling.strict_json import parse_value
 from calltune.config.data import RewriteConfig
 from calltune.data.derive.material import Deciding, Material
 from calltune.data.derive.missing import missable, problem, why_not_missable
 from calltune.data.derive.phrases import thing
+from calltune.errors import DataError
 from calltune.models.endpoint import Endpoint, message_text
 from calltune.types import Message
 
@@ -83,8 +84,8 @@ def _prompt(case: Deciding, answer: str) -> tuple[Message, ...] | None:
     if fenced := _FENCE.match(text):
         text = fenced[1]
     try:
-        value: Any = json.loads(text)
-    except (ValueError, RecursionError):
+        value = parse_value(text, "the answer")
+    except DataError:
         return None
     texts = value.get("messages") if isinstance(value, dict) else None
     said = _said(case)

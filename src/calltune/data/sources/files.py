@@ -5,6 +5,7 @@ row. A file that is missing, empty, or no UTF-8 text at all is an error.
 """
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,11 @@ from calltune.calling.strict_json import parse_value, read_array
 from calltune.config.table import Table
 from calltune.errors import DataError
 from calltune.files.hashes import file_sha256, value_sha256
+from calltune.files.json_lines import numbered_lines
 from calltune.types import Example, Preference, Rejected
 
 Noun = Example | Preference | Rejected
 
-_MARK = b"\xef\xbb\xbf"
 _FORMATS = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"PAR1": "Parquet", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
 
@@ -108,7 +109,7 @@ def read_whole(path: str) -> Any:
     Raises:
         DataError: the file is missing or not JSON.
     """
-    return parse_value(_bytes(Path(path)).removeprefix(_MARK), path)
+    return parse_value(_bytes(Path(path)).removeprefix(BOM_UTF8), path)
 
 
 def _bytes(path: Path) -> bytes:
@@ -128,7 +129,7 @@ def _rows_of(path: Path) -> Iterator[SourceRow]:
     other_format = other_format or ("binary" if head.count(0) > len(head) / 10 else None)
     if other_format:
         raise DataError(f"{path}: JSON in UTF-8 was expected, this is {other_format}")
-    start = head.removeprefix(_MARK).lstrip()[:1]
+    start = head.removeprefix(BOM_UTF8).lstrip()[:1]
     rows = _lines(path)
     if start in (b"[", b"{") and not _is_of_lines(path, start):
         rows = _array(path) if start == b"[" else _object(path)
@@ -140,21 +141,16 @@ def _rows_of(path: Path) -> Iterator[SourceRow]:
 
 
 def _lines(path: Path) -> Iterator[SourceRow]:
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            text = line.removeprefix(_MARK) if number == 1 else line
-            if not text.strip():
-                continue
-            where = f"{path}:{number}"
-            try:
-                yield SourceRow(where, parse_value(text, where))
-            except DataError as error:
-                yield SourceRow(where, text.decode("utf-8", "backslashreplace").rstrip("\r\n"), str(error))
+    for where, text in numbered_lines(path):
+        try:
+            yield SourceRow(where, parse_value(text, where))
+        except DataError as error:
+            yield SourceRow(where, text.decode("utf-8", "backslashreplace").rstrip("\r\n"), str(error))
 
 
 def _array(path: Path) -> Iterator[SourceRow]:
     try:
-        text = _bytes(path).removeprefix(_MARK).decode("utf-8")
+        text = _bytes(path).removeprefix(BOM_UTF8).decode("utf-8")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 text at byte {error.start}") from None
     for where, value, problem in read_array(text, str(path)):
@@ -164,7 +160,7 @@ def _array(path: Path) -> Iterator[SourceRow]:
 def _object(path: Path) -> Iterator[SourceRow]:
     """Yield one object that stands over several lines. If the file holds no such object, its lines are rows."""
     try:
-        value = parse_value(_bytes(path).removeprefix(_MARK), f"{path}:1")
+        value = parse_value(_bytes(path).removeprefix(BOM_UTF8), f"{path}:1")
     except DataError:
         yield from _lines(path)
         return
@@ -177,7 +173,7 @@ def _is_of_lines(path: Path, start: bytes) -> bool:
     Its first two lines decide.
     """
     with path.open("rb") as file:
-        filled = (text for line in file if (text := line.removeprefix(_MARK).rstrip()))
+        filled = (text for line in file if (text := line.removeprefix(BOM_UTF8).rstrip()))
         first, second = next(filled, b""), next(filled, b"")
     if start == b"{":
         return not second or second.startswith(b"{") or _is_json(first)

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 
 from calltune.calling.schema import normalize_tool
+from calltune.calling.strict_json import check_value
 from calltune.config.table import Table
 from calltune.errors import DataError
 from calltune.evaluation.answers import message_from
@@ -83,7 +84,8 @@ def _rows(settings: QuestionSettings) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
         rows = datasets.load_dataset(settings.path, "test", split=settings.split, streaming=True)
         for number, row in enumerate(rows, start=1):
-            yield f"{settings.path}/{settings.split}:{number}", dict(row)
+            where = f"{settings.path}/{settings.split}:{number}"
+            yield where, check_value(dict(row), where)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{settings.path}: not a local file, and the Hub did not give it: {reason}") from None
