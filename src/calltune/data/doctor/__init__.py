@@ -1,8 +1,8 @@
-"""The data doctor: what is wrong with training rows, before time is spent on them.
+"""The data doctor: it finds what is wrong with training rows, before time is spent on them.
 
-`prepare` runs it and acts, `check` runs it and only tells. Each row is looked at once, by itself, in worker processes
-(`examine`), which gives its `Facts`; then the rows are judged beside each other (`judge`), which gives each row left
-out its finding and reason; then all is told (`tell`). `docs/doctor.md` says what each finding means.
+`prepare` runs it and acts, `check` runs it and only tells. Worker processes look at each row once, by itself
+(`examine`), which gives its `Facts`. Then the rows are judged beside each other (`judge`), which gives each row that is
+left out its finding and reason. At last all of it is told (`tell`). `docs/doctor.md` says what each finding means.
 """
 
 from typing import Literal
@@ -18,7 +18,7 @@ Finding = Literal[
     "contradiction",
     "weight",
 ]
-"""In the order in which a row is judged: the first that is rejected is its reason."""
+"""The findings, in the order in which a row is judged. The first one that is rejected is the row's reason."""
 
 ALWAYS_REJECTED: tuple[Finding, ...] = ("broken", "template", "duplicate", "weight")
-"""Findings that leave no choice; of the others the run file's `data.reject` decides."""
+"""Findings whose rows are always left out. The run file's `data.reject` decides about the others."""

@@ -1,4 +1,7 @@
-"""What was edited on the way in, tool schemas above all: each distinct edit once, so that it can be undone."""
+"""What was edited on the way in, tool schemas above all.
+
+Each distinct edit is logged once, so that it can be undone.
+"""
 
 import hashlib
 import json
@@ -12,7 +15,10 @@ from calltune.calling.edits import Change
 
 
 class ChangeLog:
-    """Hears the edits of `calling.edits`; the disk keeps where each distinct one was first met, memory the counts."""
+    """Hears the edits of `calling.edits`.
+
+    The disk keeps where each distinct edit was first met, and memory keeps the counts.
+    """
 
     def __init__(self) -> None:
         self.kinds = Counter[str]()
@@ -20,7 +26,7 @@ class ChangeLog:
         self._file = tempfile.TemporaryFile("w+", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
 
     def hear(self, where: str, what: str, changes: tuple[Change, ...]) -> None:
-        """One tool's or message's changes, as `changes_told_to` tells them."""
+        """Record one tool's or message's changes, as `changes_told_to` tells them."""
         self.kinds.update(change.kind for change in changes)
         key = hashlib.blake2b(repr((what, changes)).encode("utf-8", "backslashreplace"), digest_size=16).digest()
         self._times[key] += 1
@@ -29,7 +35,10 @@ class ChangeLog:
             self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Each distinct edit in the order in which it was met: its first place, the changes, and how often."""
+        """Yield each distinct edit in the order in which it was met.
+
+        A row holds its first place, the changes, and how often it was met.
+        """
         self._file.seek(0)
         for line, times in zip(self._file, self._times.values(), strict=True):
             yield {**json.loads(line), "times": times}

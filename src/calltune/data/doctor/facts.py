@@ -23,11 +23,11 @@ Kind = Literal["example", "preference", "unread"]
 
 @dataclass(slots=True)
 class Facts:
-    """What is known of a row once it itself may be forgotten.
+    """What is known of a row once the row itself may be forgotten.
 
-    `content`, `prompt` and `question` are digests: of all but id and origin, of messages before the answer and tools,
-    of the first question. `tokens` are those of the prompt, then of each answer. `place` is where the spool holds the
-    row's JSON line. `verdict` is filled by `judge`: why the row is left out.
+    `content` is a digest of all but id and origin, and `prompt` one of the tools and the messages before the answer.
+    `question` is the first question. `tokens` are those of the prompt, then of each answer. `place` is where the spool
+    holds the row's JSON line. `judge` fills in `verdict`: why the row is left out.
     """
 
     id: str
@@ -56,7 +56,7 @@ class Examiner:
         self._proof, self._questions = proof, questions
 
     def look(self, row: Example | Preference | Rejected, source: int) -> tuple[Facts, str]:
-        """The row's facts, and the row as a line of JSON."""
+        """Return the row's facts, and the row as a line of JSON."""
         if isinstance(row, Rejected):
             facts = Facts(row.id, source, "unread", problems=[("broken", row.reason.removeprefix(f"{row.id}: "))])
             return facts, _any_json(row.row)
@@ -71,7 +71,7 @@ class Examiner:
         except RecursionError:
             facts.problems.append(("broken", "holds values nested too deeply"))
             return facts, "null"
-        # A reason is a line of the report, whatever the row's own words in it are.
+        # A reason must stay one line of the report, whatever words of the row are in it.
         facts.problems = [(finding, " ".join(reason.split())) for finding, reason in facts.problems]
         return facts, line
 
@@ -103,23 +103,26 @@ class Examiner:
     def _problems(
         self, row: Example | Preference, prompt: tuple[Message, ...], answers: tuple[Message, ...]
     ) -> list[tuple[Finding, str]]:
-        chosen, found = answers[0], list[tuple[Finding, str]]()
+        chosen, problems = answers[0], list[tuple[Finding, str]]()
         if not chosen.tool_calls and not chosen.content.strip():
-            found.append(("broken", "its answer is empty"))
+            problems.append(("broken", "its answer is empty"))
         calls = [call for message in (*prompt, *answers) for call in message.tool_calls]
         if padding := null_padding(calls, row.tools):
-            found.append(("null_padding", padding))
+            problems.append(("null_padding", padding))
         wrong = [str(problem) for call in chosen.tool_calls for problem in call_problems(call, row.tools)]
         if wrong:
-            found.append(("invalid_call", wrong[0] + (f" (and {len(wrong) - 1} more)" if wrong[1:] else "")))
+            problems.append(("invalid_call", wrong[0] + (f" (and {len(wrong) - 1} more)" if wrong[1:] else "")))
         ids = {row.id, row.parent} - {""}
         if contamination := self._questions.contamination(sorted(ids), asked(prompt)):
-            found.append(("contamination", contamination))
-        return found
+            problems.append(("contamination", contamination))
+        return problems
 
 
 def _option_rule(row: Preference, answers: tuple[Message, ...]) -> tuple[bool, bool] | None:
-    """Of a pair with one call: whether the rule that only reads the call would make it, and whether that is right."""
+    """Return whether a pair's one call would be made by the rule that only reads the call, and whether it is right.
+
+    Return None for a pair that does not have one call.
+    """
     calling = [len(answer.tool_calls) == 1 for answer in answers]
     if sum(calling) != 1 or any(len(answer.tool_calls) > 1 for answer in answers):
         return None
@@ -129,14 +132,14 @@ def _option_rule(row: Preference, answers: tuple[Message, ...]) -> tuple[bool, b
 
 
 def _keys(value: Any) -> Any:
-    """A value's keys, all the way down."""
+    """Return a value's keys, all the way down."""
     if isinstance(value, dict):
         return {key: _keys(inner) for key, inner in sorted(value.items())}
     return [_keys(inner) for inner in value] if isinstance(value, list) else 0
 
 
 def _any_json(value: Any) -> str:
-    """Whatever a source read, as JSON; null when it is nested too deeply to be written."""
+    """Return whatever a source read, as JSON; null when it is nested too deeply to be written."""
     try:
         return json.dumps(value, ensure_ascii=False, default=repr)
     except RecursionError:

@@ -7,14 +7,14 @@ from typing import Any
 from calltune.data.doctor.facts import Facts
 
 _OFTEN = 10
-"""Rows in which a tool must be offered before one behaviour alone means anything."""
+"""How many rows must offer a tool before one behaviour alone means anything."""
 
 
 def label_leaks(rows: Sequence[Facts]) -> dict[str, Any]:
-    """Tools that go with one behaviour only, and how far two rules come that understand nothing.
+    """Return the tools that go with one behaviour only, and how far two rules come that understand nothing.
 
-    `by_tools` takes for each row the behaviour that its tools go with in all other rows; `majority` the most frequent
-    one. `option_rule` reads only the offered call of a pair (`benchmarks.option_reading`) and says whether it is
+    `by_tools` takes for each row the behaviour that its tools go with in all other rows; `majority` takes the most
+    frequent one. `option_rule` reads only the offered call of a pair (`calling.option_reading`) and says whether it is
     chosen; its `majority` is the share of the more frequent side. Shares are None where there is no row to judge.
     """
     rows = [facts for facts in rows if facts.verdict is None and facts.behavior]
@@ -27,16 +27,16 @@ def label_leaks(rows: Sequence[Facts]) -> dict[str, Any]:
     offered = [facts for facts in rows if facts.tools]
     right = sum(_by_tools(facts, by_tool) == facts.behavior for facts in offered)
     behaviors = Counter(facts.behavior for facts in offered)
-    read = [facts.option_rule for facts in rows if facts.option_rule is not None]
-    chosen = sum(is_right for _, is_right in read)
+    pairs = [facts.option_rule for facts in rows if facts.option_rule is not None]
+    chosen = sum(is_right for _, is_right in pairs)
     return {
         "tools_offered_often": len(often),
         "tools_with_one_behavior": {tool: next(iter(counts)) for tool, counts in one_sided.items()},
         "by_tools": right / len(offered) if offered else None,
         "majority": max(behaviors.values()) / len(offered) if offered else None,
-        "option_rule": sum(says == is_right for says, is_right in read) / len(read) if read else None,
-        "option_rule_majority": max(chosen, len(read) - chosen) / len(read) if read else None,
-        "option_rule_pairs": len(read),
+        "option_rule": sum(says == is_right for says, is_right in pairs) / len(pairs) if pairs else None,
+        "option_rule_majority": max(chosen, len(pairs) - chosen) / len(pairs) if pairs else None,
+        "option_rule_pairs": len(pairs),
     }
 
 

@@ -8,12 +8,12 @@ from calltune.data.doctor.mix import KIND_OF_STAGE
 
 
 def token_lengths(rows: Sequence[Facts], max_lengths: Mapping[str, int | None]) -> dict[str, Any]:
-    """By stage: tokens in all, tokens trained on, the longest row, and the rows over the stage's `max_length`.
+    """Return by stage: tokens in all, tokens trained on, the longest row, and the rows over the stage's `max_length`.
 
     A row's length is that of its prompt and its longest answer. `calls_too_long` are those of `too_long` that hold a
-    call: cut at the limit, as trainers do, they would teach half of one; calltune leaves such rows out whole.
+    call. Cut at the limit, as trainers do, such a row would teach half of a call; calltune leaves it out whole.
     """
-    found = {}
+    by_stage = {}
     for stage, kind in KIND_OF_STAGE.items():
         ours = [facts for facts in rows if facts.kind == kind and facts.verdict is None]
         if not ours:
@@ -23,7 +23,7 @@ def token_lengths(rows: Sequence[Facts], max_lengths: Mapping[str, int | None]) 
         limit = max_lengths[stage]
         over = [facts for facts in ours if limit is not None and length[id(facts)] > limit]
         trained = sum(sum(facts.tokens[1:]) for facts in ours)
-        found[stage] = {
+        by_stage[stage] = {
             "rows": len(ours),
             "tokens": trained + sum(facts.tokens[0] * len(facts.tokens[1:]) for facts in ours),
             "tokens_trained_on": trained,
@@ -33,4 +33,4 @@ def token_lengths(rows: Sequence[Facts], max_lengths: Mapping[str, int | None]) 
             "too_long": [facts.id for facts in over],
             "calls_too_long": [facts.id for facts in over if facts.has_call],
         }
-    return found
+    return by_stage

@@ -1,4 +1,4 @@
-"""Where each kept row is written: which file, in which order, how often; no row is lost on the way."""
+"""Where each kept row is written: to which file, in which order and how often. No row is lost on the way."""
 
 import json
 from collections import Counter
@@ -18,12 +18,12 @@ _FILES = {
     ("example", True): "validation",
     ("preference", True): "validation_preferences",
 }
-"""Files by kind of row, and whether its question is held back."""
+"""The file for each kind of row, and for whether its question is held back."""
 
 
 @dataclass(slots=True)
 class _Books:
-    """Lines written and rows rejected, by source."""
+    """How many lines were written and how many rows were rejected, by source."""
 
     written: Counter[int] = field(default_factory=Counter)
     repeated: Counter[int] = field(default_factory=Counter)
@@ -31,42 +31,43 @@ class _Books:
 
 
 def write_rows(
-    found: Diagnosis, titles: Sequence[str], spool: Spool, folder: Path, seed: int, fraction: float
+    diagnosed: Diagnosis, titles: Sequence[str], spool: Spool, folder: Path, seed: int, fraction: float
 ) -> dict[str, int]:
-    """Write `train`, `preferences`, their validation parts and `rejected`; returns the rows of each.
+    """Write `train`, `preferences`, their validation parts and `rejected`, and return how many rows each has.
 
     Args:
-        fraction: the share of questions held back. Rows of one first question, the turns of one conversation and a row
-            with the one it was made from, fall on one side.
+        fraction: the share of questions held back. Rows of one first question, the turns of one conversation, and a row
+            with the one that it was made from fall on one side.
     """
-    questions = {facts.id: facts.question for facts in found.rows if not facts.parent}
+    questions = {facts.id: facts.question for facts in diagnosed.rows if not facts.parent}
     parts: dict[str, list[Facts]] = {name: [] for name in _FILES.values()}
-    for facts in found.rows:
+    for facts in diagnosed.rows:
         if facts.verdict is None:
             question = questions.get(facts.parent, facts.question)
             parts[_FILES[facts.kind, _side(question, seed) < fraction]].append(facts)
-    books, counts = _Books(), {"rows_read": len(found.rows)}
+    books, counts = _Books(), {"rows_read": len(diagnosed.rows)}
     for name, part in parts.items():
-        copies = found.judged.copies if name in ("train", "preferences") else {}
+        copies = diagnosed.judged.copies if name in ("train", "preferences") else {}
         counts[name] = write_lines(folder / f"{name}.jsonl", _lines(_shapes_first(part), copies, spool, books))
-    rejected = [facts for facts in found.rows if facts.verdict]
+    rejected = [facts for facts in diagnosed.rows if facts.verdict]
     counts["rejected"] = write_lines(folder / "rejected.jsonl", _rejected_lines(rejected, titles, spool, books))
-    for source, read in Counter(facts.source for facts in found.rows).items():
+    for source, read in Counter(facts.source for facts in diagnosed.rows).items():
         if read + books.repeated[source] != books.written[source] + books.rejected[source]:
             raise AssertionError(f"{titles[source]}: {read} rows were read, but the books say {books}")
     return counts
 
 
 def _side(text: str, seed: int) -> float:
-    """A number in [0, 1) that depends on the text and the seed alone, so equal questions fall on one side."""
+    """Return a number in [0, 1) that depends on the text and the seed alone, so equal questions fall on one side."""
     return int(value_sha256([seed, text])[:12], 16) / 16**12
 
 
 def _shapes_first(part: Sequence[Facts]) -> list[Facts]:
-    """The rows in their order, but rows of each shape at the beginning.
+    """Return the rows in their order, but with rows of each shape at the beginning.
 
-    datasets 5 learns from a file's first 10 MB which objects differ in their keys and must be kept apart; with a first
-    call after that it refuses the file. Two rows that differ deep down are enough for each way to hold calls and tools.
+    datasets 5 learns from a file's first 10 MB which objects differ in their keys and must be kept apart. It refuses a
+    file in which the first call comes after that. Two rows that differ deep down are enough for each way to hold calls
+    and tools.
     """
     seen: dict[int, set[bytes]] = {}
     first, rest = list[Facts](), list[Facts]()

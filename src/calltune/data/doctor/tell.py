@@ -44,7 +44,7 @@ def diagnosis(
     rejected: Sequence[Finding],
     changes: Mapping[str, int],
 ) -> Diagnosis:
-    """Gather what was found; `told` has the same keys in the same order for the same rows."""
+    """Gather what was found. `told` has the same keys in the same order for the same rows."""
     leaks, tokens = label_leaks(rows), token_lengths(rows, max_lengths)
     told = {
         "rows": {
@@ -94,14 +94,14 @@ def show(told: Mapping[str, Any]) -> None:
 
 
 def lines(told: Mapping[str, Any]) -> list[str]:
-    """What a user needs to know, a line each."""
+    """Return what a user needs to know, a line for each fact."""
     read = sum(source["read"] for source in told["rows"].values())
     kept = sum(source["kept"] for source in told["rows"].values())
     result = [f"{read:,} rows read, {kept:,} kept, {read - kept:,} rejected"]
-    for finding, found in told["findings"].items():
-        first = found["rows"][0]
-        fate = "rejected" if found["rejected"] else "kept"
-        count = len(found["rows"])
+    for finding, entry in told["findings"].items():
+        first = entry["rows"][0]
+        fate = "rejected" if entry["rejected"] else "kept"
+        count = len(entry["rows"])
         result.append(
             f"{count:,} row{'s'[: count > 1]} {fate}, {_WORDS[finding]} ({finding}): {first['id']}: {first['reason']}"
             + (f", and {count - 1:,} more" if count > 1 else "")
@@ -113,7 +113,7 @@ def lines(told: Mapping[str, Any]) -> list[str]:
 
 
 def _leak_lines(leaks: Mapping[str, Any]) -> list[str]:
-    """What gives a row's label away without its question, a line each."""
+    """Return what gives a row's label away without its question, a line each."""
     result = []
     if one_sided := leaks["tools_with_one_behavior"]:
         tool, behavior = next(iter(one_sided.items()))
@@ -133,19 +133,19 @@ def _leak_lines(leaks: Mapping[str, Any]) -> list[str]:
 
 
 def _token_lines(tokens: Mapping[str, Any]) -> list[str]:
-    """How long each stage's rows are, and which do not fit, a line each."""
+    """Return how long each stage's rows are, and which do not fit, a line each."""
     result = []
-    for stage, found in tokens.items():
-        share = found["tokens_trained_on"] / found["tokens"]
+    for stage, sizes in tokens.items():
+        share = sizes["tokens_trained_on"] / sizes["tokens"]
         result.append(
-            f"{stage}: {found['tokens_trained_on']:,} of {found['tokens']:,} tokens are trained on ({share:.1%}); rows "
-            f"have {found['median']:,} tokens in the median, {found['longest']:,} at most"
+            f"{stage}: {sizes['tokens_trained_on']:,} of {sizes['tokens']:,} tokens are trained on ({share:.1%}); rows "
+            f"have {sizes['median']:,} tokens in the median, {sizes['longest']:,} at most"
         )
-        if over := found["too_long"]:
-            cut = len(found["calls_too_long"])
+        if over := sizes["too_long"]:
+            cut = len(sizes["calls_too_long"])
             result.append(
-                f"{stage}: {len(over):,} of {found['rows']:,} rows exceed max_length = {found['max_length']} and will "
+                f"{stage}: {len(over):,} of {sizes['rows']:,} rows exceed max_length = {sizes['max_length']} and will "
                 f"be left out whole ({over[0]}, ...); cut, {cut:,} would lose tokens of a call; "
-                f"{stage}.max_length = {found['longest']} keeps all"
+                f"{stage}.max_length = {sizes['longest']} keeps all"
             )
     return result

@@ -11,14 +11,16 @@ _BRACKET = re.compile(r"[\[\]{}]")
 _MANY_DIGITS = re.compile(r"\d{19}")
 _DEEPEST = 32
 _VALUES = ("default", "const", "enum", "examples", "example")
-"""Keywords of a schema under which null may be meant."""
+"""Under these keywords of a schema null may be meant."""
 
 
 def unsound(line: str, values: Callable[[], Any]) -> str:
-    """Why a row cannot be kept, or an empty string: nested too deeply, not a JSON number, half of a character.
+    """Return why a row cannot be kept, or an empty string.
+
+    A row cannot be kept when it is nested too deeply, or holds a number that is not JSON's or half of a character.
 
     Args:
-        line: the row as one line of JSON, by which most rows are cleared at once.
+        line: the row as one line of JSON, which clears most rows at once.
         values: gives all that is in the row, for the others.
     """
     try:
@@ -42,7 +44,10 @@ def unsound(line: str, values: Callable[[], Any]) -> str:
 
 
 def _walk(value: Any) -> Iterator[tuple[int, Any]]:
-    """All values inside a value with their depth, one level after the other; no recursion, whatever the depth."""
+    """Yield all values inside a value with their depth, one level after the other.
+
+    There is no recursion, whatever the depth.
+    """
     level, depth = [value], 0
     while level and depth <= _DEEPEST + 1:
         yield from ((depth, inner) for inner in level)
@@ -56,9 +61,9 @@ def _inside(value: Any) -> Sequence[Any]:
 
 
 def null_padding(calls: Sequence[ToolCall], tools: Sequence[Tool]) -> str:
-    """Which nulls of a row's calls and tools Arrow has put there, or an empty string.
+    """Return which nulls of a row's calls and tools Arrow has put there, or an empty string.
 
-    Arrow gives every object of a column the keys of all of them, and null where there was no key. It shows as an
+    Arrow gives every object of a column the keys of all of them, and null where there was no key. This shows as an
     argument that is null though its tool has none of that name or wants a value there, and as a keyword of a schema
     that is null.
     """
@@ -70,13 +75,13 @@ def null_padding(calls: Sequence[ToolCall], tools: Sequence[Tool]) -> str:
         if nulls:
             return f"the call of '{call.name}' is padded with nulls, as Arrow does: {', '.join(nulls[:5])}"
     for tool in tools:
-        if found := next(_null_keywords(tool.parameters), None):
-            return f"the schema of '{tool.name}' is padded with nulls, as Arrow does: {found}"
+        if keyword := next(_null_keywords(tool.parameters), None):
+            return f"the schema of '{tool.name}' is padded with nulls, as Arrow does: {keyword}"
     return ""
 
 
 def _takes_null(schema: Any) -> bool:
-    """Whether a parameter's schema lets null pass; `False` stands for a parameter that is not there."""
+    """Return whether a parameter's schema lets null pass; `False` stands for a parameter that is not there."""
     if not isinstance(schema, Mapping):
         return False
     kind = schema.get("type")

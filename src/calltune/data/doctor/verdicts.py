@@ -1,4 +1,4 @@
-"""Rows judged beside each other: which are left out, and what is told of those that stay."""
+"""Judges rows beside each other: which are left out, and what is told of those that stay."""
 
 import hashlib
 from collections import defaultdict
@@ -13,18 +13,22 @@ from calltune.data.near import NearDuplicates
 
 @dataclass(slots=True)
 class Judged:
-    """The findings, each with the rows it touches and a sentence on each; the copies that `weight` asks for by row."""
+    """What came of judging the rows.
+
+    `findings` holds each finding with the rows that it touches and a sentence on each. `copies` says how often `weight`
+    wants a row to be written, by the row's `id()`.
+    """
 
     findings: dict[Finding, list[tuple[Facts, str]]] = field(default_factory=lambda: defaultdict(list))
     copies: dict[int, int] = field(default_factory=dict)
 
 
 def judge(rows: Sequence[Facts], rejected: Sequence[Finding], weights: Mapping[int, tuple[float, int]]) -> Judged:
-    """Fill each row's `verdict`; the first finding that is rejected is a row's reason.
+    """Fill in each row's `verdict`; the first finding that is rejected is a row's reason.
 
     Args:
         rejected: findings whose rows are left out, beside those that leave no choice.
-        weights: by number of a source, its weight and seed.
+        weights: each source's weight and seed, by the source's number.
     """
     judged, out, order = Judged(), {*rejected, *ALWAYS_REJECTED}, get_args(Finding)
     for facts in rows:
@@ -45,14 +49,14 @@ def judge(rows: Sequence[Facts], rejected: Sequence[Finding], weights: Mapping[i
 
 def _duplicates(rows: Sequence[Facts]) -> list[tuple[Facts, str]]:
     first: dict[tuple[str, bytes], str] = {}
-    found = []
+    duplicates = []
     for facts in rows:
         key = (facts.kind, facts.content)
         if key in first:
-            found.append((facts, f"the same as {first[key]}"))
+            duplicates.append((facts, f"the same as {first[key]}"))
         else:
             first[key] = facts.id
-    return found
+    return duplicates
 
 
 def _near(rows: Sequence[Facts]) -> list[tuple[Facts, str]]:
@@ -65,20 +69,24 @@ def _near(rows: Sequence[Facts]) -> list[tuple[Facts, str]]:
 
 
 def _contradictions(rows: Sequence[Facts]) -> list[tuple[Facts, str]]:
-    """Rows whose conversation and tools another row has too, with another behaviour."""
+    """Return rows whose conversation and tools another row has too, with another behaviour."""
     groups: dict[bytes, list[Facts]] = defaultdict(list)
     for facts in rows:
         groups[facts.prompt].append(facts)
-    found = []
+    told = []
     for group in groups.values():
         for facts in group:
             if other := next((row for row in group if row.behavior != facts.behavior), None):
-                found.append((facts, f"{facts.behavior} here, {other.behavior} in {other.id}, to the same question"))
-    return found
+                told.append((facts, f"{facts.behavior} here, {other.behavior} in {other.id}, to the same question"))
+    return told
 
 
 def _weigh(rows: Sequence[Facts], weight: float, seed: int, judged: Judged) -> None:
-    """Give a source its weight: rows come in an order that id and seed alone decide, and the first get the rest."""
+    """Give a source its weight.
+
+    The rows come in an order that id and seed alone decide. The first of them get what the weight has beyond a whole
+    number.
+    """
     if weight == 1:
         return
     whole, part = int(weight), weight - int(weight)

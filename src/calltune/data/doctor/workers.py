@@ -1,4 +1,4 @@
-"""Rows to facts in several processes, in the order of the rows, whatever their number.
+"""Turns rows into facts in several processes; the facts come in the order of the rows, whatever their number.
 
 A process that only writes, tokenizes and checks rows needs neither torch nor a tokenizer's tables in Python, which
 together take four times its memory. So the tokenizer is loaded once, in a process of its own, and packed.
@@ -24,10 +24,10 @@ from calltune.types import Example, Message, Preference, Rejected, Tool
 
 _ROWS_PER_TASK = 128
 _TASKS_AHEAD = 3
-"""Per process, so that none waits and few rows are held."""
+"""How many tasks are handed out for each process, so that no process waits and few rows are held."""
 
 _SPAWN = multiprocessing.get_context("spawn")
-"""Not forked: a worker needs nothing of this process, and forked tokenizers may hang."""
+"""Workers are not forked: they need nothing of this process, and forked tokenizers may hang."""
 
 _Row = tuple[int, Example | Preference | Rejected]
 _examiner: Examiner | None = None
@@ -35,18 +35,20 @@ _examiner: Examiner | None = None
 
 @dataclass(frozen=True, slots=True)
 class PackedChat:
-    """What `Chat` needs of a model, small: a tokenizer without Python's copy of its tables, pickled."""
+    """What `Chat` needs of a model, in little space: a pickled tokenizer without Python's copy of its tables."""
 
     name: str
     tokenizer: bytes
 
     def open(self) -> Chat:
-        """The model's `Chat`; `torch` is not imported."""
+        """Return the model's `Chat`; `torch` is not imported."""
         return Chat(pickle.loads(self.tokenizer), self.name)
 
 
 def load_packed(model: str, chat_template: str | None = None) -> PackedChat:
-    """Load a model's tokenizer and prove its template, in a process of its own unless this one has torch already.
+    """Load a model's tokenizer and prove its template.
+
+    This happens in a process of its own, unless this process has torch already.
 
     Args:
         chat_template: a Jinja file that takes the place of the model's own template.
@@ -69,7 +71,10 @@ def _load(model: str, chat_template: str | None) -> PackedChat:
 
 
 def pack(chat: Chat) -> PackedChat:
-    """A chat to be sent to workers; its tokenizer as it is where a smaller one would write or read differently."""
+    """Return a chat that can be sent to workers.
+
+    Its tokenizer stays as it is where a smaller one would write or read differently.
+    """
     full: Any = chat.tokenizer
     if getattr(full, "backend_tokenizer", None) is None:
         return PackedChat(chat.name, pickle.dumps(full))
@@ -91,11 +96,11 @@ def _traits(tokenizer: Any, name: str) -> list[Any]:
 def examine(
     rows: Iterable[_Row], chat: PackedChat, questions: AskedQuestions, num_workers: int
 ) -> Iterator[tuple[Facts, str]]:
-    """Facts and JSON line of each row, in their order.
+    """Yield the facts and the JSON line of each row, in the order of the rows.
 
     Args:
-        rows: the number of its source, and the row.
-        num_workers: processes; rows for one task alone are looked at in this one.
+        rows: each row with the number of its source.
+        num_workers: how many processes look at rows. Rows that do not fill one task are looked at in this process.
     """
     rows = iter(rows)
     first = list(islice(rows, _ROWS_PER_TASK))
