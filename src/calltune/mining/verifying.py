@@ -1,4 +1,7 @@
-"""Is an answer right, wrong, or not to be decided? Calls as BFCL compares them and by their schema, texts by a rule."""
+"""Decides whether an answer is right, wrong, or not to be decided.
+
+Calls are compared as BFCL compares them and checked by their schema; a rule reads texts.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +16,8 @@ from calltune.types import Completion, Message, Tool, ToolCall
 MinedError = ErrorClass | Literal["wrong_behavior", "truncated"]
 
 ERRORS: tuple[MinedError, ...] = (*get_args(ErrorClass), "wrong_behavior", "truncated")
-"""BFCL's classes, and: a text that shows another behaviour than the right one, and an answer that was cut off."""
+"""BFCL's classes, and two more: a text that shows another behaviour than the right one, and an answer that was cut
+off."""
 
 _KINDS = {str: "string", bool: "boolean", int: "integer", float: "float", list: "array", dict: "dict"}
 _ERROR_OF: Mapping[ProblemKind, MinedError] = {
@@ -28,7 +32,7 @@ _ERROR_OF: Mapping[ProblemKind, MinedError] = {
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`error` says what is wrong with a wrong answer and is None otherwise."""
+    """What was decided about one answer; `error` says what is wrong with a wrong one and is None otherwise."""
 
     outcome: Literal["right", "wrong", "undecided"]
     error: MinedError | None = None
@@ -39,7 +43,7 @@ RIGHT = Verdict("right")
 
 
 def verify(question: Question, completion: Completion) -> Verdict:
-    """The verdict on one answer."""
+    """Return the verdict on one answer."""
     if completion.status == "error":
         return Verdict("undecided", None, completion.reason)
     if completion.status in ("malformed", "truncated"):
@@ -49,7 +53,10 @@ def verify(question: Question, completion: Completion) -> Verdict:
 
 
 def gold_problem(question: Question) -> str:
-    """Why the verifier does not find the known answer right, or an empty string; such a question decides nothing."""
+    """Return why the verifier does not find the known answer right, or an empty string.
+
+    A question with such a problem decides nothing.
+    """
     verdict = _verify_message(question, question.gold)
     return "" if verdict.outcome == "right" else verdict.reason or str(verdict.error)
 
@@ -88,10 +95,10 @@ def _verify_calls(question: Question, message: Message) -> Verdict:
 
 
 def _expected(call: ToolCall, tools: tuple[Tool, ...]) -> ExpectedCall | None:
-    """A known call as BFCL would expect it, or None where BFCL has no words for it, such as for null.
+    """Return a known call as BFCL would expect it, or None where BFCL has no words for it, such as for null.
 
-    Accepted is the known value alone, and where the tool names a default for an argument that may be left out, leaving
-    it out and giving the default are the same.
+    Only the known value is accepted. Where the tool names a default for an argument that may be left out, leaving it
+    out and giving the default are the same.
     """
     tool = next((tool for tool in tools if tool.name == call.name), None)
     if tool is None:
@@ -114,7 +121,7 @@ def _expected(call: ToolCall, tools: tuple[Tool, ...]) -> ExpectedCall | None:
 
 
 def _accepted(value: Any, schema: Any) -> tuple[Any, str, str | None]:
-    """A value as BFCL lists it, its type, and its elements' type."""
+    """Return a value as BFCL lists it, its type, and its elements' type."""
     kind = _KINDS[type(value)]
     if kind == "integer" and isinstance(schema, Mapping) and schema.get("type") == "number":
         return float(value), "float", None
