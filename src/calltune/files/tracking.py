@@ -63,7 +63,7 @@ class Tracker:
             self._send()
 
     def file(self, path: Path) -> None:
-        """Keep a file with the run, when it is there."""
+        """Keep a file with the run, if there is such a file."""
         if path.exists():
             self._waiting.append(("file", str(path)))
             self._send()

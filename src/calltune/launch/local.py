@@ -161,7 +161,7 @@ def _relay(lines: IO[str], kept: IO[str], messages: Path) -> None:
     for line in lines:
         kept.write(line)
         kept.flush()
-        # Our own processes leave their tracebacks in the folder.
+        # Our own processes leave their tracebacks in the folder, so one that is written here is the launch tools'.
         over = over or line.startswith("Traceback") or any(any(messages.glob(f"*.{kind}")) for kind in _ENDS)
         if not over and not any(messages.glob("*.stopped")) and not _OF_LAUNCH_TOOLS.match(line):
             sys.stderr.write(line)

@@ -1,4 +1,4 @@
-"""Which of the training questions the model is asked."""
+"""Chooses which of the training questions the model is asked."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
