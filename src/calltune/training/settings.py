@@ -1,6 +1,6 @@
 """What the run file says of one stage: resolved once, every mistake told, and handed down to all that trains.
 
-Below `StageSettings` nothing of training reads the run file, so what a stage does can be read off its fields.
+What is handed `StageSettings` does not read the run file, so its fields are all that a stage's training hears of it.
 """
 
 import importlib.util
@@ -51,16 +51,19 @@ class StageSettings:
     """`model_init_kwargs`, as `from_pretrained` takes them."""
 
     table: Mapping[str, Any]
-    """`[sft]` or `[dpo]` itself, of which `arguments_with` makes TRL's arguments once more."""
+    """`[sft]` or `[dpo]` itself, which TRL's arguments are made of."""
 
     arguments: TrlArguments
-    """TRL's, as far as the run file and this device decide them, before any row is read."""
+    """TRL's, as far as the run file and this device decide them."""
 
     tokens_per_batch: int | None
     """The bound of one pass; None where a batch goes through the model whole."""
 
     share_prefixes: bool
+    """Whether what rows of a batch have in common is computed once, where that is exact."""
+
     group_by_tools: bool
+    """Whether rows with the same tools stand in the same batch."""
 
     @property
     def max_length(self) -> int | None:
