@@ -1,12 +1,11 @@
 """MLflow as itself: its sqlite store, read back with its own client."""
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import warm
 
 from calltune.config.run_file import Config, load_config
 from calltune.errors import ConfigError
@@ -143,8 +142,9 @@ def test_runs_that_begin_together_share_a_store(write_run_file: Callable[..., Pa
         "config.run_folder.mkdir(parents=True)\n"
         "with track(config, 'sft', {}) as tracker: tracker.metrics({'loss': 1.0})\n"
     )
-    started = [subprocess.Popen([sys.executable, "-c", code, str(file), f"toy-{n}"]) for n in range(3)]
-    assert [process.wait(120) for process in started] == [0, 0, 0]
+    started = [warm.Process("-c", code, str(file), f"toy-{n}") for n in range(3)]
+    printed = [process.communicate() for process in started]
+    assert [process.returncode for process in started] == [0, 0, 0], printed
     assert {run.info.run_name for run in runs(tmp_path / "runs")} == {
         f"toy-{n}{stage}" for n in range(3) for stage in ("", "-sft")
     }

@@ -1,13 +1,12 @@
 """Shared prefixes on a model's backbone: the loss and gradients of the plain path, and when the plain path is taken."""
 
 import random
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import warm
 from peft import LoraConfig, get_peft_model
 from shared_batches import dpo_batch, padded, step, trained
 from small_models import MODELS, forked_rows, make_model, some_tokens
@@ -204,11 +203,8 @@ def test_what_is_off_says_why() -> None:
 
 def test_two_processes_have_the_gradients_of_one(tmp_path: Path) -> None:
     script = Path(__file__).parents[1] / "material" / "two_processes.py"
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [*launch, str(script), str(tmp_path)], capture_output=True, text=True, check=False, timeout=300
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    ranks = warm.run_together(2, str(script), str(tmp_path))
+    assert [rank.returncode for rank in ranks] == [0, 0], ranks
     model, batch = trained("qwen3"), dpo_batch()
     halves = [{name: values[first::2] for name, values in batch.items()} for first in range(2)]
     expected = sum(step(model, half)[2] for half in halves) / 2

@@ -1,12 +1,11 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import warm
 
 from calltune.config.run_file import load_config
 from calltune.errors import ConfigError, DataError, ModelError
@@ -23,10 +22,8 @@ def test_two_processes_give_what_one_gives(write_run_file: Callable[..., Path], 
     prepare.run(one)
     evaluate.run(one)
     prepare.run(load_config(file, ["name=two"]))
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [*launcher, "-m", "calltune", "evaluate", str(file), "name=two"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
-    assert done.returncode == 0, done.stdout + done.stderr
+    ranks = warm.run_together(2, "-m", "calltune", "evaluate", str(file), "name=two")
+    assert [rank.returncode for rank in ranks] == [0, 0], ranks
     alone, together = results(tmp_path / "runs" / "one"), results(tmp_path / "runs" / "two")
     assert set(alone) == {"eval/base/when2call", "eval/base/when2call_generation"}
     for name, result in alone.items():

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import warm
 
 from calltune.cli import main
 
@@ -123,12 +124,12 @@ def test_passes_of_bounded_tokens_are_as_many_on_every_process(
     # Plain steps, and losses that go on from what the steps before taught.
     overrides = [f"stages=['{stage}']", f"{stage}.max_steps=4", f"{stage}.optim=sgd", f"{stage}.learning_rate=0.1"]
     file = one_process(stage, *overrides)
-    two = start(stage, file, *overrides, "launch.tokens_per_batch=256")
-    out, error = two.communicate(timeout=300)
-    assert two.returncode == 0, error
+    words = [stage, str(file), "name=two", *TWO, *overrides, "launch.tokens_per_batch=256"]
+    two = warm.run_together(2, "-m", "calltune", *words)
+    assert [process.returncode for process in two] == [0, 0], two
     alone, together = (losses(tmp_path / "runs" / name / stage) for name in ("toy", "two"))
     assert together == pytest.approx(alone, rel=1e-5)
-    assert " passes a step, each of at most 256 tokens" in out
+    assert " passes a step, each of at most 256 tokens" in two[0].stdout
 
 
 def test_the_mistake_of_a_process_is_one_line(write_run_file: Callable[..., Path], tmp_path: Path) -> None:

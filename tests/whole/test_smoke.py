@@ -1,8 +1,6 @@
 """The whole way, killed in every stage and run again, on toy data and a random model."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -10,26 +8,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import warm
 
 from calltune.cli import main
 
 STEPS = ["sft.max_steps=6", "sft.save_steps=2", "dpo.max_steps=6", "dpo.save_steps=2"]
 
 
-def start(file: Path, *overrides: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "calltune", "run", str(file), *STEPS, *overrides]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def kill_when(process: subprocess.Popen[str], happened: Callable[[], bool]) -> str:
+def kill_when(process: subprocess.Popen[str] | warm.Process, happened: Callable[[], bool]) -> None:
     """Kill as the kernel kills, once something is on the disk."""
     deadline = time.monotonic() + 240
     while not happened():
-        assert process.poll() is None, f"it ended by itself:\n{process.communicate()[0]}"
+        assert process.poll() is None, f"it ended by itself:\n{process.communicate()}"
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    return process.communicate()[0]
+    process.kill()
+    process.communicate()
 
 
 def read(path: Path) -> dict:
@@ -37,20 +31,23 @@ def read(path: Path) -> dict:
 
 
 def test_killed_in_every_stage_and_run_again(write_run_file: Callable[..., Path], tmp_path: Path) -> None:
+    """The first time as a user starts it, then forked: what is on the disk is all that comes back."""
     file, folder = write_run_file(), tmp_path / "runs" / "toy"
+    words = ["-m", "calltune", "run", str(file), *STEPS]
+    fresh = subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     # Slow enough at the end of a stage that the kill falls inside it.
-    kill_when(start(file), lambda: any((folder / "sft" / "checkpoints").glob("checkpoint-2/complete.json")))
+    kill_when(fresh, lambda: any((folder / "sft" / "checkpoints").glob("checkpoint-2/complete.json")))
     assert not (folder / "sft" / "manifest.json").exists()
-    kill_when(start(file), lambda: any((folder / "dpo" / "checkpoints").glob("checkpoint-2/complete.json")))
+    kill_when(warm.Process(*words), lambda: any((folder / "dpo" / "checkpoints").glob("checkpoint-2/complete.json")))
     sft = read(folder / "sft" / "manifest.json")
     assert sft["steps"] == 6
     assert sft["resumed_from"].startswith("checkpoint-")
     assert not (folder / "dpo" / "manifest.json").exists()
-    kill_when(start(file), lambda: (folder / "eval" / "sft" / "when2call" / "completions.jsonl").exists())
+    kill_when(warm.Process(*words), lambda: (folder / "eval" / "sft" / "when2call" / "completions.jsonl").exists())
     assert read(folder / "dpo" / "manifest.json")["resumed_from"].startswith("checkpoint-")
-    done = start(file)
-    text = done.communicate(timeout=240)[0]
-    assert done.returncode == 0, text
+    done = warm.run(*words)
+    text = done.stdout
+    assert done.returncode == 0, text + done.stderr
     for stage in ("prepare", "sft", "dpo", "evaluate: base on when2call"):
         assert f"{stage}: complete and unchanged, skipped" in text or f"{stage} complete and unchanged" in text
     report = read(folder / "report.json")
