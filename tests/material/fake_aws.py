@@ -1,5 +1,6 @@
 """moto's server, with SageMaker's jobs played in front of it by `fake_jobs`, over real HTTP on loopback."""
 
+import functools
 import json
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -8,10 +9,15 @@ from typing import Any
 
 import boto3
 import requests
+from botocore.loaders import JSONFileLoader
 from fake_jobs import FakeJobs, Refused
 from fake_machine import GROUP
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
+
+# A session reads megabytes of JSON about the services of AWS, and each test has several sessions.
+_read_once = functools.cache(JSONFileLoader().load_file)
+JSONFileLoader.load_file = lambda self, file_path: _read_once(file_path)
 
 
 class FakeAws:
@@ -55,7 +61,7 @@ def serving() -> Iterator[FakeAws]:
     """The application behind a free port of this machine, with a bucket and CloudWatch's group, nothing else."""
     fake = FakeAws()
     server = make_server("127.0.0.1", 0, fake, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     fake.jobs.url = f"http://127.0.0.1:{server.server_port}"
     requests.post(f"{fake.jobs.url}/moto-api/reset", timeout=30)
