@@ -2,12 +2,11 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import warm
 
 from calltune.cli import main
 from calltune.config.run_file import Config, load_config
@@ -31,6 +30,32 @@ def prepared(write_run_file: Callable[..., Path]) -> Callable[..., Config]:
     def prepare_run(*words: str, extra: str = MINE, model: Path = WARM) -> Config:
         config = load_config(write_run_file(extra, top='stages = ["dpo"]', model=model), words)
         prepare.run(config)
+        return config
+
+    return prepare_run
+
+
+@pytest.fixture(scope="module")
+def answered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the answers to the questions of the run file as it comes are kept, once a test has drawn them."""
+    return tmp_path_factory.mktemp("answered") / "answers"
+
+
+@pytest.fixture
+def mined(prepared: Callable[..., Config], answered: Path) -> Callable[..., Config]:
+    """A run of which nothing but the answers may be there: drawn already, unless this is the first test to ask.
+
+    Changed words must not change what is asked; where they do, mining moves the answers aside and draws its own.
+    """
+
+    def prepare_run(*words: str) -> Config:
+        config = prepared(*words)
+        if not answered.exists():
+            mine.run(config)
+            shutil.copytree(config.run_folder / "answers", answered)
+            shutil.rmtree(config.run_folder / "mined")
+        else:
+            shutil.copytree(answered, config.run_folder / "answers")
         return config
 
     return prepare_run
@@ -73,8 +98,8 @@ def test_every_pair_prefers_a_right_answer_to_a_mistake_of_the_model_s_own(
     assert "mine: complete and unchanged, skipped" in capsys.readouterr().out
 
 
-def test_a_killed_run_goes_on_and_ends_with_the_same_pairs(prepared: Callable[..., Config]) -> None:
-    config = prepared()
+def test_a_killed_run_goes_on_and_ends_with_the_same_pairs(mined: Callable[..., Config]) -> None:
+    config = mined()
     folder = mine.run(config)
     files = [config.run_folder / "answers" / "answers.jsonl", folder / "pairs.jsonl", folder / "statistics.json"]
     whole = [file.read_text() for file in files]
@@ -88,9 +113,9 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_pairs(prepared: Callable[..
 
 
 def test_other_pairs_of_the_same_answers_cost_no_second_drawing(
-    prepared: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+    prepared: Callable[..., Config], mined: Callable[..., Config], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = mine.run(prepared())
+    folder = mine.run(mined())
     answers = folder.parent / "answers" / "answers.jsonl"
     drawn = answers.stat().st_mtime_ns
     capsys.readouterr()
@@ -132,21 +157,21 @@ def test_a_later_round_asks_what_the_one_before_it_made(
     assert "--round 3: the run file has 2 of them ([mine] rounds)" in capsys.readouterr().err
 
 
-def test_two_processes_mine_what_one_does(prepared: Callable[..., Config], tmp_path: Path) -> None:
-    one = mine.run(prepared("name=one"))
+def test_two_processes_mine_what_one_does(
+    prepared: Callable[..., Config], mined: Callable[..., Config], tmp_path: Path
+) -> None:
+    one = mine.run(mined("name=one"))
     prepared("name=two")
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [*launcher, "-m", "calltune", "mine", str(tmp_path / "run.toml"), "name=two"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
-    assert done.returncode == 0, done.stdout + done.stderr
+    ranks = warm.run_together(2, "-m", "calltune", "mine", str(tmp_path / "run.toml"), "name=two")
+    assert [rank.returncode for rank in ranks] == [0, 0], ranks
     two = tmp_path / "runs" / "two"
     for name in ("answers/answers.jsonl", "mined/pairs.jsonl", "mined/statistics.json"):
         assert (two / name).read_text() == (one.parent / name).read_text()
     assert not list(two.glob("answers/answers-*"))
 
 
-def test_dpo_trains_on_what_was_mined(prepared: Callable[..., Config]) -> None:
-    config = prepared("dpo.max_steps=1")
+def test_dpo_trains_on_what_was_mined(mined: Callable[..., Config]) -> None:
+    config = mined("dpo.max_steps=1")
     with pytest.raises(RunFolderError, match=r"mined/manifest\.json: is missing; run the stage before this one"):
         dpo.run(config)
     pairs = mine.run(config) / "pairs.jsonl"
@@ -155,8 +180,8 @@ def test_dpo_trains_on_what_was_mined(prepared: Callable[..., Config]) -> None:
     assert manifest["counts"]["rows"] == len(read_preferences(pairs))
 
 
-def test_given_pairs_are_mixed_in_by_share(prepared: Callable[..., Config]) -> None:
-    config = prepared("mine.num_pairs=8", "mine.given_share=0.25", "mine.chosen=gold")
+def test_given_pairs_are_mixed_in_by_share(mined: Callable[..., Config]) -> None:
+    config = mined("mine.num_pairs=8", "mine.given_share=0.25", "mine.chosen=gold")
     folder = mine.run(config)
     given = {pair.id: pair for pair in read_preferences(config.run_folder / "data" / "preferences.jsonl")}
     pairs = read_preferences(folder / "pairs.jsonl")
@@ -167,11 +192,12 @@ def test_given_pairs_are_mixed_in_by_share(prepared: Callable[..., Config]) -> N
     assert told["num_not_paired"]["beyond num_pairs"] > 0
 
 
-def test_fewer_questions_are_some_of_them_with_the_same_answers(prepared: Callable[..., Config]) -> None:
-    every, some = (
-        read_answers(mine.run(prepared(f"name=n{n}", f"mine.num_questions={n}")).parent / "answers") for n in (40, 10)
-    )
-    assert len(some) == 10
+def test_fewer_questions_are_some_of_them_with_the_same_answers(
+    prepared: Callable[..., Config], mined: Callable[..., Config]
+) -> None:
+    runs = mined("name=every"), prepared("name=some", "mine.num_questions=10")
+    every, some = (read_answers(mine.run(config).parent / "answers") for config in runs)
+    assert (len(every), len(some)) == (40, 10)
     assert some == {key: every[key] for key in some}
 
 
