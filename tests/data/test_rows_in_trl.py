@@ -65,7 +65,7 @@ def load(path: Path, rows: list) -> list[dict]:
 def trl_text(row: dict, chat: Chat) -> dict[str, str]:
     from trl.data_utils import apply_chat_template
 
-    # TRL 1.16's SFTTrainer and DPOTrainer read the column like this.
+    # As TRL 1.16's SFTTrainer and DPOTrainer read the column.
     tools = json.loads(row["tools"]) if isinstance(row["tools"], str) else row["tools"]
     return apply_chat_template(row, chat.tokenizer, tools)
 

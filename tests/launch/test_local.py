@@ -46,7 +46,7 @@ def test_deepspeed_understands_its_file(
     monkeypatch.setenv("DS_ACCELERATOR", "cpu")
     runtime = pytest.importorskip("deepspeed.runtime.config", reason="DeepSpeed is not installed")
     settings = deepspeed_config(load_config(write_run_file(), [f"launch.strategy=zero{stage}"]).launch)
-    # The trainer fills these in.
+    # What the trainer fills in.
     filled = {"gradient_accumulation_steps": 2, "gradient_clipping": 1.0, "train_micro_batch_size_per_gpu": 4}
     precision = {"bf16": {"enabled": True}, "fp16": {"enabled": False}}
     read = runtime.DeepSpeedConfig({**settings, **filled, **precision})

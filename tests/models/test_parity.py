@@ -14,7 +14,7 @@ NEW_TOKENS = 12
 
 
 def check(before: Reading, probes: list[Probe], folder: Path, dtype: torch.dtype, noise: float = 0.0) -> Parity:
-    """Load a model in a precision, move each weight by a share of its matrix's size, and compare it with a reading."""
+    """A model of a folder in a precision, each weight off by a share of its matrix's size, against a reading."""
     model: Any = load_model(str(folder), torch.float32).eval()
     torch.manual_seed(0)
     with torch.no_grad():
@@ -39,7 +39,7 @@ def test_rounding_passes_and_a_change_of_weights_does_not(dtype: torch.dtype, ti
     probes, before = tiny
     rounded = check(before, probes, BASE, dtype)
     assert not rounded.problem
-    # The tolerance is derived from this: the mean of rounding is about one gap after 1.
+    # What the tolerance is derived from: the mean of rounding is about one gap after 1.
     assert rounded.mean_difference < max(2 * torch.finfo(dtype).eps, 1e-5)
     assert rounded.num_same + rounded.num_undecided == rounded.num_probes == 6
     assert rounded.num_tokens == sum(map(len, before.greedy)) + 6 * 4
@@ -57,7 +57,7 @@ def test_another_answer_is_told_where_the_first_was_decided(tiny: tuple) -> None
     for margin, problem in ((0.5, "the answer to probe 2 is another, where it was decided by 0.5 nats"), (1e-5, "")):
         scores = [own.clone() for own in before.scores]
         scores[2][3, other] = scores[2][3, before.greedy[2][3]] + margin
-        # The changed answer is scored by the model itself, so that the mean difference decides nothing here.
+        # The mean may not decide here: what is scored of the changed answer is the model's own.
         shown = replace(before, greedy=greedy, scores=scores)
         rescored = read_model(model, [Probe(probes[2].prompt, greedy[2])], 1).known[0]
         shown.scores[2].scatter_(1, torch.tensor(greedy[2])[:, None], rescored[:, None])

@@ -33,7 +33,7 @@ def test_num_shared(left: list[int], right: list[int], count: int) -> None:
 
 
 def visible_pairs(packed: Packed) -> set[tuple[int, int]]:
-    """Return the pairs (token, key) that the blocks make visible, in places of the packed row."""
+    """(token, key) as the blocks say it, in places of the packed row."""
     pairs, start = set(), 0
     for block in packed.blocks:
         keys = [place for first, last in block.keys for place in range(first, last)]

@@ -30,8 +30,11 @@ def started(**given: str) -> list:
 
 
 def test_without_a_word_there_is_a_thread_for_each_core_and_idle_ones_sleep() -> None:
+    threads, *words = started()
     cores = available_cores()
-    assert started() == [cores, str(cores), None, "PASSIVE", "0", "yes"]
+    assert words == [str(cores), None, "PASSIVE", "0", "yes"]
+    # MKL takes no more threads than there are cores of their own, where two of ours may be two halves of one.
+    assert 1 <= threads <= cores
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to cores")
@@ -45,7 +48,8 @@ def test_cores_that_the_process_may_not_use_get_no_thread() -> None:
 
 
 def test_the_user_s_own_numbers_win() -> None:
-    assert started(OMP_NUM_THREADS="3") == [3, "3", None, None, None, None]
+    # Of one thread every machine has as many as are asked for.
+    assert started(OMP_NUM_THREADS="1") == [1, "1", None, None, None, None]
     assert started(MKL_NUM_THREADS="2")[1:] == [None, "2", None, None, None]
     assert started(OMP_WAIT_POLICY="ACTIVE")[3] == "ACTIVE"
 
@@ -63,7 +67,7 @@ def test_launch_tools_choose_for_their_processes_where_the_user_did_not() -> Non
         ({"cpu.max": "50000 100000"}, 1),
         ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
         ({"cpu/cpu.cfs_quota_us": "80000", "cpu/cpu.cfs_period_us": "100000"}, 1),
-        ({"cpu.max": "9900000 100000"}, None),
+        ({"cpu.max": "10000000000 100000"}, None),
         ({}, None),
     ],
 )

@@ -1,4 +1,4 @@
-"""Tells in one line that the disk cannot be written, whichever library was writing."""
+"""When the disk says no: one line, whichever library was writing."""
 
 import errno
 import os
@@ -14,10 +14,10 @@ _NOT_WRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EAC
 
 @contextmanager
 def writing_to(folder: Path) -> Iterator[None]:
-    """Run a block that writes into a folder; when the disk is full or may not be written, one line says so.
+    """Around a library that writes into a folder: when the disk is full or may not be written, one line says so.
 
     Raises:
-        RunFolderError: the block failed to write. An OSError said so, or torch or safetensors in words of their own.
+        RunFolderError: the block failed to write, be it by an OSError or by torch's or safetensors' own words for one.
     """
     try:
         yield
@@ -31,17 +31,14 @@ def writing_to(folder: Path) -> Iterator[None]:
 
 
 def _writing_problem(error: BaseException | None, folder: Path) -> str | None:
-    """Return what the system gave as its reason to refuse a write; None when it did not refuse one.
-
-    The errors that led to this one are looked through too.
-    """
+    """What the system said no with, looking through the errors that led to this one; None when it did not."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _NOT_WRITABLE:
             place = Path(os.fsdecode(error.filename)).absolute() if error.filename else None
             return os.strerror(error.errno) if place is None or folder.absolute() in place.parents else None
-        # safetensors, in Rust, says "... File too large (os error 27)". torch.save, in C++, tells no reason.
-        if system_error := re.search(r"\(os error (\d+)\)", str(error)):
-            return os.strerror(int(system_error[1])) if int(system_error[1]) in _NOT_WRITABLE else None
+        # safetensors, in Rust: "... File too large (os error 27)"; torch.save, in C++, tells no reason.
+        if found := re.search(r"\(os error (\d+)\)", str(error)):
+            return os.strerror(int(found[1])) if int(found[1]) in _NOT_WRITABLE else None
         if re.search(r"PytorchStreamWriter failed|unexpected pos|file write failed", str(error)):
             return "a file could not be written to its end; is the disk full?"
         error = error.__cause__ or error.__context__

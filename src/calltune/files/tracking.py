@@ -1,6 +1,6 @@
-"""MLflow tracking: one run for a whole calltune run and a child run for each stage, or nothing at all.
+"""MLflow behind one small door: one run for a whole calltune run, a child run for each stage, or nothing at all.
 
-The runs' ids are kept in `tracking.json` in the run's folder. So a killed stage goes on in its own run, and a stage
+The runs' ids are kept in `tracking.json` in the run's folder, so a killed stage goes on in its own run, and a stage
 that is done anew, because something changed, has a new one. Only the first of several processes tracks.
 """
 
@@ -31,7 +31,7 @@ _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOU
 
 
 class Tracker:
-    """Writes to the MLflow run that `track` opened, or nowhere when it opened none.
+    """Writes to the MLflow run that `track` opened; without one, writes nothing.
 
     When the store does not answer, one line says so, numbers are kept, and training goes on.
     """
@@ -45,16 +45,13 @@ class Tracker:
         self._answers = True
 
     def parameters(self, values: Mapping[str, Any]) -> None:
-        """Record what the stage was told. Values are shown as text, cut at 500 characters."""
+        """Record what the stage was told; values are shown as text, cut at 500 characters."""
         new = {key: str(value)[:_CHARACTERS_OF_VALUE] for key, value in values.items() if key not in self._told}
         self._waiting += [("param", pair) for pair in new.items()]
         self._send()
 
     def metrics(self, values: Mapping[str, Any], step: int = 0) -> None:
-        """Record the numbers among `values` at a training step.
-
-        Steps that the run holds already are left out.
-        """
+        """Record the numbers among `values` at a training step; steps that the run holds already are left out."""
         if step >= self._first_step:
             now = int(time.time() * 1000)
             numbers = {k: float(v) for k, v in values.items() if isinstance(v, int | float) and not isinstance(v, bool)}
@@ -63,13 +60,13 @@ class Tracker:
             self._send()
 
     def file(self, path: Path) -> None:
-        """Keep a file with the run, if there is such a file."""
+        """Keep a file with the run, when it is there."""
         if path.exists():
             self._waiting.append(("file", str(path)))
             self._send()
 
     def end(self, status: str) -> bool:
-        """Send what is left and end the run as FINISHED, FAILED or KILLED; return whether the store took it."""
+        """Send what is left and end the run as FINISHED, FAILED or KILLED; whether the store took it."""
         self._waiting.append(("status", status))
         self._send()
         return self._answers
@@ -107,11 +104,10 @@ class Tracker:
 
 @contextmanager
 def track(config: Config, stage: str, inputs: Mapping[str, Any]) -> Iterator[Tracker]:
-    """Open the stage's MLflow run, a child of the calltune run's, and close it after the block.
+    """The stage's MLflow run, a child of the calltune run's; the same one again when `inputs` are what they were.
 
-    It is the same run again when `inputs` are what they were. Without `tracking.uri` it goes to `mlflow.db` in the
-    output folder: `mlflow ui --backend-store-uri sqlite:///...` shows it. A stage that fails leaves its run marked
-    FAILED, and one that was stopped leaves it KILLED.
+    Without `tracking.uri` it goes to `mlflow.db` in the output folder: `mlflow ui --backend-store-uri sqlite:///...`
+    A stage that fails leaves its run marked FAILED, one that was stopped KILLED.
 
     Raises:
         ConfigError: the tracking store cannot be reached, or `tracking.uri` is no address of one.
@@ -151,7 +147,7 @@ def track_report(config: Config) -> None:
 
 
 def _open(config: Config, stage: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Find or make the two runs; return their ids, the child's parameters, the step from which its numbers are new."""
+    """Find or make the two runs: their ids, the child's parameters, and the step from which its numbers are new."""
     from filelock import FileLock
 
     path, identity = config.run_folder / "tracking.json", value_sha256(dict(inputs))
@@ -160,7 +156,7 @@ def _open(config: Config, stage: str, inputs: Mapping[str, Any]) -> dict[str, An
     if known.get("store") != [store, config.tracking.experiment]:
         known = {"store": [store, config.tracking.experiment], "parent": None, "stages": {}}
     try:
-        # Runs that begin together must not make one database, or one experiment, twice.
+        # Runs that begin together may not make one database, or one experiment, twice.
         with _quiet(), FileLock(Path(config.output).resolve() / ".mlflow.lock"):
             client = _client(config)
             experiment = _experiment(client, config)
@@ -184,10 +180,7 @@ def _open(config: Config, stage: str, inputs: Mapping[str, Any]) -> dict[str, An
 
 
 def _run(client: Any, experiment: str, run_id: str | None, name: str, tags: Mapping[str, str]) -> str:
-    """Return the id of a run that is running.
-
-    It is the run of `run_id` again, or a new one when there is none, or when that was deleted.
-    """
+    """The run of that id, running again; a new one when there is none, or when it was deleted."""
     from mlflow.exceptions import MlflowException
 
     if run_id is not None:
@@ -206,11 +199,11 @@ def _client(config: Config) -> Any:
         os.environ.setdefault(name, value)
     from mlflow.tracking import MlflowClient, set_tracking_uri
 
-    # MLflow writes tracebacks of what is told in one line here.
+    # It writes tracebacks of what is told in one line here.
     logging.getLogger("mlflow").setLevel(logging.CRITICAL)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     uri = config.tracking.uri or f"sqlite:///{Path(config.output).resolve() / 'mlflow.db'}"
-    # Plug-ins, such as SageMaker's, look for the address there.
+    # Plug-ins, such as SageMaker's, ask for it there.
     set_tracking_uri(uri)
     return MlflowClient(tracking_uri=uri)
 
@@ -222,7 +215,7 @@ def _experiment(client: Any, config: Config) -> str:
 
 
 def _no_answer() -> tuple[type[Exception], ...]:
-    """Return the errors that a store may raise which is away, full, or not what it was said to be."""
+    """What a store that is away, full, or not what it was said to be may raise."""
     from mlflow.exceptions import MlflowException
     from requests import RequestException
     from sqlalchemy.exc import SQLAlchemyError
@@ -241,10 +234,7 @@ def _one_line(error: Exception) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the warnings of MLflow's imports and calls about their dependencies.
-
-    None of it is the user's to mend.
-    """
+    """MLflow's imports and calls warn of their dependencies; none of it is the user's to mend."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -1,7 +1,7 @@
-"""Runs a verb on this machine, in one process or in as many as `[launch]` says, through `accelerate launch`.
+"""This machine: a verb in one process, or in as many as `[launch]` says, through `accelerate launch`.
 
-When a process fails, the launch tools end with a page about themselves. That page goes to `launch/stderr.log`. What the
-user reads last is the line, or the traceback, of the process that failed first.
+The launch tools end with a page about themselves when a process fails. It goes to `launch/stderr.log`; what the user
+reads last is the line, or the traceback, of the process that failed first.
 """
 
 import os
@@ -34,10 +34,10 @@ def launch(config: Config, verb: str, *options: str) -> bool:
     """Run a verb in the processes of `[launch]`, and return when all have ended well.
 
     Args:
-        options: the command line's options, which the verb is run with.
+        options: of the command line, which the verb is run with.
 
     Returns:
-        Whether it was done. False means that this process has to do it, as the only one or as one of those started.
+        Whether it was done; False when it is for this process to do: it is the only one, or one of them.
 
     Raises:
         CalltuneError: what stopped one of the processes, in its own words.
@@ -58,17 +58,14 @@ def launch(config: Config, verb: str, *options: str) -> bool:
 
 
 def accelerate_command(config: Config, folder: Path, verb: str, *options: str) -> list[str]:
-    """Return the `accelerate launch` command that runs a verb, from the files that `launch` writes into a folder."""
+    """The `accelerate launch` command that runs a verb, from the files that `launch` writes into a folder."""
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(folder / "accelerate.json")]
     machine = ["--machine_rank", str(config.launch.machine_rank)] if config.launch.machines > 1 else []
     return [*launcher, *machine, "--module", "calltune", verb, str(folder / "config.json"), *options]
 
 
 def accelerate_config(config: Config, folder: Path) -> dict[str, Any]:
-    """Return accelerate's own configuration file.
-
-    Precision is not in it, because `[sft]` and `[dpo]` tell it to the trainer.
-    """
+    """Accelerate's own configuration file. Precision is not in it: `[sft]` and `[dpo]` say it to the trainer."""
     wanted = config.launch
     kinds = {"ddp": "MULTI_GPU", "fsdp2": "FSDP"}
     shared: dict[str, Any] = {
@@ -78,7 +75,7 @@ def accelerate_config(config: Config, folder: Path) -> dict[str, Any]:
         "num_machines": wanted.machines,
         "machine_rank": 0,
         "main_process_ip": wanted.main_address,
-        # 0 stands for a free one.
+        # 0: a free one.
         "main_process_port": wanted.main_port if wanted.machines > 1 else 0,
         "same_network": True,
         "rdzv_backend": "static",
@@ -86,7 +83,7 @@ def accelerate_config(config: Config, folder: Path) -> dict[str, Any]:
         "debug": False,
     }
     if not wanted.strategy.startswith("zero"):
-        # DeepSpeed refuses to be told the precision twice.
+        # DeepSpeed refuses to be told twice.
         shared["mixed_precision"] = "no"
     if wanted.strategy == "fsdp2":
         shared["fsdp_config"] = {
@@ -95,7 +92,7 @@ def accelerate_config(config: Config, folder: Path) -> dict[str, Any]:
             "fsdp_reshard_after_forward": True,
             "fsdp_offload_params": False,
             "fsdp_cpu_ram_efficient_loading": False,
-            # A checkpoint holds whole weights, because one process makes the stage's model from it.
+            # Whole weights in a checkpoint: the stage's model is made from it by one process.
             "fsdp_state_dict_type": "FULL_STATE_DICT",
         }
     if wanted.strategy.startswith("zero"):
@@ -108,10 +105,7 @@ def accelerate_config(config: Config, folder: Path) -> dict[str, Any]:
 
 
 def deepspeed_config(wanted: LaunchConfig) -> dict[str, Any]:
-    """Return DeepSpeed's own configuration file.
-
-    What `[sft]` and `[dpo]` decide is "auto", which the trainer fills in.
-    """
+    """DeepSpeed's own configuration file; what `[sft]` and `[dpo]` decide is "auto", which the trainer fills in."""
     stage = int(wanted.strategy.removeprefix("zero"))
     gather = {"stage3_gather_16bit_weights_on_model_save": True} if stage == 3 else {}
     return {
@@ -127,21 +121,21 @@ def deepspeed_config(wanted: LaunchConfig) -> dict[str, Any]:
 
 def _run(command: list[str], verb: str, log: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="calltune-launch-") as place, postponed_stop() as request:
-        messages = Path(place)
+        words = Path(place)
         environment = for_launcher(os.environ) | {child.FOLDER: place, child.LAUNCHER: str(os.getpid())}
-        # The launcher gets a session of its own, so that a Ctrl-C comes here first and reaches the children once.
+        # In a session of its own, so that a Ctrl-C comes here first and reaches the children once.
         process = subprocess.Popen(
             command, env=environment, stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True
         )
         with log.open("a", encoding="utf-8") as kept:
-            relay = threading.Thread(target=_relay, args=(process.stderr, kept, messages))
+            relay = threading.Thread(target=_relay, args=(process.stderr, kept, words))
             relay.start()
             try:
                 deadline = None
                 while process.poll() is None:
                     if request.signal is not None and deadline is None:
                         deadline = time.monotonic() + _SECONDS_TO_SAVE
-                        _signal_children(messages, request.signal)
+                        _signal_children(words, request.signal)
                     if deadline is not None and time.monotonic() > deadline:
                         break
                     time.sleep(0.05)
@@ -152,44 +146,44 @@ def _run(command: list[str], verb: str, log: Path) -> None:
                 relay.join()
         request.raise_if_asked()
         if process.returncode != 0:
-            _tell_failure(verb, messages, log)
+            _tell_failure(verb, words, log)
 
 
-def _relay(lines: IO[str], kept: IO[str], messages: Path) -> None:
-    """Hand on what the processes write to stderr until one fails or all are stopped; the log keeps all of it."""
+def _relay(lines: IO[str], kept: IO[str], words: Path) -> None:
+    """Hand on what the processes write to stderr, until one fails or all are stopped; all of it is kept."""
     over = False
     for line in lines:
         kept.write(line)
         kept.flush()
-        # Our own processes leave their tracebacks in the folder, so one that is written here is the launch tools'.
-        over = over or line.startswith("Traceback") or any(any(messages.glob(f"*.{kind}")) for kind in _ENDS)
-        if not over and not any(messages.glob("*.stopped")) and not _OF_LAUNCH_TOOLS.match(line):
+        # Our own processes leave their tracebacks in the folder.
+        over = over or line.startswith("Traceback") or any(any(words.glob(f"*.{kind}")) for kind in _ENDS)
+        if not over and not any(words.glob("*.stopped")) and not _OF_LAUNCH_TOOLS.match(line):
             sys.stderr.write(line)
 
 
-def _signal_children(messages: Path, number: int) -> None:
-    """Signal the processes themselves, because the launch tools would give them 30 seconds to save their work."""
-    (messages / "all.stopped").touch()
-    for message in messages.glob("*.pid"):
+def _signal_children(words: Path, number: int) -> None:
+    """To the processes themselves: the launch tools would give them 30 seconds to save what they have."""
+    (words / "all.stopped").touch()
+    for word in words.glob("*.pid"):
         try:
-            os.kill(int(message.read_text()), number)
+            os.kill(int(word.read_text()), number)
         except ProcessLookupError:
             continue
 
 
-# This matches lines such as "W1122 16:20:31.123000 4711 torch/distributed/elastic/...".
+# "W1122 16:20:31.123000 4711 torch/distributed/elastic/..."
 _OF_LAUNCH_TOOLS = re.compile(r"[WEI]\d{4} [\d:.]+ \d+ .*torch/")
 
 
-def _tell_failure(verb: str, messages: Path, log: Path) -> None:
-    """Raise the error of the process that failed first, as that process would have raised it alone."""
-    # All of them agreed to stop, because another machine was asked to.
-    if asked := list(messages.glob("*.asked")):
+def _tell_failure(verb: str, words: Path, log: Path) -> None:
+    """Raise the error of the process that failed first, as that process would have alone."""
+    # All agreed to stop, as another machine was asked to.
+    if asked := list(words.glob("*.asked")):
         raise Stopped(int(asked[0].read_text(encoding="utf-8")))
-    if errors := sorted(messages.glob("*.error"), key=lambda path: path.stat().st_mtime_ns):
+    if errors := sorted(words.glob("*.error"), key=lambda path: path.stat().st_mtime_ns):
         raise CalltuneError(errors[0].read_text(encoding="utf-8"))
     killed = re.findall(r"Signal \d+ \((SIG\w+)\) received by PID", log.read_text(encoding="utf-8"))
-    tracebacks = sorted(messages.glob("*.traceback"), key=lambda path: path.stat().st_mtime_ns)
+    tracebacks = sorted(words.glob("*.traceback"), key=lambda path: path.stat().st_mtime_ns)
     if tracebacks and "SIGKILL" not in killed:
         sys.stderr.write(tracebacks[0].read_text(encoding="utf-8"))
         raise SystemExit(1)

@@ -1,4 +1,4 @@
-"""Chooses which of the training questions the model is asked."""
+"""Which of the training questions the model is asked."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +13,7 @@ from calltune.types import Example, Preference
 class Asked:
     """The questions that are asked, and the ids of those that are not.
 
-    Rows contradict each other on the `contradicting` ones. For the others the known answer cannot be verified, and
-    `problems` says why not.
+    Of the latter, rows contradict each other, or the known answer cannot be verified: `problems` says why not.
     """
 
     questions: list[Question]
@@ -25,10 +24,7 @@ class Asked:
 def choose_asked(
     examples: Sequence[Example], preferences: Sequence[Preference], num_questions: int | None, seed: int
 ) -> Asked:
-    """Choose the questions whose known answer can be verified.
-
-    With `num_questions`, only so many of them are asked, drawn by seed and id.
-    """
+    """The questions whose known answer can be verified, or so many of them, drawn by seed and id."""
     found, contradicting = questions(examples, preferences)
     problems = {question.id: problem for question in found if (problem := gold_problem(question))}
     asked = [question for question in found if question.id not in problems]

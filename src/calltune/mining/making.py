@@ -1,4 +1,4 @@
-"""Turns answers into the file of pairs and its statistics, and shows some of them."""
+"""From answers to the file of pairs, its statistics and what is shown of them."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ def write_pairs(
         )
     wanted = settings.num_pairs or len(given) or len(every)
     taken = balanced(every, round(wanted * (1 - settings.given_share)))
-    # The share of given pairs holds even when fewer pairs were mined than wanted.
+    # The share holds though fewer were mined than wanted.
     num_given = round(len(taken) * settings.given_share / (1 - settings.given_share))
     kept = sorted(given, key=lambda pair: unit_interval(seed, "given", pair.id))[:num_given]
     pairs = [*(preference(one, number) for number, one in enumerate(taken)), *kept]
@@ -76,7 +76,7 @@ def _mined(
     seed: int,
     dropped: Counter[str],
 ) -> list[Candidate]:
-    """Return all pairs that can be made, in an order that depends on seed and question alone."""
+    """All pairs that can be made, in an order that depends on seed and question alone."""
 
     def written(question: Question, completion: Completion) -> Message | None:
         return _written(chat, question, completion)
@@ -91,10 +91,7 @@ def _mined(
 
 
 def _written(chat: Chat, question: Question, completion: Completion) -> Message | None:
-    """Return the message that the template writes as this answer, or None where there is none.
-
-    A broken call must come out as its very text, any other answer with the same calls and words.
-    """
+    """The message that the template writes as this answer: the very text of a broken call, the same calls otherwise."""
     broken = completion.message is None
     message = Message("assistant", completion.text) if completion.message is None else completion.message
     text = chat.strip_end(chat.answer(question.sample.messages, question.sample.tools, message))

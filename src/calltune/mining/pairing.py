@@ -1,4 +1,4 @@
-"""Turns verified answers into pairs: a right answer over one of the model's own mistakes, each kind as often."""
+"""Verified answers -> preference pairs: a right answer over one of the model's own mistakes, each kind as often."""
 
 import json
 from collections import Counter, defaultdict
@@ -16,12 +16,12 @@ from calltune.types import Completion, Message, Preference
 
 Judged = tuple[Completion, Verdict]
 Writes = Callable[[Question, Completion], Message | None]
-"""Returns the message that a model would write as this very answer, or None where there is none."""
+"""The message that a model would write as this very answer, or None where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A pair that could be made. `rejected` is the model's own mistake; `is_own` says that `chosen` is its own, too."""
+    """A pair that could be made: `rejected` is the model's own mistake, `is_own`: `chosen` is its own, too."""
 
     question: Question
     chosen: Message
@@ -39,9 +39,9 @@ class Candidate:
 def candidates(
     question: Question, judged: Sequence[Judged], chosen: Literal["own", "gold"], writes: Writes, dropped: Counter[str]
 ) -> list[Candidate]:
-    """Return one pair for each kind of mistake that the model made here, with its most frequent mistake of the kind.
+    """One pair for each kind of mistake that the model made here: its most frequent one of the kind.
 
-    A mistake that was cut off is in no pair, because it would have to be taught with an end that the model never wrote.
+    A mistake that was cut off is in no pair: it would have to be taught with an end that the model never wrote.
 
     Args:
         dropped: counts the mistakes that are in no pair, by why.
@@ -70,7 +70,7 @@ def candidates(
 
 
 def _best(question: Question, right: Sequence[Completion]) -> Message | None:
-    """Return, of the model's right answers nearest to the known one, the most frequent.
+    """Of the model's right answers the one nearest to the known one, and of those the most frequent.
 
     A direct answer's behaviour is verified, not what it says, so none is taken.
     """
@@ -82,7 +82,7 @@ def _best(question: Question, right: Sequence[Completion]) -> Message | None:
 
 
 def _distance(gold: Message, message: Message | None) -> float:
-    """Return 0 for the same calls and words, and more for less in common; texts with nothing in common give 1."""
+    """0 for the same calls and words, 1 for nothing in common."""
     assert message is not None, "a right answer was read"
     if gold.tool_calls:
         return float(gold.tool_calls != message.tool_calls) + float(gold.content != message.content)
@@ -90,7 +90,7 @@ def _distance(gold: Message, message: Message | None) -> float:
 
 
 def drop_near_duplicates(found: Sequence[Candidate], dropped: Counter[str]) -> list[Candidate]:
-    """Return those that differ from all before them in more than a tenth of question and answers."""
+    """Those that differ from all before them in more than a tenth of question and answers."""
     known, kept = NearDuplicates(), []
     for number, one in enumerate(found):
         answers = json.dumps(message_dicts((one.chosen, one.rejected)))
@@ -103,10 +103,7 @@ def drop_near_duplicates(found: Sequence[Candidate], dropped: Counter[str]) -> l
 
 
 def balanced(found: Sequence[Candidate], number: int) -> list[Candidate]:
-    """Return at most `number` pairs, taken from each cell in turn.
-
-    So a rare mistake comes as often as a frequent one.
-    """
+    """So many pairs at most, from each cell in turn, so that a rare mistake comes as often as a frequent one."""
     cells: dict[str, list[Candidate]] = defaultdict(list)
     for one in found:
         cells[one.cell].append(one)
@@ -120,7 +117,7 @@ def balanced(found: Sequence[Candidate], number: int) -> list[Candidate]:
 
 
 def preference(one: Candidate, number: int) -> Preference:
-    """Return the pair in the layout that `dpo` reads, with the mistake as its `rule`."""
+    """The pair in the layout that `dpo` reads, with the mistake as its `rule`."""
     question = one.question
     return Preference(
         id=f"mined-{number}",

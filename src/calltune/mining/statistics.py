@@ -1,4 +1,4 @@
-"""Counts what mining found, for `statistics.json` and for the terminal."""
+"""What mining found, counted: for `statistics.json`, and for the terminal."""
 
 import json
 from collections import Counter
@@ -18,10 +18,10 @@ _LONGEST_SHOWN = 300
 def statistics(
     questions: Sequence[Question], judged: Sequence[Sequence[Judged]], pairs: Sequence[Candidate]
 ) -> dict[str, Any]:
-    """Count answers right, or wrong by kind of mistake and right behaviour, and questions easy or never right.
+    """Answers right, wrong by kind of mistake and by the right behaviour, and questions easy or never right.
 
-    An easy question's answers are all right, so it has no mistake to learn from. A question that is never right is
-    listed too, because its data may be wrong.
+    An easy question's answers are all right, so it has no mistake to learn from; one that is never right is listed,
+    too, as its data may be wrong.
     """
     by_behavior = {behavior: Counter[str]() for behavior in BEHAVIORS}
     with_error, easy, never = Counter[str](), list[str](), list[str]()
@@ -52,7 +52,7 @@ def statistics(
 
 
 def show_statistics(found: Mapping[str, Any]) -> None:
-    """Print each kind of mistake with its share of all answers, the questions that have it, and its pairs."""
+    """One table: each kind of mistake with its share of all answers, the questions that have it, and its pairs."""
     total = found["num_answers"]
     rows = [("right", found["num_right"], "", ""), ("undecided", found["num_undecided"], "", "")]
     for error in ERRORS:
@@ -77,7 +77,7 @@ def show_statistics(found: Mapping[str, Any]) -> None:
 
 
 def show_examples(pairs: Sequence[Candidate], number: int) -> None:
-    """Print a few pairs as a person would read them, each of another kind of mistake."""
+    """A few pairs as a person would read them, each of another kind of mistake."""
     shown: dict[str, Candidate] = {}
     for pair in pairs:
         shown.setdefault(pair.error, pair)

@@ -1,7 +1,4 @@
-"""Decides whether an answer is right, wrong, or not to be decided.
-
-Calls are compared as BFCL compares them and checked by their schema; a rule reads texts.
-"""
+"""Is an answer right, wrong, or not to be decided? Calls as BFCL compares them and by their schema, texts by a rule."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,8 +13,7 @@ from calltune.types import Completion, Message, Tool, ToolCall
 MinedError = ErrorClass | Literal["wrong_behavior", "truncated"]
 
 ERRORS: tuple[MinedError, ...] = (*get_args(ErrorClass), "wrong_behavior", "truncated")
-"""BFCL's classes, and two more: a text that shows another behaviour than the right one, and an answer that was cut
-off."""
+"""BFCL's classes, and: a text that shows another behaviour than the right one, and an answer that was cut off."""
 
 _KINDS = {str: "string", bool: "boolean", int: "integer", float: "float", list: "array", dict: "dict"}
 _ERROR_OF: Mapping[ProblemKind, MinedError] = {
@@ -32,7 +28,7 @@ _ERROR_OF: Mapping[ProblemKind, MinedError] = {
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was decided about one answer; `error` says what is wrong with a wrong one and is None otherwise."""
+    """`error` says what is wrong with a wrong answer and is None otherwise."""
 
     outcome: Literal["right", "wrong", "undecided"]
     error: MinedError | None = None
@@ -43,7 +39,7 @@ RIGHT = Verdict("right")
 
 
 def verify(question: Question, completion: Completion) -> Verdict:
-    """Return the verdict on one answer."""
+    """The verdict on one answer."""
     if completion.status == "error":
         return Verdict("undecided", None, completion.reason)
     if completion.status in ("malformed", "truncated"):
@@ -53,10 +49,7 @@ def verify(question: Question, completion: Completion) -> Verdict:
 
 
 def gold_problem(question: Question) -> str:
-    """Return why the verifier does not find the known answer right, or an empty string.
-
-    A question with such a problem decides nothing.
-    """
+    """Why the verifier does not find the known answer right, or an empty string; such a question decides nothing."""
     verdict = _verify_message(question, question.gold)
     return "" if verdict.outcome == "right" else verdict.reason or str(verdict.error)
 
@@ -95,10 +88,10 @@ def _verify_calls(question: Question, message: Message) -> Verdict:
 
 
 def _expected(call: ToolCall, tools: tuple[Tool, ...]) -> ExpectedCall | None:
-    """Return a known call as BFCL would expect it, or None where BFCL has no words for it, such as for null.
+    """A known call as BFCL would expect it, or None where BFCL has no words for it, such as for null.
 
-    Only the known value is accepted. Where the tool names a default for an argument that may be left out, leaving it
-    out and giving the default are the same.
+    Accepted is the known value alone, and where the tool names a default for an argument that may be left out, leaving
+    it out and giving the default are the same.
     """
     tool = next((tool for tool in tools if tool.name == call.name), None)
     if tool is None:
@@ -121,7 +114,7 @@ def _expected(call: ToolCall, tools: tuple[Tool, ...]) -> ExpectedCall | None:
 
 
 def _accepted(value: Any, schema: Any) -> tuple[Any, str, str | None]:
-    """Return a value as BFCL lists it, its type, and its elements' type."""
+    """A value as BFCL lists it, its type, and its elements' type."""
     kind = _KINDS[type(value)]
     if kind == "integer" and isinstance(schema, Mapping) and schema.get("type") == "number":
         return float(value), "float", None

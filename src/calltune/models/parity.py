@@ -1,13 +1,13 @@
-"""Whether two models are one: they give the same greedy answers, and log-likelihoods as close as a precision allows.
+"""Whether two models are one: the same greedy answers, and the same log-likelihoods within what a precision allows.
 
 A difference is measured per token, as |log p - log p'| in nats. Rounding weights and activations once to a precision
-with `eps` (the gap after 1) moves each logit by some `eps / 2` of its size, at random. Logits of language models are
-some units to tens in size. The mean was measured at about one `eps` (`tests/models/test_parity.py`), and four `eps` are
-allowed: 0.031 in bfloat16 and 0.0039 in float16. In float32, where other orders of summation weigh more than rounding,
-0.0001 is allowed. A merge done in a precision that does not hold the numbers is off by far more.
+with `eps` (the gap after 1) moves each logit by some `eps / 2` of its size, at random, and logits of language models
+are some units to tens in size; the mean was measured at about one `eps` (`tests/test_parity.py`). Four `eps` are
+allowed: 0.031 in bfloat16, 0.0039 in float16; in float32, where other orders of summation weigh more than rounding,
+0.0001. A merge done in a precision that does not hold the numbers is off by far more.
 
-A greedy answer may part from the other one only where the first model was undecided: where both tokens are as likely to
-sixteen times that tolerance. A single token strays further than the mean, and two of them are compared: merges into
+A greedy answer may part from the other one only where the first model was undecided: where both tokens are as likely
+to sixteen times that tolerance. A single token strays further than the mean, and two of them are compared: merges into
 bfloat16 of 22 adapters of random numbers strayed by 0.018 to 0.026 nats on average and by 0.41 at most, and right
 answers parted where they had been decided by up to 0.31.
 """
@@ -33,10 +33,10 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a model says to the probes, in float32 and on the CPU.
+    """What a model says to the probes.
 
-    `greedy[i]` is its own answer to probe i, and `scores[i]` [tokens, vocabulary] the log-probabilities of all tokens
-    at each token of that answer. `known[i]` [tokens] are those of the known answer's tokens.
+    `greedy[i]` is its own answer to probe i, and `scores[i]` the log-probabilities of all tokens at each token of it
+    [tokens, vocabulary]; `known[i]` those of the known answer's tokens [tokens]. In float32, on the CPU.
     """
 
     greedy: list[list[int]]
@@ -63,7 +63,7 @@ class Parity:
         return _MEANS_OF_TIE * self.tolerance
 
     def sentence(self) -> str:
-        """Return the comparison in words, for the user and the model card."""
+        """For the user and the model card."""
         close = f", {self.num_undecided} part where two tokens were about as likely, within {self.tie:.2g} nats"
         undecided = close if self.num_undecided else ""
         return (
@@ -74,7 +74,7 @@ class Parity:
 
 
 def tolerance(dtype: torch.dtype) -> float:
-    """Return the largest mean difference per token, in nats, that storing and computing in a precision explains."""
+    """The largest mean difference per token, in nats, that storing and computing in a precision explains."""
     return max(_EPS_OF_MEAN * torch.finfo(dtype).eps, _LEAST_TOLERANCE)
 
 
@@ -88,7 +88,7 @@ def read_model(model: Any, probes: Sequence[Probe], max_new_tokens: int) -> Read
 
 @torch.inference_mode()
 def compare(before: Reading, model: Any, probes: Sequence[Probe], max_new_tokens: int) -> Parity:
-    """Ask `model` what `before` was asked, and for the log-likelihoods of the answers in `before`, and compare."""
+    """Ask `model` what `before` was asked, and the log-likelihoods of its answers, too."""
     bound = tolerance(model.dtype)
     greedy = [_answer(model, probe.prompt, max_new_tokens) for probe in probes]
     undecided, problem = 0, ""
@@ -115,11 +115,10 @@ def compare(before: Reading, model: Any, probes: Sequence[Probe], max_new_tokens
 
 
 def _margin(theirs: Sequence[int], ours: Sequence[int], scores: torch.Tensor) -> float:
-    """Return by how many nats `theirs` was decided where `ours` parts from it; 0 when it does not."""
+    """By how many nats `theirs` was decided where `ours` parts from it; 0 when it does not."""
     for place, (wanted, got) in enumerate(zip(theirs, ours, strict=False)):
         if wanted != got:
-            # Two tokens may be exactly as likely. Answers that part there are still not the same, so the margin is not
-            # 0.
+            # Two tokens may be exactly as likely; parting there is no sameness.
             return max(float(scores[place, wanted] - scores[place, got]), 1e-9)
     return 0.0
 

@@ -1,6 +1,6 @@
-"""Runs rows with common beginnings through a causal language model in one pass, with each common token once.
+"""Shared prefixes: rows with common beginnings in one pass of a causal language model, each common token once.
 
-A token's activations depend on the tokens before it alone. So the rows go through the model as one packed row
+A token's activations depend on the tokens before it alone, so the rows go through the model as one packed row
 (`calltune.models.trie`), in which an attention function registered with transformers' `AttentionInterface` lets each
 token see its path. That is exact for causal softmax attention, full or sliding, and takes nothing but SDPA.
 """
@@ -32,10 +32,7 @@ def packed_attention(
     windows_seen: list[int | None] | None = None,
     **others: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Compute the attention of the packed row, as `AttentionInterface` asks.
-
-    `query`, `key` and `value` are [1, heads, tokens, size]. The output is [1, tokens, heads, size]; there are no
-    weights.
+    """Attention of the packed row, as `AttentionInterface` asks: heads [1, heads, tokens, size] to [1, tokens, ...].
 
     Raises:
         ValueError: the model asks for something else than causal softmax attention over the packed row.
@@ -57,8 +54,7 @@ def packed_attention(
                 part, keys, values, is_causal=True, scale=scaling, dropout_p=dropout, enable_gqa=groups > 1
             )
         else:
-            # The query heads of one key head lie side by side as more queries, because no kernel takes both a mask and
-            # fewer key heads.
+            # Query heads of one key head lie side by side as more queries: no kernel takes a mask and fewer key heads.
             output = scaled_dot_product_attention(
                 part.reshape(1, key.shape[1], groups * block.size, -1),
                 keys,
@@ -77,7 +73,7 @@ def _gathered(heads: torch.Tensor, ranges: Ranges) -> torch.Tensor:
 
 
 def _within(block: Block, positions: torch.Tensor, window: int | None) -> torch.Tensor | None:
-    """Return the block's mask, less what a sliding window no longer sees; `positions` are of the block's tokens."""
+    """The block's mask, less what a sliding window no longer sees; `positions` are those of the block's tokens."""
     if window is None or window >= block.depth + block.size:
         return block.visible
     visible = block.visible
@@ -88,7 +84,7 @@ def _within(block: Block, positions: torch.Tensor, window: int | None) -> torch.
 
 
 def _no_mask(*args: Any, **kwargs: Any) -> None:
-    """Make no mask, because the blocks say what a packed row's tokens see."""
+    """What a packed row's tokens see is in its blocks."""
 
 
 AttentionInterface.register(ATTENTION, packed_attention)
@@ -107,10 +103,7 @@ def shared_attention(model: PreTrainedModel) -> Iterator[None]:
 
 
 def backbone_outputs(model: PreTrainedModel, packed: Packed, **kwargs: Any) -> Any:
-    """Return the backbone's outputs for a packed row, within `shared_attention`.
-
-    `last_hidden_state` is [1, tokens, width].
-    """
+    """The backbone's outputs for a packed row, within `shared_attention`; `last_hidden_state` is [1, tokens, width]."""
     backbone: Any = model.base_model
     return backbone(
         input_ids=packed.ids, position_ids=packed.positions, use_cache=False, shared_prefixes=packed, **kwargs
@@ -118,9 +111,9 @@ def backbone_outputs(model: PreTrainedModel, packed: Packed, **kwargs: Any) -> A
 
 
 def can_share(model: PreTrainedModel, compute: bool = True) -> str | None:
-    """Return None when a model's packed rows give what its plain rows give, else why not.
+    """None when a model's packed rows give what its plain rows give, else why not.
 
-    The configuration is read first. With `compute`, three short rows are then computed both ways, in evaluation mode.
+    Its configuration is read, then, with `compute`, three short rows are computed both ways, in evaluation mode.
     """
     config = model.config.get_text_config(decoder=True)
     layer_types = getattr(config, "layer_types", None) or []

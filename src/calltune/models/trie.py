@@ -1,8 +1,7 @@
-"""Packs rows with common beginnings into one row, in which each common token stands once.
+"""Rows with common beginnings as a trie of tokens, and the trie as one packed row: each common token stands once.
 
-The rows form a trie of tokens, which is laid out depth first: each row of the sorted rows adds what it does not share
-with the row before it, and its position ids start again at the fork. A token sees its path from the root, which is
-worked out here in blocks.
+The trie is laid out depth first: each row of the sorted rows adds what it does not share with the row before it, and
+its position ids start again at the fork. What a token sees, its path from the root, is worked out here in blocks.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,9 +24,8 @@ _BLOCK_SLACK_ON_GPU = 2**18  # there a call costs microseconds whatever it does
 class Block:
     """Consecutive tokens of the packed row whose attention is computed in one call.
 
-    `keys` are the places they look at: first `depth` tokens of the path above the first of them, then the tokens
-    themselves. `visible` is a mask [tokens, keys], True where a token sees a key; it is None when all is one causal row
-    from the root.
+    `keys` are the places they look at: `depth` tokens of the path above the first of them, then they themselves.
+    `visible` is a mask [tokens, keys], True where a token sees a key; None when all is one causal row from the root.
     """
 
     size: int
@@ -51,10 +49,7 @@ class Packed:
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """The tokens `start` to `stop` of the packed row, which follow each other in one row.
-
-    `depth` tokens of `path` are above them.
-    """
+    """Tokens `start` to `stop` of the packed row, one after the other in a row, `depth` tokens of `path` above them."""
 
     start: int
     stop: int
@@ -63,16 +58,13 @@ class _Piece:
 
     @property
     def num_scores(self) -> int:
-        """How many scores are computed when it is a block of its own.
-
-        SDPA leaves out most of the upper half of a causal row.
-        """
+        """Scores computed when it is a block of its own; SDPA leaves out most of the upper half of a causal row."""
         size = self.stop - self.start
         return size * min(size, size // 2 + 128) if self.depth == 0 else size * (self.depth + size)
 
 
 def num_shared(left: Sequence[int], right: Sequence[int]) -> int:
-    """Return how many tokens two rows have in common at their beginning."""
+    """How many tokens two rows have in common at their beginning."""
     shorter = min(len(left), len(right))
     if left[:shorter] == right[:shorter]:
         return shorter
@@ -80,10 +72,9 @@ def num_shared(left: Sequence[int], right: Sequence[int]) -> int:
 
 
 def batches(rows: Sequence[list[int]], tokens_per_batch: int, more: Sequence[int] = ()) -> list[list[int]]:
-    """Return row numbers in batches that pack into at most `tokens_per_batch` tokens.
+    """Row numbers in batches that pack into at most `tokens_per_batch` tokens; a longer row is a batch of its own.
 
-    A longer row is a batch of its own. The rows are sorted by their tokens and cut where the fewest shared tokens, in
-    sum, are computed again.
+    The rows are sorted by their tokens and cut where the fewest shared tokens, in sum, are computed again.
 
     Args:
         more: tokens that row i brings along, such as those of a second answer to the same prompt.
@@ -91,8 +82,7 @@ def batches(rows: Sequence[list[int]], tokens_per_batch: int, more: Sequence[int
     sizes = [len(row) + extra for row, extra in zip(rows, more or [0] * len(rows), strict=True)]
     order = sorted(range(len(rows)), key=rows.__getitem__)
     shared = [0, *(num_shared(rows[left], rows[right]) for left, right in pairwise(order))]
-    # For each number of rows from the left, `best` holds the fewest tokens computed again, and where the last batch
-    # then begins.
+    # By number of rows from the left: the fewest tokens computed again, and where the last batch then begins.
     best = [(0, 0)]
     for stop in range(1, len(order) + 1):
         added, choices = 0, []
@@ -110,7 +100,7 @@ def batches(rows: Sequence[list[int]], tokens_per_batch: int, more: Sequence[int
 
 
 def pack(rows: Sequence[list[int]], device: torch.device | str = "cpu") -> Packed:
-    """Lay rows of token ids out as one packed row. Every row needs a token."""
+    """Lay rows of token ids out as one packed row; every row needs a token."""
     ids: list[int] = []
     positions: list[int] = []
     pieces: list[_Piece] = []
@@ -136,7 +126,7 @@ def pack(rows: Sequence[list[int]], device: torch.device | str = "cpu") -> Packe
 
 
 def places(path: Ranges, start: int, stop: int) -> list[int]:
-    """Return where in the packed row the tokens `start` to `stop` of a row with this path are."""
+    """Where in the packed row the tokens `start` to `stop` of a row with this path are."""
     return [place for first, last in path for place in range(first, last)][start:stop]
 
 
@@ -157,7 +147,7 @@ def _joined(path: Ranges, last: tuple[int, int]) -> Ranges:
 
 
 def _groups(pieces: Sequence[_Piece], slack: int) -> Iterator[list[_Piece]]:
-    """Yield neighbouring pieces that are computed together at little waste; above all, the answers to one question."""
+    """Neighbouring pieces that are computed together at little waste: above all, the answers to one question."""
     group: list[_Piece] = []
     num_scores = 0
     for piece in pieces:

@@ -83,7 +83,7 @@ def test_a_budget_is_kept() -> None:
 
 
 def test_one_budget_for_all_rounds() -> None:
-    # Half as many rows as cases are wanted. A second round makes up for those that failed, on the same budget.
+    # Half as many rows as cases: those that failed are made up for in a second round, on the same budget.
     model = {"max_tries": 1, "concurrency": 1, "max_requests": 3, "model": "m"}
     with serving(in_turn(says("?"))) as server:
         keys = RewriteConfig(base_url=server.base_url, **model)

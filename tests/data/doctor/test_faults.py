@@ -1,4 +1,4 @@
-"""Each test plants one fault, and looks for the one line that a user needs and for where the row went."""
+"""One planted fault each: the one line that a user needs, and where the row went."""
 
 import json
 import re
@@ -55,7 +55,7 @@ QUESTION = {
 
 @pytest.fixture
 def run(tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
-    """Write rows and a run file, run a verb over them, and return its exit code and all that it printed."""
+    """Write rows and a run file, run a verb over them; its exit code and all that it printed."""
 
     def go(rows: list[Any], *overrides: str, verb: str = "prepare", model: Path = tiny_model) -> tuple[int, str]:
         data, questions, file = tmp_path / "train_sft.jsonl", tmp_path / "questions.jsonl", tmp_path / "run.toml"

@@ -77,7 +77,7 @@ TEXTS = ("NaN", "Infinity", "-1e999", "9" * 5000, '"\\ud800"', "[" * 5000, '{"a"
 
 
 def places(value: Any, path: tuple = ()) -> list[tuple]:
-    """Return the places at which a value can be replaced."""
+    """Where a value can be replaced."""
     children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return [path, *(place for key, child in children for place in places(child, (*path, key)))]
 

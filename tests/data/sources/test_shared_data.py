@@ -20,7 +20,7 @@ def kinds(nouns: Iterable[Noun]) -> Counter[str]:
 
 
 def problems(nouns: Iterable[Noun]) -> Counter[str]:
-    """Return the kinds of what is wrong with the calls of the answers to learn."""
+    """Kinds of what is wrong with the calls of the answers to learn."""
     examples = [noun for noun in nouns if isinstance(noun, Example)]
     return Counter(
         problem.kind

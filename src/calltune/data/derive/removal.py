@@ -208,7 +208,7 @@ def _labelled(before: str, after: str, words: list[tuple[int, str]], labels: int
 def _by_word(before: str, after: str, place: int, word: str, second: str, number: bool) -> str | None:
     """Decide by what stands before the value and its article: a preposition, or a verb that needs an object."""
     if word in _OBJECT_VERBS:
-        # "I have a cold" tells something, "may I have a latte" asks for something.
+        # "I have a cold" tells, "may I have a latte" asks.
         number = number or (word in ("have", "having") and not _MAY_HAVE.search(before[: place + len(word)]))
         return None if number else f"{before[: place + len(word)]} something{after}"
     if word not in _PREPOSITIONS or word == "between" or second in _STAYING or re.search(r"'(?:s|m|re)$", second):

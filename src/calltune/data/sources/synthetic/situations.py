@@ -103,8 +103,7 @@ def _task(rng: random.Random, behavior: Behavior, split: Split) -> Situation:
     words, catalogue = wordings(split), abilities(split)
     target = rng.choice(catalogue)
     required = [p for p in target.parameters if p.required]
-    # A tool with one required value leaves a bare request. Most of those are passed over, or bareness would tell the
-    # behaviour.
+    # A tool with one required value would leave a bare request: few of those, or bareness would tell the behaviour.
     while behavior == "request_for_info" and (not required or (len(required) == 1 and rng.random() < BARE)):
         target = rng.choice(catalogue)
         required = [p for p in target.parameters if p.required]
