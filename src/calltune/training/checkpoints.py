@@ -1,7 +1,8 @@
-"""Checkpoints that a kill cannot spoil: each is sealed, last of all, with sizes and hashes; only sealed ones count.
+"""Checkpoints that a kill cannot spoil.
 
-transformers writes a checkpoint file by file. The seal, `complete.json`, is written when every process has written its
-part, and an older checkpoint is removed only when a newer one is sealed.
+transformers writes a checkpoint file by file. Checkpoints are sealed after all their files are written, so an unsealed
+one is incomplete and does not count. The seal, `complete.json`, holds sizes and hashes. An older checkpoint is removed
+only when a newer one is sealed.
 """
 
 import json
@@ -22,8 +23,8 @@ SEAL = "complete.json"
 
 
 def seal(checkpoint: Path) -> None:
-    """Write down every file of a checkpoint with its size in bytes and its SHA-256: it is complete."""
-    # The arguments, pickled, are written by transformers and read by nobody.
+    """Say that a checkpoint is complete: write down every file of it with its size in bytes and its SHA-256."""
+    # transformers writes its arguments as a pickle, which nobody reads.
     (checkpoint / "training_args.bin").unlink(missing_ok=True)
     files = sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != SEAL)
     with ThreadPoolExecutor() as pool:
@@ -38,14 +39,14 @@ def seal(checkpoint: Path) -> None:
 
 
 def damage(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint: not sealed, or a file missing, cut off or altered; None when it is whole."""
+    """Return what is wrong with a checkpoint: it is not sealed, or a file is missing, cut off or altered; else None."""
     try:
         files = json.loads((checkpoint / SEAL).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return "it was not written to its end"
     except (OSError, ValueError):
         return f"{SEAL} cannot be read"
-    # Sizes first: they cost nothing.
+    # Sizes are compared first, because they cost nothing.
     for name, expected in files.items():
         if not (checkpoint / name).is_file():
             return f"{name} is missing"
@@ -60,24 +61,24 @@ def damage(checkpoint: Path) -> str | None:
 
 
 def in_order(folder: Path) -> list[Path]:
-    """The checkpoints in a folder, whole or not, the latest step first."""
-    found = [path for path in folder.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
-    return sorted(found, key=step_of, reverse=True)
+    """Return the checkpoints in a folder, whole or not, the latest step first."""
+    checkpoints = [path for path in folder.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
+    return sorted(checkpoints, key=step_of, reverse=True)
 
 
 def step_of(checkpoint: Path) -> int:
-    """The optimiser step after which it was written."""
+    """Return the optimiser step after which a checkpoint was written."""
     return int(checkpoint.name.removeprefix("checkpoint-"))
 
 
 def newest_whole(folder: Path, stage: str) -> Path | None:
-    """The latest whole checkpoint, or None. Damaged ones that are newer are removed, with one line for each."""
+    """Return the latest whole checkpoint, or None. Newer ones that are damaged are removed, with one line for each."""
     for checkpoint in in_order(folder):
         problem = damage(checkpoint)
         if problem is None:
             return checkpoint
         say(f"warning: {stage}: {checkpoint.name} cannot be used, {problem}; it is removed")
-        # Training will come by this step again and must not write among its remains.
+        # Training comes by this step again, and must not write among the remains.
         shutil.rmtree(checkpoint)
     return None
 
@@ -118,5 +119,5 @@ class SealCheckpoints(TrainerCallback):
 
 
 def ends_epoch(state: Any) -> bool:
-    """Whether the step just done is the last of its epoch, or of all."""
+    """Say whether the step just done is the last of its epoch, or of all."""
     return state.global_step >= state.max_steps or float(state.epoch).is_integer()

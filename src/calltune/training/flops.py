@@ -14,7 +14,7 @@ _PEAKS = {"H100": 989e12, "H200": 989e12, "H20": 148e12, "A100": 312e12, "L40S":
 
 
 class Flops:
-    """FLOPs of a model's backbone, forward and backward; the LM head, computed at labels alone, is left out.
+    """Counts the FLOPs of a model's backbone, forward and backward. The LM head, computed at labels alone, is left out.
 
     `per_token` counts two FLOPs for each weight of a matrix in the forward pass, two in the backward pass, and two more
     where the weight is trained. It is None for a mixture of experts, whose routing decides.
@@ -34,7 +34,7 @@ class Flops:
         self._windows = by_layer or [sliding] * config.num_hidden_layers
 
     def of(self, packed: Packed) -> float:
-        """FLOPs of one forward and backward pass over a packed row; not a number where `per_token` is None."""
+        """Count the FLOPs of one forward and backward pass over a packed row; NaN where `per_token` is None."""
         if self.per_token is None:
             return math.nan
         seen = packed.positions[0] + 1
@@ -43,7 +43,7 @@ class Flops:
 
 
 def peak_by_name(device: str) -> float:
-    """The dense bf16 peak of a device that is not here, in FLOP/s.
+    """Return the dense bf16 peak of a device that is not here, in FLOP/s.
 
     Raises:
         ConfigError: its name is not known.
@@ -54,7 +54,7 @@ def peak_by_name(device: str) -> float:
 
 
 def peak_flops(device: torch.device) -> float | None:
-    """The device's dense bf16 peak in FLOP/s; None when it is not known, as on a CPU."""
+    """Return the device's dense bf16 peak in FLOP/s; None when it is not known, as on a CPU."""
     if device.type != "cuda":
         return None
     name = torch.cuda.get_device_name(device)

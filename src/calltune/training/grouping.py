@@ -9,7 +9,7 @@ from torch.utils.data import Sampler
 
 
 class GroupedSampler(Sampler[int]):
-    """Row numbers, batch after batch; another order in each epoch, and the same in each run with one seed.
+    """Yields row numbers, batch after batch. Each epoch has another order, and each run with one seed the same.
 
     Rows of a group are shuffled and cut into whole batches; what is left over of all groups makes the mixed batches.
     Batches are shuffled, but for a short one, which is the last. Each row comes once an epoch.
@@ -26,7 +26,7 @@ class GroupedSampler(Sampler[int]):
         return self._count
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by accelerate's data loader; a resumed run is told the epoch in which it stopped."""
+        """Take the epoch that accelerate's data loader tells; a resumed run is told the epoch in which it stopped."""
         self._epoch = epoch
 
     def __iter__(self) -> Iterator[int]:

@@ -18,7 +18,10 @@ from peft import PeftModel
 
 @dataclass(slots=True)
 class Wanted:
-    """The states that the head will read, True in [rows, length - 1]; `are_taken`: the backbone hands on no others."""
+    """Says which states the head will read: `places` is True there, in [rows, length - 1].
+
+    `are_taken` is set by a backbone that hands on no others.
+    """
 
     places: torch.Tensor
     are_taken: bool = False
@@ -31,7 +34,7 @@ _PER_TOKEN = ("log_probs", "entropy", "log_sum_sq_probs", "mean_logits", "is_top
 
 
 def score_labels_only(model: torch.nn.Module) -> None:
-    """Lay the saving over a model to which TRL's trainer has added its fused LM head; does nothing on other devices."""
+    """Let a model to which TRL added its fused LM head score labels alone, on a CPU; on other devices TRL does so."""
     inner: Any = model.get_base_model() if isinstance(model, PeftModel) else model
     fused = inner.forward
 
@@ -60,7 +63,7 @@ def score_labels_only(model: torch.nn.Module) -> None:
 
 @contextmanager
 def _only(backbone: torch.nn.Module, labelled: torch.Tensor) -> Iterator[None]:
-    """Let the backbone hand on, as one row, just the states from which a labelled token is predicted."""
+    """Let the backbone hand on, as one row, only the states from which a labelled token is predicted."""
     wanted = Wanted(labelled)
 
     def gather(module: torch.nn.Module, inputs: Any, outputs: Any) -> Any:

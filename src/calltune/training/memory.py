@@ -1,8 +1,8 @@
 """How much memory a training step takes on one device, and whether activations can be kept for the backward pass.
 
-Counted are the weights, one gradient and AdamW's two moments in float32 for each weight trained, the reference model of
-DPO where TRL keeps one, and what backward needs of every layer of a decoder with gated MLPs and SDPA or FlashAttention.
-Not counted: what a launcher shards away or adds, and kernels' work space, for which a margin is left.
+The estimate counts the weights, one gradient and AdamW's two moments in float32 for each weight trained, the reference
+model of DPO where TRL keeps one, and what backward needs of every layer of a decoder with gated MLPs and SDPA or
+FlashAttention. It does not count what a launcher shards away or adds, nor kernels' work space; a margin is left for it.
 """
 
 from dataclasses import dataclass
@@ -44,15 +44,15 @@ class Memory:
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """The sum of all parts, in bytes."""
         return self.weights + self.gradients + self.optimizer + self.reference + self.activations
 
     def fits(self, free: int) -> bool:
-        """Whether it fits into this many free bytes, with a margin of a seventh."""
+        """Say whether the step fits into so many free bytes, with a margin of a seventh."""
         return self.total <= _SHARE_TO_USE * free
 
     def text(self) -> str:
-        """In gigabytes, part by part; what is nothing is left out."""
+        """Return the parts in gigabytes; a part of nothing is left out."""
         parts = {
             "weights": self.weights,
             "gradients": self.gradients,
@@ -64,7 +64,7 @@ class Memory:
 
 
 def gigabytes(size: int) -> str:
-    """In 10^9 bytes, with two or three digits that say something."""
+    """Write a number of bytes in units of 10^9, with two or three digits that say something."""
     return f"{size / 1e9:.{0 if size >= 10e9 else 2 if size >= 0.1e9 else 3}f}"
 
 
@@ -78,15 +78,15 @@ def training_memory(
     checkpointing: bool,
     trained_bytes: int = 4,
 ) -> Memory:
-    """What a step of AdamW takes.
+    """Estimate what a step of AdamW takes.
 
     Args:
         weight_bytes: the weights as they are loaded, adapters included.
         reference_bytes: a second copy for DPO; 0 when there is none, as with adapters.
-        tokens: of one forward pass, padding included: rows times length, twice that for pairs.
+        tokens: those of one forward pass, padding included: rows times length, twice that for pairs.
         autocast: whether matrices are multiplied in bf16, from weights that are kept in float32.
         checkpointing: whether a layer keeps its input alone and computes the rest twice.
-        trained_bytes: of one number that is trained, and so of its gradient and of each of its two moments.
+        trained_bytes: bytes of one trained number, and so of its gradient and of each of its two moments.
     """
     kept = layer_bytes(shape, autocast)
     # The stream between layers stays in float32. With checkpointing one layer at a time is whole; and backward holds
@@ -105,7 +105,7 @@ def training_memory(
 
 
 def layer_bytes(shape: Shape, autocast: bool) -> int:
-    """Bytes that one layer keeps for backward, for each token.
+    """Count the bytes that one layer keeps for backward, for each token.
 
     Each of the two norms keeps its input, the normed input and its output. Attention keeps queries and keys before and
     after their norm, rotated, the values, repeated to as many heads as there are queries, and its output. The gated MLP
@@ -120,12 +120,12 @@ def layer_bytes(shape: Shape, autocast: bool) -> int:
 
 
 def free_bytes() -> int:
-    """Memory that is free on the device that trains."""
+    """Return the bytes that are free on the device that trains."""
     return torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else psutil.virtual_memory().available
 
 
 def shape_of(model: Any) -> Shape:
-    """The sizes of a model, which may be one without weights."""
+    """Read the sizes of a model, which may be one without weights."""
     text = model.config.get_text_config()
     trained, everything = count_parameters(model)
     heads = text.num_attention_heads
@@ -142,7 +142,9 @@ def shape_of(model: Any) -> Shape:
 
 
 def choose_checkpointing(settings: StageSettings, skeleton: Any, max_length: int) -> tuple[Memory, bool]:
-    """What a step takes, and whether activations are computed twice as keeping them would not fit; says the numbers.
+    """Estimate a step's memory, choose whether activations are computed twice, and tell the user the numbers.
+
+    They are computed twice where keeping them would not fit, unless the run file says.
 
     Args:
         skeleton: the model as it will be trained, without weights.

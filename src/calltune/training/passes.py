@@ -1,8 +1,9 @@
 """`[launch] tokens_per_batch`: a trainer's batch goes through the model in passes of at most so many tokens.
 
-A batch stays what it is, the rows that one process adds to an optimiser step; how many of them are in memory at a time
-is decided here, from their tokens. `bound_passes` replaces one trainer's `training_step` by its own step over each part
-of the batch, weighed so that losses and gradients add up to the whole batch's. A batch within the bound goes as it is.
+A batch stays what it is: the rows that one process adds to an optimiser step. This module decides from their tokens how
+many of them are in memory at a time. `bound_passes` replaces one trainer's `training_step` by its own step over each
+part of the batch, weighed so that losses and gradients add up to the whole batch's. A batch within the bound is left as
+it is.
 """
 
 import functools
@@ -20,7 +21,7 @@ from calltune.training.arguments import is_spread
 
 @dataclass(slots=True)
 class Passes:
-    """What became of the batches of one process: steps, passes, and those of one row, or pair, beyond the bound."""
+    """Counts of what one process did: steps, passes, and the passes of a single row or pair beyond the bound."""
 
     tokens_per_batch: int
     num_steps: int = 0
@@ -28,7 +29,7 @@ class Passes:
     num_longer: int = 0
 
     def facts(self) -> dict[str, int]:
-        """For the manifest."""
+        """Return the counts as the manifest holds them."""
         return {
             "tokens_per_batch": self.tokens_per_batch,
             "steps": self.num_steps,
@@ -37,7 +38,7 @@ class Passes:
         }
 
     def sentence(self) -> str:
-        """For the user."""
+        """Return the counts as the user reads them."""
         mean = self.num_passes / max(1, self.num_steps)
         longer = f", but for {self.num_longer:,} of a single row or pair that has more" if self.num_longer else ""
         return f"{mean:.1f} passes a step, each of at most {self.tokens_per_batch:,} tokens{longer}"
@@ -82,10 +83,10 @@ def check_passes(tokens_per_batch: int | None, arguments: Any, model_config: Any
 
 
 def bound_passes(trainer: Any, tokens_per_batch: int, is_shared: Callable[[], bool]) -> Passes:
-    """Let a TRL trainer compute its batches in passes of bounded size; what comes back counts them.
+    """Let a TRL trainer compute its batches in passes of bounded size, and return what counts them.
 
     Args:
-        is_shared: whether the model computes what rows have in common once, and no padding; asked at each batch.
+        is_shared: says, at each batch, whether the model computes what rows have in common once, and no padding.
     """
     passes, whole = Passes(tokens_per_batch), trainer.training_step
 
@@ -117,7 +118,7 @@ def bound_passes(trainer: Any, tokens_per_batch: int, is_shared: Callable[[], bo
 
 
 def _num_answers(inputs: Mapping[str, Any]) -> int:
-    """Rows that belong together: SFT's batches have labels; DPO's have the chosen rows, then the rejected ones."""
+    """Return how many rows belong together: SFT's batches have labels; DPO's hold chosen rows, then rejected ones."""
     return 1 if "labels" in inputs else 2
 
 
@@ -127,7 +128,7 @@ def _rows(inputs: Mapping[str, Any]) -> list[list[int]]:
 
 
 def _num_tokens(rows: Sequence[list[int]], is_shared: bool) -> int:
-    """Of one row, or of the two of a pair: with padding, or with what they have in common counted once."""
+    """Count the tokens of one row, or of a pair: with padding, or with what the two have in common counted once."""
     first, *others = rows
     if not is_shared:
         return len(rows) * max(map(len, rows))
@@ -135,7 +136,7 @@ def _num_tokens(rows: Sequence[list[int]], is_shared: bool) -> int:
 
 
 def _parts(rows: Sequence[list[int]], sizes: Sequence[int], tokens_per_batch: int, is_shared: bool) -> list[list[int]]:
-    """Numbers of rows, or of pairs, in parts of at most so many tokens; one with more is a part of its own."""
+    """Put the numbers of rows or pairs into parts of at most so many tokens; one with more is a part of its own."""
     if is_shared:
         more = [size - len(row) for size, row in zip(sizes, rows, strict=False)]
         return batches(rows[: len(sizes)], tokens_per_batch, more)
@@ -150,14 +151,14 @@ def _parts(rows: Sequence[list[int]], sizes: Sequence[int], tokens_per_batch: in
 
 
 def _most(accelerator: Any, count: int) -> int:
-    """The largest count of all processes: each must compute as many passes, as TRL gathers numbers in each."""
+    """Return the largest count of all processes. Each must compute as many passes, because TRL gathers in each."""
     if accelerator.num_processes == 1:
         return count
     return int(accelerator.gather(torch.tensor([count], device=accelerator.device)).max())
 
 
 def _as_many(parts: list[list[int]], count: int) -> list[list[int]]:
-    """Parts cut further, until there are so many."""
+    """Cut parts further, until there are so many."""
     parts = [sorted(part) for part in parts]
     while len(parts) < count:
         longest = max(parts, key=len)
@@ -169,7 +170,7 @@ def _as_many(parts: list[list[int]], count: int) -> list[list[int]]:
 
 
 def _taken(inputs: Mapping[str, Any], part: Sequence[int]) -> dict[str, Any]:
-    """The batch of these rows or pairs, as long as its longest row."""
+    """Return the batch of these rows or pairs, as long as its longest row."""
     ids, mask = inputs["input_ids"], inputs["attention_mask"]
     count = len(ids) // _num_answers(inputs)
     of_pairs = torch.tensor(part, device=ids.device)
@@ -188,7 +189,7 @@ def _taken(inputs: Mapping[str, Any], part: Sequence[int]) -> dict[str, Any]:
 
 @contextmanager
 def _weighed(trainer: Any, inputs: Mapping[str, Any], part: Mapping[str, Any]) -> Iterator[None]:
-    """Have a part's loss count for what it is of the whole batch's.
+    """Weigh a part's loss by its share of the whole batch.
 
     SFT's losses are sums over tokens, divided by the tokens of the whole step, and need nothing. DPO's are means over
     pairs, divided by the batches of a step; its loss "sft" is a mean over the chosen answers' tokens.
