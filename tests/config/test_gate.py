@@ -6,7 +6,6 @@ from planted_run import run_file
 from calltune.config.gate import Rule, parse_rule
 from calltune.config.run_file import load_config
 from calltune.errors import ConfigError
-from calltune.evaluation.jobs import open_benchmarks
 from calltune.report.ruling import decide
 
 
@@ -87,16 +86,3 @@ def test_a_wrong_rule_is_told_when_the_run_file_is_read(tmp_path: Path, rule: st
     assert message in str(told.value)
     assert rule in str(told.value)
     assert "\n" not in str(told.value)
-
-
-def test_a_rule_about_a_benchmark_that_names_no_metrics_waits_for_the_report(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "own").mkdir()
-    (tmp_path / "own" / "asked.py").write_text(
-        "from calltune.config.table import Table\n\nclass Settings(Table): pass\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    overrides = ['gate.rules=["mine.anything >= 0.5"]', 'evaluate.benchmarks=[{name="own.asked", label="mine"}]']
-    config = load_config(run_file(tmp_path / "toy"), overrides)
-    assert [entry.title for entry, _, _ in open_benchmarks(config)] == ["mine"]

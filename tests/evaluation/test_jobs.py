@@ -18,7 +18,7 @@ JUDGE = {"model": "m", "base_url": "http://127.0.0.1:9/v1"}
 def samples(name: str, folder: Path) -> list[Sample]:
     plant_questions(folder / "q.jsonl", 12)
     options = {"path": str(BFCL_TOY if name == "bfcl" else folder / "q.jsonl")}
-    module = import_module(BENCHMARKS[name])
+    module = import_module(BENCHMARKS.modules[name])
     keys = {**options, "judge": JUDGE} if name == "when2call_judge" else options
     return list(module.samples(module.Settings.model_validate(keys)))
 

@@ -71,9 +71,9 @@ def plant_evaluation(
 ) -> None:
     """The folder that `evaluate` writes for one checkpoint and one benchmark."""
     title = module.__name__.rpartition(".")[2]
-    scores = [module.score(s, c) for s, c in zip(samples, completions, strict=True)]
-    summary = module.summarize(samples, completions, scores)
     place = folder / "eval" / checkpoint / title
+    scores = module.score_all(samples, completions, None, place)
+    summary = module.summarize(samples, completions, scores)
     result: dict[str, Any] = {
         **{"benchmark": title, "checkpoint": checkpoint, "prompt": "chat_template", **count(completions, scores)},
         **asdict(summary),

@@ -38,7 +38,7 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
     known = sorted(known)
     near = difflib.get_close_matches(key.rsplit(".", 1)[-1], known, n=1, cutoff=0.5)
     return f"unknown key '{key}'" + (
-        f", did you mean '{near[0]}'?" if near else f" (there are: {', '.join(known[:12])})"
+        f", did you mean '{near[0]}'?" if near else f" (there are: {', '.join(known[:12]) or 'none'})"
     )
 
 

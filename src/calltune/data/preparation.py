@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from calltune.calling.edits import changes_told_to
@@ -21,14 +20,14 @@ from calltune.data.doctor.tell import Diagnosis, diagnosis
 from calltune.data.doctor.verdicts import judge
 from calltune.data.doctor.workers import PackedChat, examine
 from calltune.data.rows import example_from, training_row
-from calltune.data.sources import SOURCES
+from calltune.data.sources import SOURCES, SourceModule
 from calltune.errors import DataError
 from calltune.files.json_lines import write_jsonl
 from calltune.runtime.terminal import ProgressBar, say, show_table
 from calltune.runtime.threads import available_cores
 from calltune.types import Example, Preference, Rejected
 
-Source = tuple[Entry, ModuleType, Any]
+Source = tuple[Entry, SourceModule[Any], Any]
 
 
 def open_sources(config: Config) -> list[Source]:
@@ -37,7 +36,7 @@ def open_sources(config: Config) -> list[Source]:
     Raises:
         ConfigError: an unknown source, or a wrong key of one.
     """
-    return open_entries("source", SOURCES, config.data.sources, "data.sources", config.run_folder)
+    return open_entries(SOURCES, config.data.sources, "data.sources", config.run_folder)
 
 
 def write_data(
@@ -64,9 +63,7 @@ def held_out(config: Config, sources: Sequence[Source]) -> tuple[list[Example | 
     Raises:
         DataError: a source cannot be read, or no row is left to train on.
     """
-    asked = [
-        row for _, module, settings in sources if hasattr(module, "questions") for row in module.questions(settings)
-    ]
+    asked = [row for _, module, settings in sources for row in module.questions(settings)]
     settings = config.data.derive
     if settings is None:
         return [], asked

@@ -1,8 +1,8 @@
 """A benchmark with its questions, opened from the run file, and how a batch of them is asked."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from types import ModuleType
+from functools import partial
 from typing import Any
 
 from calltune.config.entries import Entry, load_module, open_entries
@@ -10,9 +10,9 @@ from calltune.config.gate import require_metric
 from calltune.config.run_file import Config
 from calltune.config.table import parse_options
 from calltune.errors import ConfigError
-from calltune.evaluation.benchmarks import BENCHMARKS, check_stated
+from calltune.evaluation.benchmarks import BENCHMARKS, BenchmarkModule, check_stated
 from calltune.files.hashes import value_sha256
-from calltune.models.backends import BACKENDS
+from calltune.models.backends import BACKENDS, OpenedBackend
 from calltune.types import Completion, Sample
 
 SAMPLES_BETWEEN_SAVES = 64
@@ -23,45 +23,49 @@ class Job:
     """One benchmark with its questions, to be asked of each checkpoint."""
 
     title: str
-    module: ModuleType
+    module: BenchmarkModule[Any]
     settings: Any
     samples: list[Sample]
     data_sha256: str
 
 
-def open_benchmarks(config: Config) -> list[tuple[Entry, ModuleType, Any]]:
+def open_benchmarks(config: Config) -> list[tuple[Entry, BenchmarkModule[Any], Any]]:
     """Each benchmark of the run file with its module and its checked settings.
 
     Raises:
         ConfigError: an unknown benchmark, a wrong key of one, a metric of which it says nothing, or a rule of the gate
             about one that it does not give.
     """
-    entries = config.evaluate.benchmarks
-    opened = open_entries("benchmark", BENCHMARKS, entries, "evaluate.benchmarks", config.run_folder)
-    # A module of the user's own may leave them out; then the report is the first to know.
-    known = {e.title: m.metric_names(settings) for e, m, settings in opened if hasattr(m, "metric_names")}
-    for entry, module, _ in opened:
-        check_stated(module, known.get(entry.title, ()))
+    table = "evaluate.benchmarks"
+    opened = open_entries(BENCHMARKS, config.evaluate.benchmarks, table, config.run_folder)
+    names = {entry.title: module.metric_names(settings) for entry, module, settings in opened}
+    for number, (entry, module, _) in enumerate(opened):
+        check_stated(module, names[entry.title])
+        if module.scoring_request is None and "max_new_tokens" not in module.Settings.model_fields:
+            raise ConfigError(
+                f"{table}.{number}: '{entry.name}' is no benchmark: it has no scoring_request, so answers are written "
+                "freely, and its Settings have no max_new_tokens"
+            )
     for rule in config.gate.parsed:
-        if rule.benchmark in known:
-            require_metric(rule, known[rule.benchmark])
+        require_metric(rule, names[rule.benchmark])
     return opened
 
 
-def open_backend(config: Config) -> tuple[ModuleType, dict[str, Any]]:
-    """The backend's module, and what its `Backend` takes beside the model.
+def open_backend(config: Config) -> tuple[Callable[[str], OpenedBackend], dict[str, Any]]:
+    """What loads a model by its Hub id or folder, and the backend's own keys, of which answers may depend.
 
     Raises:
         ConfigError: an unknown backend, or a wrong key of one.
     """
-    module = load_module("backend", BACKENDS, config.evaluate.backend, "evaluate.backend")
-    keys = config.evaluate.backend_options
-    options = {"tokens_per_batch": config.evaluate.tokens_per_batch, "chat_template": config.chat_template}
-    if not hasattr(module, "Settings"):
-        if keys:
-            raise ConfigError(f"evaluate.backend_options: the backend '{config.evaluate.backend}' has no keys")
-        return module, options
-    return module, {**options, "settings": parse_options(module.Settings, keys, "evaluate.backend_options")}
+    module = load_module(BACKENDS, config.evaluate.backend, "evaluate.backend")
+    settings = parse_options(module.Settings, config.evaluate.backend_options, "evaluate.backend_options")
+    load = partial(
+        module.Backend,
+        tokens_per_batch=config.evaluate.tokens_per_batch,
+        settings=settings,
+        chat_template=config.chat_template,
+    )
+    return load, settings.model_dump(mode="json")
 
 
 def read_jobs(config: Config) -> list[Job]:
@@ -73,6 +77,10 @@ def read_jobs(config: Config) -> list[Job]:
     jobs = []
     for entry, module, settings in open_benchmarks(config):
         samples = list(module.samples(settings))
+        for sample in samples:
+            if bool(sample.choices) == (module.scoring_request is None):
+                has, wants = ("choices", "none") if sample.choices else ("no choices", "some")
+                raise ConfigError(f"{entry.title}: question '{sample.id}' has {has}, its scoring_request wants {wants}")
         jobs.append(Job(entry.title, module, settings, samples, questions_sha256(samples)))
     return jobs
 
@@ -88,14 +96,15 @@ def questions_sha256(samples: Sequence[Sample]) -> str:
     )
 
 
-def ask(backend: Any, job: Job, samples: Sequence[Sample]) -> list[Completion]:
+def ask(backend: OpenedBackend, job: Job, samples: Sequence[Sample]) -> list[Completion]:
     """Ask a checkpoint some of a benchmark's questions: what it answers, or how likely each choice is."""
-    if not samples[0].choices:
+    request_of = job.module.scoring_request
+    if request_of is None:
         return backend.answer(samples, max_new_tokens=job.settings.max_new_tokens)
     if backend.chat is None:
         # Such a backend has no likelihoods, and says so.
         backend.loglikelihood([])
-    requests = [job.module.scoring_request(sample, job.settings, backend.chat) for sample in samples]
+    requests = [request_of(sample, job.settings, backend.chat) for sample in samples]
     return [
         Completion(
             sample.id,

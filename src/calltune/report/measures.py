@@ -9,9 +9,9 @@ interval when it is not the same.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isclose
-from types import ModuleType
+from typing import Any
 
-from calltune.evaluation.benchmarks import Parts, Summary, stated
+from calltune.evaluation.benchmarks import BenchmarkModule, Parts, Summary, stated
 from calltune.report.resampling import MeanOf, Measure, Ratio, value_of
 from calltune.report.results import Answers
 from calltune.types import Sample
@@ -25,7 +25,7 @@ class RowFacts:
     pairs: Mapping[str, tuple[str, str]]
 
 
-def facts_by_row(module: ModuleType, samples: Sequence[Sample], answers: Answers) -> list[RowFacts]:
+def facts_by_row(module: BenchmarkModule[Any], samples: Sequence[Sample], answers: Answers) -> list[RowFacts]:
     """What every row gives by itself."""
     return [
         _facts(module.summarize([sample], [completion], [score]))
@@ -43,7 +43,7 @@ def _facts(summary: Summary) -> RowFacts:
     return RowFacts(summary.metrics, pairs)
 
 
-def measures(module: ModuleType, facts: Sequence[RowFacts]) -> dict[str, Measure]:
+def measures(module: BenchmarkModule[Any], facts: Sequence[RowFacts]) -> dict[str, Measure]:
     """Every metric that can be written as sums over these rows, by its name."""
     named = {name: stated(module, name) for name in dict.fromkeys(name for row in facts for name in row.metrics)}
     found: dict[str, Measure] = {name: _mean(facts, name) for name, metric in named.items() if not metric.baseline}

@@ -7,7 +7,6 @@ are joined to the questions by sample id, so every comparison is between answers
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from calltune.config.entries import Entry
@@ -15,7 +14,7 @@ from calltune.config.run_file import Config
 from calltune.config.stages import checkpoint_names
 from calltune.errors import CalltuneError, ConfigError, RunFolderError
 from calltune.evaluation.answers import completion_from, score_from
-from calltune.evaluation.benchmarks import Metric, check_stated, stated
+from calltune.evaluation.benchmarks import BenchmarkModule, Metric, check_stated, stated
 from calltune.evaluation.jobs import questions_sha256
 from calltune.files.json_lines import read_json, read_own_jsonl
 from calltune.files.manifest import MANIFEST
@@ -50,7 +49,7 @@ class Measured:
     """
 
     title: str
-    module: ModuleType
+    module: BenchmarkModule[Any]
     samples: Sequence[Sample] | None
     problem: str
     answers: Mapping[str, Answers]
@@ -91,7 +90,9 @@ def checkpoints(config: Config) -> list[Checkpoint]:
     return found
 
 
-def read_results(benchmarks: Iterable[tuple[Entry, ModuleType, Any]], asked: Sequence[Checkpoint]) -> list[Measured]:
+def read_results(
+    benchmarks: Iterable[tuple[Entry, BenchmarkModule[Any], Any]], asked: Sequence[Checkpoint]
+) -> list[Measured]:
     """Every benchmark that was evaluated to its end on some checkpoint.
 
     Raises:
@@ -107,7 +108,7 @@ def read_results(benchmarks: Iterable[tuple[Entry, ModuleType, Any]], asked: Seq
     return found
 
 
-def _measured(title: str, module: ModuleType, settings: Any, places: Mapping[str, Path]) -> Measured:
+def _measured(title: str, module: BenchmarkModule[Any], settings: Any, places: Mapping[str, Path]) -> Measured:
     results = {name: read_json(place / "result.json") for name, place in places.items()}
     for name, result in results.items():
         try:
@@ -141,7 +142,7 @@ def _measured(title: str, module: ModuleType, settings: Any, places: Mapping[str
     return Measured(title, module, samples, problem, answers, unpaired)
 
 
-def _questions(module: ModuleType, settings: Any) -> tuple[list[Sample] | None, str]:
+def _questions(module: BenchmarkModule[Any], settings: Any) -> tuple[list[Sample] | None, str]:
     """The questions, or why they cannot be had: what was measured stays true without them."""
     try:
         return list(module.samples(settings)), ""

@@ -12,7 +12,6 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from calltune.calling.template_proof import Proof, prove_template
-from calltune.config.entries import load_module
 from calltune.config.run_file import Config
 from calltune.data.doctor.changes import ChangeLog
 from calltune.data.doctor.mix import stop_when_missing
@@ -30,7 +29,7 @@ from calltune.evaluation.jobs import (
     read_jobs,
 )
 from calltune.files.manifest import is_complete
-from calltune.models.backends import BACKENDS
+from calltune.models.backends import OpenedBackend
 from calltune.runtime.terminal import say, show_marked
 from calltune.types import Rejected
 from calltune.verbs.prepare import asked_questions, data_inputs
@@ -56,7 +55,7 @@ def run(config: Config, show_rows: int = 0, *, with_data: bool = True) -> Path:
     sources, benchmarks = open_sources(config), open_benchmarks(config)
     is_timed = with_data and config.plan.mfu is None and config.plan.probe_seconds > 0
     starts = _seconds_to_start(config) if is_timed else {}
-    load_module("backend", BACKENDS, config.evaluate.backend, "evaluate.backend")
+    open_backend(config)
     say(f"check: run file: {len(sources)} sources, stages {', '.join(config.stages) or 'none'}")
     from calltune.calling.chat import Chat
     from calltune.models.load import load_tokenizer
@@ -133,7 +132,7 @@ def _plan_evaluation(config: Config) -> "Estimate":
     from calltune.training.estimate import Questions, plan_evaluation
     from calltune.training.memory import shape_of
 
-    module, options = open_backend(config)
+    load_backend, _ = open_backend(config)
     asked = []
     for job in read_jobs(config):
         samples, size = sorted(job.samples, key=num_characters, reverse=True), SAMPLES_BETWEEN_SAVES
@@ -141,11 +140,11 @@ def _plan_evaluation(config: Config) -> "Estimate":
         asked.append(Questions(job.title, parts, num_characters, partial(_ask, job)))
     # A server may be paid, and vLLM takes the whole device: they are not started for a look.
     is_timed = config.evaluate.backend == "hf"
-    load = partial(module.Backend, config.model, **options) if is_timed else None
+    load = partial(load_backend, config.model) if is_timed else None
     return plan_evaluation(config, shape_of(load_skeleton(config.model)), asked, load)
 
 
-def _ask(job: Job, backend: Any, samples: Sequence[Any]) -> object:
+def _ask(job: Job, backend: OpenedBackend, samples: Sequence[Any]) -> object:
     return ask(backend, job, samples)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from calltune.config.run_file import Config
 from calltune.errors import ModelError
 from calltune.evaluation.answers import answer_the_rest, answered, keep_in_order
-from calltune.evaluation.benchmarks import Summary, check_stated
+from calltune.evaluation.benchmarks import check_stated
 from calltune.evaluation.jobs import Job, ask, open_backend, open_benchmarks, read_jobs
 from calltune.files.json_lines import write_json, write_jsonl
 from calltune.files.manifest import (
@@ -26,6 +26,7 @@ from calltune.files.manifest import (
     versions,
 )
 from calltune.files.tracking import track
+from calltune.models.backends import OpenedBackend
 from calltune.runtime.processes import processes
 from calltune.runtime.terminal import say
 from calltune.types import Completion, Score
@@ -63,8 +64,7 @@ def run(config: Config) -> Path:
 def _evaluate(config: Config, checkpoint: str, jobs: Sequence[Job], folder: Path) -> None:
     model, ours = config.checkpoint_folder(checkpoint), processes()
     identity, backend = model_sha256(model), None
-    module, options = open_backend(config)
-    keys = options["settings"].model_dump(mode="json") if "settings" in options else {}
+    load, keys = open_backend(config)
     for job in jobs:
         place = folder / job.title
         settings = job.settings.model_dump(mode="json", exclude={"path"})
@@ -84,7 +84,7 @@ def _evaluate(config: Config, checkpoint: str, jobs: Sequence[Job], folder: Path
         start = time.monotonic()
         if backend is None:
             # Before anything is written: a model that cannot be asked leaves nothing behind.
-            backend = module.Backend(model, **options)
+            backend = load(model)
         with track(config, f"evaluate-{checkpoint}-{job.title}", inputs) as tracker:
             if ours.rank == 0 and (moved := begin(place, inputs)):
                 say(moved)
@@ -103,7 +103,7 @@ def _evaluate(config: Config, checkpoint: str, jobs: Sequence[Job], folder: Path
 
 
 def _finish(
-    backend: Any, job: Job, checkpoint: str, place: Path, inputs: dict[str, Any], start: float
+    backend: OpenedBackend, job: Job, checkpoint: str, place: Path, inputs: dict[str, Any], start: float
 ) -> dict[str, Any]:
     done = answered(place / _COMPLETIONS)
     completions = [done[sample.id] for sample in job.samples]
@@ -121,11 +121,8 @@ def _conclude(job: Job, checkpoint: str, prompt: str, completions: Sequence[Comp
             f"{len(failed)} of {len(completions)} questions of {job.title} could not be answered, the first because "
             f"{failed[0].reason}; run again to go on"
         )
-    if hasattr(job.module, "score_all"):
-        scores = job.module.score_all(job.samples, completions, job.settings, place)
-    else:
-        scores = [job.module.score(s, c) for s, c in zip(job.samples, completions, strict=True)]
-    summary: Summary = job.module.summarize(job.samples, completions, scores)
+    scores = job.module.score_all(job.samples, completions, job.settings, place)
+    summary = job.module.summarize(job.samples, completions, scores)
     check_stated(job.module, summary.metrics, summary.primary_metric)
     result = {
         "benchmark": job.title,

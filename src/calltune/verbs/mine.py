@@ -118,8 +118,7 @@ def _settings(settings: MineConfig, names: frozenset[str]) -> dict[str, Any]:
 
 
 def _drawing_inputs(this: _Round) -> dict[str, Any]:
-    _, options = open_backend(this.config)
-    keys = options["settings"].model_dump(mode="json") if "settings" in options else {}
+    _, keys = open_backend(this.config)
     return {
         "model": model_sha256(this.model),
         "train rows": file_sha256(this.data / "train.jsonl"),
@@ -146,9 +145,9 @@ def _draw(this: _Round, asked: Asked, inputs: Mapping[str, Any]) -> None:
         f"{this.name}: {len(asked.questions):,} of {num_all:,} questions are asked; {len(asked.contradicting):,} have "
         f"contradicting answers, and of {len(asked.problems):,} the known answer cannot be verified"
     )
-    module, options = open_backend(this.config)
+    load, _ = open_backend(this.config)
     # Before anything is written: a model that cannot be asked leaves nothing behind.
-    backend = module.Backend(this.model, **options)
+    backend = load(this.model)
     if moved := ours.first(lambda: begin(this.answers, inputs)):
         say(moved)
     draw_answers(backend, asked.questions, this.settings, this.seed, this.answers, ours)

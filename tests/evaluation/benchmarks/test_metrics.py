@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from planted_run import plant_questions
@@ -34,7 +34,7 @@ def settings_of(name: str, folder: Path) -> object:
 
 
 def module_of(name: str) -> ModuleType:
-    return import_module(BENCHMARKS[name])
+    return import_module(BENCHMARKS.modules[name])
 
 
 def answers(samples: list[Sample]) -> Iterator[tuple[Completion, Score]]:
@@ -55,7 +55,7 @@ def summary_of(name: str, folder: Path) -> Summary:
     return module_of(name).summarize(samples, completions, scores)
 
 
-@pytest.mark.parametrize("name", BENCHMARKS)
+@pytest.mark.parametrize("name", BENCHMARKS.modules)
 def test_names_and_summary_and_what_is_said_agree(name: str, tmp_path: Path) -> None:
     module, summary = module_of(name), summary_of(name, tmp_path)
     named = module.metric_names(settings_of(name, tmp_path))
@@ -63,7 +63,7 @@ def test_names_and_summary_and_what_is_said_agree(name: str, tmp_path: Path) -> 
     check_stated(module, named, summary.primary_metric)
 
 
-@pytest.mark.parametrize("name", BENCHMARKS)
+@pytest.mark.parametrize("name", BENCHMARKS.modules)
 def test_what_is_said_of_a_metric_is_of_the_benchmark_s_own(name: str, tmp_path: Path) -> None:
     metrics, summary = module_of(name).METRICS, summary_of(name, tmp_path)
     assert {key for key, metric in metrics.items() if metric.less_is_better} == LESS_IS_BETTER[name]
@@ -87,8 +87,8 @@ def test_a_category_that_is_not_asked_has_no_metric() -> None:
 
 
 def test_what_is_not_said_is_one_line() -> None:
-    module = ModuleType("mine.asked")
-    module.__dict__["METRICS"] = {"share": Metric("the share")}
+    module: Any = ModuleType("mine.asked")
+    module.METRICS = {"share": Metric("the share")}
     check_stated(module, ["share"])
     with pytest.raises(ConfigError, match=r"^mine\.asked: METRICS says nothing of the metric 'spread'$"):
         check_stated(module, ["share", "spread"])

@@ -19,7 +19,7 @@ from calltune.config.entries import load_module
 from calltune.config.table import parse_options
 from calltune.data.sources import synthetic
 from calltune.errors import ConfigError, ModelError
-from calltune.models.backends import hf
+from calltune.models.backends import BACKENDS, hf
 from calltune.models.load import load_model
 from calltune.types import Message, Sample, Sampling, ScoringRequest
 
@@ -179,4 +179,4 @@ def test_without_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "vllm", None)
     monkeypatch.delitem(sys.modules, NAME, raising=False)
     with pytest.raises(ConfigError, match="backend 'vllm' needs the package 'vllm', which is not installed"):
-        load_module("backend", {"vllm": NAME}, "vllm", "evaluate.backend")
+        load_module(BACKENDS, "vllm", "evaluate.backend")

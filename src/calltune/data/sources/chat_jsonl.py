@@ -50,6 +50,11 @@ def fingerprint(settings: Settings) -> str:
     return files_fingerprint(settings.path)
 
 
+def questions(settings: Settings) -> Iterator[dict[str, Any]]:
+    """None: all of its rows are trained on."""
+    return iter(())
+
+
 def _after(
     before: list[tuple[Message, bool]], messages: Iterator[tuple[Message, bool]]
 ) -> Iterator[tuple[Message, bool]]:

@@ -56,6 +56,11 @@ def fingerprint(settings: Settings) -> str:
     return files_fingerprint(settings.path, *([settings.tools] if settings.tools else []))
 
 
+def questions(settings: Settings) -> Iterator[dict[str, Any]]:
+    """None: all of its rows are trained on."""
+    return iter(())
+
+
 def row_tools(row: Mapping[str, Any], where: str) -> tuple[Tool, ...]:
     """Return the tools that a row names, under the newer or the older key."""
     key = "functions" if row.get("tools") is None and "functions" in row else "tools"

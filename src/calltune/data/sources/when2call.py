@@ -75,6 +75,11 @@ def fingerprint(settings: Settings) -> str:
     return file_sha256(file) if file else settings.path
 
 
+def questions(settings: Settings) -> Iterator[dict[str, Any]]:
+    """None: all of its rows are trained on."""
+    return iter(())
+
+
 def _training_rows(settings: Settings) -> Iterator[SourceRow]:
     for row in _rows(settings):
         if isinstance(row.value, dict) and "correct_answer" in row.value:

@@ -1,37 +1,18 @@
-"""What a checkpoint is asked.
+"""What a checkpoint is asked; `BenchmarkModule` is what each module of this family has."""
 
-Each module of this family has:
-
-- `Settings`, a pydantic model of its own keys in `[[evaluate.benchmarks]]`;
-- `METRICS: Mapping[str, Metric]`, what is to be known of every metric that `summarize` may give;
-- `metric_names(settings) -> Collection[str]`, those of them that it gives with these settings, so that a rule of the
-  gate about another is refused before anything is trained; a module without it has its rules read by the report alone;
-- `prompt_name(settings, chat) -> str`, which prompt is used, as `result.json` names it;
-- `samples(settings) -> Iterator[Sample]`, which parses every row into nouns or raises `DataError`;
-- `score(sample, completion) -> Score`, or, where others must be asked for it,
-  `score_all(samples, completions, settings, folder) -> list[Score]`, which keeps what it learns in `folder`;
-- `summarize(samples, completions, scores) -> Summary`.
-
-Samples with `choices` are scored by log-likelihood of what `scoring_request(sample, settings, chat) -> ScoringRequest`
-writes, one continuation per choice; the others are answered freely, up to `settings.max_new_tokens`.
-"""
-
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import ModuleType
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
+import pydantic
+
+from calltune.config.entries import Family
 from calltune.errors import ConfigError
 from calltune.evaluation.statistics import confusion
+from calltune.types import Completion, Sample, Score, ScoringRequest
 
-BENCHMARKS = {
-    "bfcl": "calltune.evaluation.benchmarks.bfcl",
-    "when2call": "calltune.evaluation.benchmarks.when2call",
-    "when2call_generation": "calltune.evaluation.benchmarks.when2call_generation",
-    "when2call_judge": "calltune.evaluation.benchmarks.when2call_judge",
-}
-
-
+Keys = TypeVar("Keys", bound=pydantic.BaseModel)
 Parts = tuple["str | Parts", ...]
 
 
@@ -87,7 +68,72 @@ class Summary:
     confusion: Mapping[str, Any] = field(default_factory=dict)
 
 
-def stated(module: ModuleType, name: str) -> Metric:
+class BenchmarkModule(Protocol[Keys]):
+    """A module that asks questions and scores the answers; `chat` is the model's `calltune.calling.chat.Chat`."""
+
+    __name__: str
+
+    @property
+    def Settings(self) -> type[Keys]:
+        """The model of its own keys in `[[evaluate.benchmarks]]`; free answers need a `max_new_tokens` among them."""
+        ...
+
+    @property
+    def METRICS(self) -> Mapping[str, Metric]:
+        """What is to be known of every metric that `summarize` may give."""
+        ...
+
+    @property
+    def scoring_request(self) -> Callable[[Sample, Keys, Any], ScoringRequest] | None:
+        """A function of (sample, settings, chat) where answers are choices: the prompt, and a continuation for each.
+
+        They are scored by log-likelihood, and every sample has `choices`. None where no sample has any: then answers
+        are written freely, up to `settings.max_new_tokens`.
+        """
+        ...
+
+    def metric_names(self, settings: Keys) -> Collection[str]:
+        """The metrics that it gives with these settings; a rule of the gate about another is refused at once."""
+        ...
+
+    def prompt_name(self, settings: Keys, chat: Any) -> str:
+        """Which prompt is used, as `result.json` names it; `chat` is None where a server writes the prompts."""
+        ...
+
+    def samples(self, settings: Keys) -> Iterator[Sample]:
+        """Every question.
+
+        Raises:
+            DataError: there is none, or a row cannot be read as one.
+        """
+        ...
+
+    def score_all(
+        self, samples: Sequence[Sample], completions: Sequence[Completion], settings: Keys, folder: Path
+    ) -> list[Score]:
+        """The verdict on each completion, in their order; what is paid for is kept in the folder of the evaluation."""
+        ...
+
+    def summarize(
+        self, samples: Sequence[Sample], completions: Sequence[Completion], scores: Sequence[Score]
+    ) -> Summary:
+        """The metrics over these rows, of which there may be one alone."""
+        ...
+
+
+BENCHMARKS: Family[BenchmarkModule[Any]] = Family(
+    "benchmark",
+    BenchmarkModule,
+    {
+        "bfcl": "calltune.evaluation.benchmarks.bfcl",
+        "when2call": "calltune.evaluation.benchmarks.when2call",
+        "when2call_generation": "calltune.evaluation.benchmarks.when2call_generation",
+        "when2call_judge": "calltune.evaluation.benchmarks.when2call_judge",
+    },
+)
+
+
+def stated(module: BenchmarkModule[Any], name: str) -> Metric:
     """What a benchmark's module says of one of its metrics.
 
     Raises:
@@ -98,7 +144,7 @@ def stated(module: ModuleType, name: str) -> Metric:
     return module.METRICS[name]
 
 
-def check_stated(module: ModuleType, names: Iterable[str], primary: str | None = None) -> None:
+def check_stated(module: BenchmarkModule[Any], names: Iterable[str], primary: str | None = None) -> None:
     """See that a benchmark's module says what is to be known of these metrics, and what the primary one is good for.
 
     Raises:

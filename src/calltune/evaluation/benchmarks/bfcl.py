@@ -54,6 +54,8 @@ METRICS: Mapping[str, Metric] = {
     **{f"{name}_rate": Metric(less_is_better=True, harm=f"a higher {name}_rate") for name in _ERROR_CLASSES},
     **BROKEN_ANSWERS,
 }
+scoring_request = None
+"""Answers are written freely."""
 
 
 class Settings(Table):
@@ -122,6 +124,13 @@ def score(sample: Sample, completion: Completion) -> Score:
     if mistake is None:
         return Score(sample.id, 1.0, "correct")
     return Score(sample.id, 0.0, mistake.error_class, mistake.reason)
+
+
+def score_all(
+    samples: Sequence[Sample], completions: Sequence[Completion], settings: Settings, folder: Path
+) -> list[Score]:
+    """Each by itself, as `score` does."""
+    return [score(sample, completion) for sample, completion in zip(samples, completions, strict=True)]
 
 
 def _mistake(sample: Sample, calls: Sequence[ToolCall], offered: Collection[str]) -> Mistake | None:

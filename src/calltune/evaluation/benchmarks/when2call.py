@@ -6,6 +6,7 @@ is given for both, the second with `_norm` in its name.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from calltune.calling.option_reading import majority, read_options
@@ -108,6 +109,13 @@ def score(sample: Sample, completion: Completion) -> Score:
         return Score(sample.id, None, completion.status, completion.reason)
     chosen = likeliest_per_character(completion)
     return Score(sample.id, float(chosen == sample.target), chosen)
+
+
+def score_all(
+    samples: Sequence[Sample], completions: Sequence[Completion], settings: Settings, folder: Path
+) -> list[Score]:
+    """Each by itself, as `score` does."""
+    return [score(sample, completion) for sample, completion in zip(samples, completions, strict=True)]
 
 
 def likeliest(completion: Completion) -> str:

@@ -5,6 +5,7 @@ answer is wrong whatever was expected, and has its own rate.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated
 
 import pydantic
@@ -24,6 +25,8 @@ METRICS: Mapping[str, Metric] = {
     "exact_call_rate": Metric("a due call is exactly the expected one"),
     **{f"recall_{name}": Metric() for name in BEHAVIORS},
 }
+scoring_request = None
+"""Answers are written freely."""
 _LABELS = (*BEHAVIORS, "malformed", "truncated")
 
 
@@ -74,6 +77,13 @@ def score(sample: Sample, completion: Completion) -> Score:
         return Score(sample.id, 0.0, completion.status, completion.reason)
     shown = message_behavior(completion.message)
     return Score(sample.id, float(shown == sample.target["behavior"]), shown)
+
+
+def score_all(
+    samples: Sequence[Sample], completions: Sequence[Completion], settings: Settings, folder: Path
+) -> list[Score]:
+    """Each by itself, as `score` does."""
+    return [score(sample, completion) for sample, completion in zip(samples, completions, strict=True)]
 
 
 def summarize(samples: Sequence[Sample], completions: Sequence[Completion], scores: Sequence[Score]) -> Summary:

@@ -7,8 +7,7 @@ there: the checkpoint is asked through its own chat template, with nothing rewri
 malformed, cut off or empty is wrong and is not judged; and what the judge fails to label is an error, which enters no
 average, where theirs takes any string for a label.
 
-This module has one function more than its family asks for: `score_all`, which is called in place of `score` for every
-sample by itself, with the folder of the evaluation, where verdicts are kept as they come.
+Verdicts are kept in the folder of the evaluation as they come.
 """
 
 import json
@@ -53,6 +52,8 @@ METRICS: Mapping[str, Metric] = {
     "empty_rate": Metric("nothing was written", less_is_better=True, harm="more empty answers"),
     **{f"accuracy_{name}": Metric() for name in BEHAVIORS},
 }
+scoring_request = None
+"""Answers are written freely."""
 _SHOWN = (*BEHAVIORS, "malformed", "truncated", "empty")
 
 

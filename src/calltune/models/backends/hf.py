@@ -10,6 +10,7 @@ from transformers import DynamicCache, GenerationConfig, LogitsProcessorList
 from transformers.cache_utils import DynamicLayer
 
 from calltune.calling.chat import Chat
+from calltune.config.table import Table
 from calltune.models.backends.drawing import Draw, numbers_for
 from calltune.models.backends.tokens import completion, encode_requests, end_ids
 from calltune.models.load import load_model, load_tokenizer
@@ -22,16 +23,26 @@ from calltune.types import Completion, Sample, Sampling, ScoringRequest
 _HEAD_LOGITS = 2**24  # that the LM head gives in one go: 64 MiB in float32
 
 
+class Settings(Table):
+    """`[evaluate.backend_options]` of the `hf` backend, which has no keys."""
+
+
 class Backend:
     """One model, loaded once; bf16 on a GPU, float32 on a CPU."""
 
     def __init__(
-        self, model: str, tokens_per_batch: int, chat_template: str | None = None, share_prefixes: bool = True
+        self,
+        model: str,
+        tokens_per_batch: int,
+        settings: Settings | None = None,
+        chat_template: str | None = None,
+        share_prefixes: bool = True,
     ) -> None:
         """Load the model and its tokenizer.
 
         Args:
             tokens_per_batch: upper bound of tokens in one forward pass, padding included.
+            settings: every backend takes its own; these have no keys.
             chat_template: a Jinja file that takes the place of the model's own template.
             share_prefixes: score what rows have in common once; where the model does not allow it, say why not.
 
