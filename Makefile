@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Twice quiet: pip warns of folders of wheels that a machine's settings name and that are not there.
+INSTALL = $(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e
 # Two threads and sleeping idle ones: small models lose more to spinning threads than they gain from more of them.
 export OMP_NUM_THREADS ?= 2
 export OMP_WAIT_POLICY ?= PASSIVE
@@ -9,25 +11,33 @@ export TOKENIZERS_PARALLELISM ?= false
 
 .PHONY: demo test check bench clean
 
-$(VENV)/.installed: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,dev]'
-	touch $@
+$(VENV)/.train: pyproject.toml constraints.txt
+	@echo "installing calltune and what trains (torch, transformers, TRL) into $(VENV), once; it takes minutes"
+	@$(PYTHON) -m venv $(VENV)
+	@$(INSTALL) '.[train]'
+	@touch $@
 
-demo: $(VENV)/.installed
+$(VENV)/.dev: $(VENV)/.train
+	@echo "adding what tests and checks need (pytest, ruff, pyright and others) to $(VENV), once; it takes a minute"
+	@$(INSTALL) '.[train,dev]'
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.dev
+	@echo "adding the peers that are measured against (lm-eval) to $(VENV)"
+	@$(INSTALL) '.[train,dev,bench]'
+	@touch $@
+
+demo: $(VENV)/.train
 	$(BIN)/calltune run examples/quickstart.toml
 
-test: $(VENV)/.installed
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+# Files in the order of tests/conftest.py, which has the longest first.
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-check: $(VENV)/.installed
+check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
-
-$(VENV)/.bench: $(VENV)/.installed
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,dev,bench]'
-	touch $@
 
 bench: $(VENV)/.bench
 	for script in bench/*.py; do $(BIN)/python $$script --quick || exit 1; done
