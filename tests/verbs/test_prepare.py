@@ -1,4 +1,6 @@
 import json
+import resource
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +10,7 @@ import pytest
 from calltune.config.run_file import Config, load_config
 from calltune.data.preparation import open_sources
 from calltune.data.rows import read_examples, read_preferences
-from calltune.errors import ConfigError, DataError
+from calltune.errors import ConfigError, DataError, RunFolderError
 from calltune.files.json_lines import read_jsonl
 from calltune.verbs import prepare
 
@@ -84,7 +86,9 @@ def fingerprint(settings):
 def row(id, question, answer, parent=""):
     messages = (Message("user", "first " + question), Message("assistant", "Well?"), Message("user", id))
     return Example(id, "mine", (*messages, Message("assistant", answer)), (), "direct", parent)
+reads = []
 def read(settings):
+    reads.append(settings.word)
     for n in range(20):
         yield row(f"turn {n}", f"q{n // 2}", f"{settings.word} {n}")
     for n in range(20):
@@ -123,6 +127,33 @@ def test_a_row_that_a_source_rejects_is_kept_with_its_reason(own_source: Callabl
         "reason": "'messages' is missing",
         "row": {"tools": []},
     }
+
+
+@pytest.mark.parametrize(("word", "overrides"), [("plain", []), ("derived", ["data.derive.held_out=0.3"])])
+def test_every_source_is_read_once_and_every_row_is_somewhere(
+    own_source: Callable[..., Config], word: str, overrides: list[str]
+) -> None:
+    folder = prepare.run(own_source(f", word='{word}'", *overrides))
+    reads: list[str] = sys.modules["package.my_rows"].reads  # type: ignore[attr-defined]
+    assert reads.count(word) == 1
+    names = ["train", "rejected", *["held_out"] * len(overrides)]
+    ids = {name: [row["id"] for row in lines(folder / f"{name}.jsonl")] for name in names}
+    assert all(ids.values())
+    whole = [*(f"turn {n}" for n in range(20)), *(f"child {n}" for n in range(20)), "file:7"]
+    assert sorted(row_id for own in ids.values() for row_id in own) == sorted(whole)
+
+
+def test_a_full_disk_is_one_line(own_config: Callable[..., Config], tmp_path: Path) -> None:
+    """A bound on file sizes fails writes as a full disk does, be it while rows wait or when they are written."""
+    config = own_config([row(f"question {n}" * 50, f"answer {n}") for n in range(120)], "data.derive.held_out=0.3")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.raises(RunFolderError, match=rf"{tmp_path}/runs/own: cannot be written: "):
+            prepare.run(config)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not (tmp_path / "runs").exists()
 
 
 def test_turns_and_derived_rows_stay_on_their_question_s_side(own_source: Callable[..., Config]) -> None:

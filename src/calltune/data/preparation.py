@@ -3,6 +3,8 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -10,12 +12,12 @@ from typing import Any
 from calltune.calling.edits import changes_told_to
 from calltune.config.entries import Entry, open_entries
 from calltune.config.run_file import Config
-from calltune.data.derive import Counts, derive, hold_out, questions
+from calltune.data.derive import Counts, derive, is_held_out, questions
 from calltune.data.doctor.changes import ChangeLog
 from calltune.data.doctor.contamination import AskedQuestions
 from calltune.data.doctor.facts import Facts
 from calltune.data.doctor.split import write_rows
-from calltune.data.doctor.spool import Spool
+from calltune.data.doctor.spool import NumberedRow, RowSpool, Spool
 from calltune.data.doctor.tell import Diagnosis, diagnosis
 from calltune.data.doctor.verdicts import judge
 from calltune.data.doctor.workers import PackedChat, examine
@@ -39,42 +41,57 @@ def open_sources(config: Config) -> list[Source]:
     return open_entries(SOURCES, config.data.sources, "data.sources", config.run_folder)
 
 
-def write_data(
-    config: Config,
-    found: Diagnosis,
-    spool: Spool,
-    folder: Path,
-    kept_back: Sequence[Example | Preference],
-    tests: Sequence[dict[str, Any]],
-) -> dict[str, int]:
-    """Write the rows to train on, those left out, and those to measure with; returns the rows of each file."""
-    counts = write_rows(found, found.titles, spool, folder, config.seed, config.data.validation_fraction)
-    if config.data.derive:
-        counts["held_out"] = write_jsonl(folder / "held_out.jsonl", map(training_row, kept_back))
-    counts["test"] = write_jsonl(folder / "test.jsonl", tests)
-    return counts
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What the sources of a run give.
+
+    `rows` are those that may be trained on, each with its source's number; they can be gone through once. `kept_back`
+    are those that `[data.derive]` keeps from training. `tests` is all that is asked about what training never sees, in
+    When2Call's test layout: the questions of sources that make their own, and those made from the rows kept back.
+    `changes` are the edits of the rows that were read so far.
+    """
+
+    titles: list[str]
+    rows: Iterator[NumberedRow]
+    kept_back: list[Example | Preference]
+    tests: list[dict[str, Any]]
+    changes: ChangeLog
 
 
-def held_out(config: Config, sources: Sequence[Source]) -> tuple[list[Example | Preference], list[dict[str, Any]]]:
-    """The rows that are kept from training, and all that is asked about what training never sees.
+@contextmanager
+def gather(config: Config, sources: Sequence[Source], folder: Path | None = None) -> Iterator[Gathered]:
+    """Make ready what the sources give; each is read once.
 
-    The questions are those of sources that make their own, and those made from the rows; When2Call's test layout.
+    Rows are read while they are examined. With `[data.derive]` they are read here, and wait on disk: questions are made
+    from those kept back, and no row can be examined before it is known what is asked.
+
+    Args:
+        folder: where rows wait; None for the system's folder of temporary files.
 
     Raises:
-        DataError: a source cannot be read, or no row is left to train on.
+        DataError: a source cannot be read.
+        RunFolderError: nothing can be written in the folder.
     """
-    asked = [row for _, module, settings in sources for row in module.questions(settings)]
-    settings = config.data.derive
-    if settings is None:
-        return [], asked
-    rows = [row for _, row in _read(config, sources, of_training=False) if not isinstance(row, Rejected)]
-    return rows, asked + list(questions(rows, settings, config.seed))
+    titles, settings = source_titles(sources), config.data.derive
+    tests = [row for _, module, keys in sources for row in module.questions(keys)]
+    with ChangeLog() as changes:
+        if settings is None:
+            yield Gathered(titles, _read(config, sources), [], tests, changes)
+            return
+        kept_back: list[Example | Preference] = []
+        with RowSpool(folder) as waiting:
+            with changes_told_to(changes.hear):
+                for number, row in _read(config, sources):
+                    if not isinstance(row, Rejected) and is_held_out(row, settings, config.seed):
+                        kept_back.append(row)
+                    else:
+                        waiting.put((number, row))
+            tests += questions(kept_back, settings, config.seed)
+            yield Gathered(titles, _waiting(waiting), kept_back, tests, changes)
 
 
-def diagnose(
-    config: Config, chat: PackedChat, sources: Sequence[Source], asked: AskedQuestions, spool: Spool, changes: ChangeLog
-) -> Diagnosis:
-    """Read all rows, look at each, judge them beside each other; their lines go to the spool, edits to the log.
+def diagnose(config: Config, chat: PackedChat, gathered: Gathered, asked: AskedQuestions, spool: Spool) -> Diagnosis:
+    """Look at all rows, judge them beside each other; their lines go to the spool.
 
     Raises:
         CalltuneError: a source cannot be read, or there is no row.
@@ -84,14 +101,14 @@ def diagnose(
     weights = {n: (e.weight, config.seed if e.seed is None else e.seed) for n, e in enumerate(entries)}
     rows: list[Facts] = []
 
-    def look(numbered: Iterable[tuple[int, Example | Preference | Rejected]]) -> None:
+    def look(numbered: Iterable[NumberedRow]) -> None:
         for facts, line in examine(numbered, chat, asked, workers):
             spool.put(facts, line)
             rows.append(facts)
 
-    titles, reject = source_titles(sources), config.data.reject
-    with changes_told_to(changes.hear):
-        look(_read(config, sources))
+    titles, reject = gathered.titles, config.data.reject
+    with changes_told_to(gathered.changes.hear):
+        look(gathered.rows)
     if not rows:
         raise DataError(
             "every conversation is held out; lower 'data.derive.held_out'"
@@ -110,7 +127,16 @@ def diagnose(
         look((len(titles), row) for row in _derived(config, examples))
         titles, judged = [*titles, "derived"], judge(rows, reject, weights)
     max_lengths = {"sft": config.sft.get("max_length"), "dpo": config.dpo.get("max_length")}
-    return diagnosis(rows, judged, titles, max_lengths, reject, changes.kinds)
+    return diagnosis(rows, judged, titles, max_lengths, reject, gathered.changes.kinds)
+
+
+def write_data(config: Config, found: Diagnosis, spool: Spool, folder: Path, gathered: Gathered) -> dict[str, int]:
+    """Write the rows to train on, those left out, and those to measure with; returns the rows of each file."""
+    counts = write_rows(found, found.titles, spool, folder, config.seed, config.data.validation_fraction)
+    if config.data.derive:
+        counts["held_out"] = write_jsonl(folder / "held_out.jsonl", map(training_row, gathered.kept_back))
+    counts["test"] = write_jsonl(folder / "test.jsonl", gathered.tests)
+    return counts
 
 
 def _derived(config: Config, rows: Sequence[Example]) -> list[Example | Preference]:
@@ -137,17 +163,16 @@ def source_titles(sources: Sequence[Source]) -> list[str]:
     return titles
 
 
-def _read(
-    config: Config, sources: Sequence[Source], *, of_training: bool = True
-) -> Iterator[tuple[int, Example | Preference | Rejected]]:
-    """The rows to train on, or those that `[data.derive]` keeps from training."""
-    derived = config.data.derive
+def _read(config: Config, sources: Sequence[Source]) -> Iterator[NumberedRow]:
     for number, ((_, module, settings), entry) in enumerate(zip(sources, config.data.sources, strict=True)):
         with ProgressBar(f"reading {entry.title}", total=entry.limit) as bar:
             for row in islice(module.read(settings), entry.limit):
                 bar.advance()
-                is_kept_back = bool(
-                    derived and not isinstance(row, Rejected) and hold_out([row], derived, config.seed)[1]
-                )
-                if is_kept_back != of_training:
-                    yield number, row
+                yield number, row
+
+
+def _waiting(spool: RowSpool) -> Iterator[NumberedRow]:
+    with ProgressBar("examining rows", total=len(spool)) as bar:
+        for row in spool:
+            bar.advance()
+            yield row

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from calltune.calling.template_proof import Proof, prove_template
 from calltune.config.run_file import Config
-from calltune.data.doctor.changes import ChangeLog
 from calltune.data.doctor.mix import stop_when_missing
 from calltune.data.doctor.spool import Spool
 from calltune.data.doctor.tell import show
 from calltune.data.doctor.workers import pack
-from calltune.data.preparation import Source, diagnose, held_out, open_sources, write_data
+from calltune.data.preparation import Source, diagnose, gather, open_sources, write_data
 from calltune.evaluation.jobs import (
     SAMPLES_BETWEEN_SAVES,
     Job,
@@ -68,11 +67,10 @@ def run(config: Config, show_rows: int = 0, *, with_data: bool = True) -> Path:
     say(f"check: the template of {config.model} passes its proof: tools once, calls read back, labels on the answer")
     if not with_data:
         return config.run_folder
-    kept_back, tests = held_out(config, sources)
-    asked, counted = asked_questions(config, tests)
-    say(f"check: {len(asked.names):,} questions of {len(benchmarks)} benchmarks can be read")
-    with Spool() as spool, ChangeLog() as changes:
-        found = diagnose(_without_paid_requests(config), pack(chat), sources, asked, spool, changes)
+    with gather(config, sources) as gathered, Spool() as spool:
+        asked, counted = asked_questions(config, gathered.tests)
+        say(f"check: {len(asked.names):,} questions of {len(benchmarks)} benchmarks can be read")
+        found = diagnose(_without_paid_requests(config), pack(chat), gathered, asked, spool)
         show(found.told)
         if show_rows > 0:
             _show_rows(sources, Proof(chat), show_rows)
@@ -84,7 +82,7 @@ def run(config: Config, show_rows: int = 0, *, with_data: bool = True) -> Path:
                 folder.parent.mkdir()
                 folder.symlink_to(data.resolve())
             else:
-                write_data(trial, found, spool, folder, kept_back, tests)
+                write_data(trial, found, spool, folder, gathered)
             _tell_plan(trial, stages, starts)
     return config.run_folder
 

@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from calltune.config.run_file import Config
-from calltune.data.doctor.changes import ChangeLog
 from calltune.data.doctor.contamination import AskedQuestions
 from calltune.data.doctor.mix import stop_when_missing
 from calltune.data.doctor.spool import Spool
 from calltune.data.doctor.tell import show
 from calltune.data.doctor.workers import load_packed
-from calltune.data.preparation import Source, diagnose, held_out, open_sources, write_data
+from calltune.data.preparation import Source, diagnose, gather, open_sources, write_data
 from calltune.evaluation.jobs import open_benchmarks
+from calltune.files.disk import writing_to
 from calltune.files.hashes import file_sha256, value_sha256
 from calltune.files.json_lines import read_json, write_json, write_jsonl
 from calltune.files.manifest import begin, claim_run_folder, finish, is_complete, tokenizer_sha256
@@ -30,23 +30,23 @@ def run(config: Config) -> Path:
         CalltuneError: a source, a row, the model's template or the folder is wrong, or a behaviour is not taught.
     """
     sources = open_sources(config)
-    kept_back, tests = held_out(config, sources)
-    asked, counted = asked_questions(config, tests)
-    folder = claim_run_folder(config) / "data"
-    inputs = data_inputs(config, sources, asked)
-    if is_complete(folder, inputs):
-        stop_when_missing(config, read_json(folder / "doctor.json")["behaviors"], counted)
-        say("prepare: complete and unchanged, skipped")
-        return folder
-    chat = load_packed(config.model, config.chat_template)
-    with Spool(folder.parent) as spool, ChangeLog() as changes:
-        found = diagnose(config, chat, sources, asked, spool, changes)
-        show(found.told)
-        stop_when_missing(config, found.told["behaviors"], counted)
-        if moved := begin(folder, inputs):
-            say(moved)
-        counts = write_data(config, found, spool, folder, kept_back, tests)
-        write_jsonl(folder / "changes.jsonl", changes.rows())
+    with writing_to(config.run_folder), gather(config, sources, config.run_folder) as gathered:
+        asked, counted = asked_questions(config, gathered.tests)
+        folder = claim_run_folder(config) / "data"
+        inputs = data_inputs(config, sources, asked)
+        if is_complete(folder, inputs):
+            stop_when_missing(config, read_json(folder / "doctor.json")["behaviors"], counted)
+            say("prepare: complete and unchanged, skipped")
+            return folder
+        chat = load_packed(config.model, config.chat_template)
+        with Spool(folder.parent) as spool:
+            found = diagnose(config, chat, gathered, asked, spool)
+            show(found.told)
+            stop_when_missing(config, found.told["behaviors"], counted)
+            if moved := begin(folder, inputs):
+                say(moved)
+            counts = write_data(config, found, spool, folder, gathered)
+            write_jsonl(folder / "changes.jsonl", gathered.changes.rows())
     write_json(folder / "doctor.json", found.told)
     say(", ".join(f"{name} {count:,}" for name, count in counts.items()))
     hashes = {path.name: file_sha256(path) for path in sorted(folder.glob("*.jsonl"))}

@@ -8,7 +8,7 @@ from toy_calls import BOOK, FIND, PLAY, RESERVE, WEATHER, call, log, row, tool, 
 from calltune.calling.behavior import message_behavior
 from calltune.calling.schema import call_problems
 from calltune.config.data import DeriveConfig
-from calltune.data.derive import derive, hold_out
+from calltune.data.derive import derive, is_held_out
 from calltune.data.derive.twins import twins
 from calltune.data.derive.values import is_told
 from calltune.types import Example, Message, Preference, ToolCall
@@ -234,11 +234,10 @@ def test_one_conversation_is_held_out_whole() -> None:
         for n in range(40)
         for turn in range(3)
     ]
-    training, kept = hold_out(steps, DeriveConfig(held_out=0.4), 0)
-    assert len(training) + len(kept) == 120
+    kept = [step.id for step in steps if is_held_out(step, DeriveConfig(held_out=0.4), 0)]
     assert 20 <= len(kept) <= 80
-    assert not {r.id.split("#")[0] for r in training} & {r.id.split("#")[0] for r in kept}
-    assert hold_out(steps, DeriveConfig(held_out=0), 0) == (steps, [])
+    assert set(Counter(step.split("#")[0] for step in kept).values()) == {3}
+    assert not any(is_held_out(step, DeriveConfig(held_out=0), 0) for step in steps)
 
 
 def test_the_system_text_stays() -> None:

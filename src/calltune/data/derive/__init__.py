@@ -2,10 +2,10 @@
 
 Logs of a working agent hold calls and hardly ever a refusal or a question back, and a model trained on them never
 learns when not to call. `derive` makes those rows by rule, each naming its parent and its rule; `questions` makes a
-test of the same kind from conversations that `hold_out` kept from training.
+test of the same kind from the conversations that are held out of training.
 """
 
-from calltune.data.derive.making import Counts, derive, hold_out
+from calltune.data.derive.making import Counts, derive, is_held_out
 from calltune.data.derive.questions import questions
 
-__all__ = ["Counts", "derive", "hold_out", "questions"]
+__all__ = ["Counts", "derive", "is_held_out", "questions"]

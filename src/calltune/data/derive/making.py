@@ -86,12 +86,9 @@ def _by_model(cases: list[Deciding], wanted: int, shop: Workshop, counts: Counts
     return done
 
 
-def hold_out(rows: Sequence[Row], settings: DeriveConfig, seed: int) -> tuple[list[Row], list[Row]]:
-    """The rows to train on, and those of the conversations that are kept for questions.
+def is_held_out(row: Row, settings: DeriveConfig, seed: int) -> bool:
+    """Return whether a row belongs to a conversation that is kept for questions, and so from training.
 
     Rows with the same first message of the user fall on one side: they are steps of one conversation, or as good as.
     """
-    sides: tuple[list[Row], list[Row]] = ([], [])
-    for row in rows:
-        sides[unit_interval(seed, "held out", first_question(row.prompt, row.id)) < settings.held_out].append(row)
-    return sides
+    return unit_interval(seed, "held out", first_question(row.prompt, row.id)) < settings.held_out

@@ -20,7 +20,8 @@ from calltune.calling.chat import Chat
 from calltune.calling.template_proof import Proof, prove_template
 from calltune.data.doctor.contamination import AskedQuestions
 from calltune.data.doctor.facts import Examiner, Facts
-from calltune.types import Example, Message, Preference, Rejected, Tool
+from calltune.data.doctor.spool import NumberedRow
+from calltune.types import Message, Tool
 
 _ROWS_PER_TASK = 128
 _TASKS_AHEAD = 3
@@ -29,7 +30,6 @@ _TASKS_AHEAD = 3
 _SPAWN = multiprocessing.get_context("spawn")
 """Workers are not forked: they need nothing of this process, and forked tokenizers may hang."""
 
-_Row = tuple[int, Example | Preference | Rejected]
 _examiner: Examiner | None = None
 
 
@@ -94,7 +94,7 @@ def _traits(tokenizer: Any, name: str) -> list[Any]:
 
 
 def examine(
-    rows: Iterable[_Row], chat: PackedChat, questions: AskedQuestions, num_workers: int
+    rows: Iterable[NumberedRow], chat: PackedChat, questions: AskedQuestions, num_workers: int
 ) -> Iterator[tuple[Facts, str]]:
     """Yield the facts and the JSON line of each row, in the order of the rows.
 
@@ -125,6 +125,6 @@ def _begin(chat: PackedChat, questions: AskedQuestions) -> None:
     _examiner = Examiner(Proof(chat.open()), questions)
 
 
-def _look(task: list[_Row]) -> list[tuple[Facts, str]]:
+def _look(task: list[NumberedRow]) -> list[tuple[Facts, str]]:
     assert _examiner is not None, "the worker was begun"
     return [_examiner.look(row, source) for source, row in task]
