@@ -39,7 +39,8 @@ def pytest_collection_finish() -> None:
 def shared_data() -> Path:
     """The folder of real rows, which is not part of the project: `CALLTUNE_SHARED_DATA`, or beside the checkout."""
     folder = Path(os.environ.get("CALLTUNE_SHARED_DATA") or ROOT.parent / "shared" / "data")
-    if not folder.is_dir():
+    # Beside a checkout there may be a folder of that name which is something else.
+    if not all((folder / name).is_dir() for name in ("bfcl", "qwen3", "traces", "when2call")):
         pytest.skip(f"real rows are not there: {folder} (set CALLTUNE_SHARED_DATA)")
     return folder
 

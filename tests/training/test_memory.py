@@ -98,7 +98,11 @@ def test_a_reference_counts_and_the_text_adds_up() -> None:
     [
         ([], False, "gradient checkpointing off\n"),
         (["STAGE.gradient_checkpointing=true"], True, "gradient checkpointing on (as the run file says)"),
-        (["STAGE.per_device_train_batch_size=400000"], True, "GB without)\nSTAGE: that may not fit; lower per_device"),
+        (
+            ["STAGE.per_device_train_batch_size=400000000"],
+            True,
+            "GB without)\nSTAGE: that may not fit; lower per_device",
+        ),
     ],
 )
 def test_the_choice_is_said_with_its_numbers(

@@ -16,8 +16,7 @@ from calltune.config.run_file import load_config
 from calltune.verbs import report
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed (pip install playwright)")
-CHROMIUM = os.environ.get("CALLTUNE_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (or set CALLTUNE_CHROMIUM)")
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 NUM_ROWS = 3652
 
@@ -33,7 +32,12 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
     with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        found = [path for name in NAMES if (path := shutil.which(name))]
+        program = (os.environ.get("CALLTUNE_CHROMIUM"), *found, started.chromium.executable_path)
+        path = next(filter(None, program))
+        if not Path(path).exists():
+            pytest.skip("no Chromium is installed (playwright install chromium, or set CALLTUNE_CHROMIUM)")
+        browser = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield browser
         browser.close()
 
