@@ -4,6 +4,7 @@ import gc
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["HF_HUB_OFFLINE"] = "1"
+# What libraries keep in a home, which may be somebody's own or none that can be written.
+os.environ["HF_HOME"] = os.environ["XDG_CONFIG_HOME"] = f"{tempfile.gettempdir()}/calltune-tests-{os.getuid()}"
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 import pytest
 

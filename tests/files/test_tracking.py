@@ -11,14 +11,6 @@ from calltune.config.run_file import Config, load_config
 from calltune.errors import ConfigError
 from calltune.files.tracking import track, track_report
 
-# MLflow's own imports use what its dependencies deprecate; SQLAlchemy pools are closed when they are collected.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
 
 
 def client(folder: Path):

@@ -30,7 +30,6 @@ from calltune.training.tuning import (
 )
 from calltune.verbs import dpo, sft
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*:FutureWarning")
 
 LAYERS_0 = "unfrozen_parameters:\n- model.layers.0.mlp.up_proj\n- ^model.norm.weight$\n"
 METHODS = {

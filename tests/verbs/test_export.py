@@ -25,7 +25,6 @@ SHIPPED = ROOT / "examples" / "tiny-qwen3"
 LORA = ["tuning.method=lora", "lora.r=4"]
 FEW_STEPS = ["sft.max_steps=3", "sft.learning_rate=1e-3", "dpo.max_steps=2", "evaluate.benchmarks=[]"]
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*merge_and_unload.*:UserWarning")
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +149,6 @@ WRONG_MERGES = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*:FutureWarning")
 @pytest.mark.parametrize("kind", WRONG_MERGES)
 def test_a_merge_in_float16_is_refused_and_the_right_one_passes(
     kind: str, base: Path, trained: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]

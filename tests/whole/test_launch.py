@@ -57,6 +57,7 @@ def losses(folder: Path) -> list[float]:
     return [entry["loss"] for entry in json.loads((folder / "history.json").read_text())["log"] if "loss" in entry]
 
 
+# MLflow's client reads its store here: what SQLAlchemy deprecates, and pools that are closed when they are collected.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_two_processes_killed_stopped_and_resumed_learn_what_one_learns(

@@ -105,6 +105,7 @@ def mlflow_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[s
             server.wait()
 
 
+# MLflow's client, as it is imported.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_one_mlflow_run_across_an_interruption(
     fake: FakeAws, sagemaker_file: Callable[..., Path], mlflow_server: str

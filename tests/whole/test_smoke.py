@@ -63,7 +63,6 @@ def test_killed_in_every_stage_and_run_again(write_run_file: Callable[..., Path]
             assert len((place / name).read_text().splitlines()) == 8
 
 
-@pytest.mark.filterwarnings("ignore:.*merge_and_unload.*:UserWarning")
 def test_lora_is_merged_and_a_changed_stage_runs_anew(
     write_run_file: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
