@@ -11,7 +11,6 @@ from calltune.files.json_lines import write_jsonl
 from calltune.models.load import load_tokenizer
 from calltune.types import Example, Message, Preference, Tool, ToolCall
 
-
 TOOLS = (
     Tool("find", "Find ünï.", {"type": "object", "properties": {"city": {"type": "string", "default": None}}}),
     Tool("pay", "Pay.", {"type": "object", "properties": {"sum": {"type": "number", "enum": [1, 2.5]}}}),

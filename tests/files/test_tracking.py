@@ -12,7 +12,6 @@ from calltune.errors import ConfigError
 from calltune.files.tracking import track, track_report
 
 
-
 def client(folder: Path):
     from mlflow.tracking import MlflowClient
 

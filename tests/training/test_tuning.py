@@ -30,7 +30,6 @@ from calltune.training.tuning import (
 )
 from calltune.verbs import dpo, sft
 
-
 LAYERS_0 = "unfrozen_parameters:\n- model.layers.0.mlp.up_proj\n- ^model.norm.weight$\n"
 METHODS = {
     "full": ["tuning.method=full"],

@@ -26,7 +26,6 @@ LORA = ["tuning.method=lora", "lora.r=4"]
 FEW_STEPS = ["sft.max_steps=3", "sft.learning_rate=1e-3", "dpo.max_steps=2", "evaluate.benchmarks=[]"]
 
 
-
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two layers of the shipped model: weights as training leaves them, in bfloat16, in a third of its time."""
