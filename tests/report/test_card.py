@@ -5,7 +5,8 @@ from pathlib import Path
 import huggingface_hub
 from markdown_it import MarkdownIt
 
-from calltune.report.card import CardFacts, DataFile, model_card
+from calltune.report.card import CardFacts, DataFile, TrainedStage, model_card
+from calltune.report.results import Result
 
 FACTS = CardFacts(
     name="my-agent",
@@ -19,24 +20,27 @@ FACTS = CardFacts(
     files=[DataFile("data/train.jsonl", 15_000, "ab" * 32)],
     recipe={"seed": 1, "sft": {"learning_rate": 2e-5, "hub_token": "hf_secret"}},
     stages={
-        name: {
-            "counts": {"rows": 14_990, "rows_too_long": 10, "answer_tokens": 123_456},
-            "steps": 1_874,
-            "trainable_share": 0.0321,
-        }
+        name: TrainedStage({"rows": 14_990, "rows_too_long": 10, "answer_tokens": 123_456}, 1_874, 0.0321)
         for name in ("sft", "dpo")
     },
     results=[
-        {
-            "benchmark": "when2call",
-            "checkpoint": name,
-            "prompt": "official (qwen2_5)",
-            "primary_metric": "acc_norm",
-            "metrics": {"acc": 0.4, "acc_norm": value, "hallucination_rate": None, "recall_direct": 0.1},
-            "intervals": {"acc_norm": [value - 0.02, value + 0.02]},
-            "num_samples": 3652,
-            **{f"num_{each}": 5 for each in ("correct", "wrong", "malformed", "truncated", "errors")},
-        }
+        Result(
+            benchmark="when2call",
+            checkpoint=name,
+            prompt="official (qwen2_5)",
+            num_samples=25,
+            num_correct=5,
+            num_wrong=5,
+            num_malformed=5,
+            num_truncated=5,
+            num_errors=5,
+            primary_metric="acc_norm",
+            metrics={"acc": 0.4, "acc_norm": value, "hallucination_rate": None, "recall_direct": 0.1},
+            intervals={"acc_norm": (value - 0.02, value + 0.02)},
+            confusion={},
+            versions={},
+            data_sha256="",
+        )
         for name, value in (("base", 0.476), ("dpo", 0.62))
     ],
 )
@@ -102,7 +106,7 @@ def test_hostile_names_are_words() -> None:
             datasets=[evil],
             sources=[(evil, evil)],
             recipe={"sft": {"run_name": evil}},
-            results=[{**FACTS.results[0], "benchmark": evil, "prompt": evil}],
+            results=[replace(FACTS.results[0], benchmark=evil, prompt=evil)],
         )
         plain, page = rendered(card()), rendered(card(facts))
         assert not re.search(r"<(script|img|a|h1[^>]*>heading)\b", page), evil

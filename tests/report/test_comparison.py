@@ -7,7 +7,7 @@ from calltune.config.run_file import load_config
 from calltune.evaluation.benchmarks import bfcl, when2call
 from calltune.evaluation.jobs import open_benchmarks
 from calltune.evaluation.statistics import mcnemar
-from calltune.report.comparison import compare, compare_all, own_intervals, row_facts
+from calltune.report.comparison import Difference, compare, compare_all, own_intervals, row_facts
 from calltune.report.results import Measured, checkpoints, read_results
 from calltune.types import BEHAVIORS, Completion, Message, ToolCall
 
@@ -84,7 +84,7 @@ def test_every_metric_of_when2call_has_a_paired_interval_and_one_of_its_own(tmp_
     for benchmark in measured(plant_run(tmp_path / "toy")):
         facts = row_facts(benchmark)
         found = compare(benchmark, facts, "base", "dpo")
-        metrics = benchmark.answers["base"].result["metrics"]
+        metrics = benchmark.answers["base"].result.metrics
         wanted = {name for name, value in metrics.items() if value is not None and not name.startswith("baseline_")}
         assert set(found.metrics) == wanted
         assert set(own_intervals(benchmark, facts)["base"]) == wanted
@@ -105,7 +105,7 @@ def test_bfcl_by_category_and_by_its_own_weighting(tmp_path: Path) -> None:
     extra = f'[[evaluate.benchmarks]]\nname = "bfcl"\npath = "{BFCL_TOY}"\n'
     (benchmark,) = measured(folder, extra)
     (found,) = compare_all(benchmark, row_facts(benchmark))
-    metrics = benchmark.answers["sft"].result["metrics"]
+    metrics = benchmark.answers["sft"].result.metrics
     assert set(found.metrics) == {name for name, value in metrics.items() if value is not None}
     assert {"overall_ast", "non_live_ast", "irrelevance_mean", "overall_single_turn"} <= set(found.metrics)
     groups = {group.name: group for group in found.groups if group.kind == "category"}
@@ -136,3 +136,18 @@ def test_hardly_any_flips_are_not_certainty(tmp_path: Path) -> None:
     (found,) = compare_all(benchmark := measured(folder)[0], row_facts(benchmark))
     assert found.flips == []
     assert found.metrics["acc_norm"].interval == pytest.approx((-0.138, 0.138), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("interval", "less_is_better", "direction"),
+    [
+        ((0.01, 0.2), False, "better"),
+        ((0.01, 0.2), True, "worse"),
+        ((-0.2, -0.01), False, "worse"),
+        ((-0.2, -0.01), True, "better"),
+        ((-0.1, 0.1), True, "uncertain"),
+        ((0.0, 0.1), False, "uncertain"),
+    ],
+)
+def test_which_way_a_difference_goes(interval: tuple[float, float], less_is_better: bool, direction: str) -> None:
+    assert Difference(0.5, 0.6, 0.1, interval).direction(less_is_better=less_is_better) == direction

@@ -41,10 +41,10 @@ def test_ties_go_to_the_option_that_comes_first() -> None:
 
 def test_the_curve_goes_from_never_to_always() -> None:
     points = curve(margins(due=[n / 500 for n in range(1000)], undue=[n / 400 for n in range(1000)]))
-    assert (points[0]["needless_calls"], points[0]["missed_calls"]) == (0.0, 1.0)
-    assert (points[-1]["needless_calls"], points[-1]["missed_calls"]) == (1.0, 0.0)
+    assert (points[0].needless_calls, points[0].missed_calls) == (0.0, 1.0)
+    assert (points[-1].needless_calls, points[-1].missed_calls) == (1.0, 0.0)
     assert len(points) <= 203
-    biases = [point["bias"] for point in points]
+    biases = [point.bias for point in points]
     assert biases == sorted(biases)
 
 
@@ -64,10 +64,10 @@ def test_the_point_is_measured_where_it_was_not_chosen(tmp_path: Path) -> None:
     found = operating_points(ranked)
     assert list(found) == ["base", "sft", "dpo"]
     for point in found.values():
-        assert point["num_chosen_on"] + point["num_measured_on"] == 200
-        assert min(point["num_chosen_on"], point["num_measured_on"]) > 70
-        low, high = point["at_bias"]["needless_calls_interval"]
-        assert low <= point["at_bias"]["needless_calls"] <= high
+        assert point.num_chosen_on + point.num_measured_on == 200
+        assert min(point.num_chosen_on, point.num_measured_on) > 70
+        low, high = point.at_bias.needless_calls_interval
+        assert low <= point.at_bias.needless_calls <= high
 
 
 def test_at_zero_it_is_the_benchmark_s_own_argmax(tmp_path: Path) -> None:
@@ -76,4 +76,4 @@ def test_at_zero_it_is_the_benchmark_s_own_argmax(tmp_path: Path) -> None:
     half = [n for n, sample in enumerate(ranked.samples or ()) if not in_first_half(sample)]
     for name, point in operating_points(ranked).items():
         scores = [ranked.answers[name].scores[n].value for n in half]
-        assert point["at_zero"]["accuracy"] == pytest.approx(sum(value or 0 for value in scores) / len(scores))
+        assert point.at_zero.accuracy == pytest.approx(sum(value or 0 for value in scores) / len(scores))

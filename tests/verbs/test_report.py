@@ -151,9 +151,18 @@ def test_a_metric_that_the_benchmark_does_not_know_is_named(tmp_path: Path) -> N
         reported(folder)
     assert str(told.value) == (
         f"{file}: calltune.evaluation.benchmarks.when2call: METRICS says nothing of the metric 'macro_f1_of_old'; "
-        f"remove {file.with_name('manifest.json')} and run evaluate again"
+        "remove it and run evaluate again"
     )
     assert not (folder / "report.json").exists()
+
+
+def test_a_figure_that_is_missing_is_named(tmp_path: Path) -> None:
+    folder = plant_run(tmp_path / "toy")
+    file = folder / "eval" / "sft" / "when2call" / "result.json"
+    file.write_text(file.read_text().replace('"num_truncated"', '"num_cut_off"'))
+    with pytest.raises(RunFolderError) as told:
+        reported(folder)
+    assert str(told.value) == f"{file}: 'num_truncated' is missing; remove it and run evaluate again"
 
 
 def test_published_figures_stand_beside_the_same_model(tmp_path: Path) -> None:

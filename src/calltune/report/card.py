@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from calltune.config.stages import stage_of
+from calltune.report.results import Result
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#!|~:@])")
 _SECRET = re.compile(r"hub_token|secret|password|api_key", re.IGNORECASE)
-_BINS = ("correct", "wrong", "malformed", "truncated", "errors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +27,20 @@ class DataFile:
 
 
 @dataclass(frozen=True, slots=True)
+class TrainedStage:
+    """What a card tells of a stage's manifest."""
+
+    counts: Mapping[str, int]
+    steps: int
+    trainable_share: float
+
+
+@dataclass(frozen=True, slots=True)
 class CardFacts:
     """All that a card tells; plain JSON values within.
 
     `base_card` holds what is known of the base for the front matter: `base_model`, and `license` with its
-    `license_name` and `license_link`. `stages` has each training stage's manifest, `results` every `result.json`.
+    `license_name` and `license_link`. `stages` are those that trained, `results` what was measured.
     """
 
     name: str
@@ -44,8 +53,8 @@ class CardFacts:
     sources: Sequence[tuple[str, str]]
     files: Sequence[DataFile]
     recipe: Mapping[str, Any]
-    stages: Mapping[str, Mapping[str, Any]]
-    results: Sequence[Mapping[str, Any]]
+    stages: Mapping[str, TrainedStage]
+    results: Sequence[Result]
 
 
 def model_card(facts: CardFacts, serve: str, serve_note: str, parity: str, versions: Mapping[str, str]) -> str:
@@ -93,24 +102,24 @@ def _results(facts: CardFacts) -> list[str]:
     parts = ["## Results"]
     if not facts.results:
         return [*parts, "It was not measured."]
-    for benchmark in dict.fromkeys(result["benchmark"] for result in facts.results):
-        results = [result for result in facts.results if result["benchmark"] == benchmark]
+    for benchmark in dict.fromkeys(result.benchmark for result in facts.results):
+        results = [result for result in facts.results if result.benchmark == benchmark]
         first = results[0]
-        names = [name for name in first["metrics"] if not name.startswith("recall_")]
-        names.sort(key=lambda name: name != first["primary_metric"])
+        names = [name for name in first.metrics if not name.startswith("recall_")]
+        names.sort(key=lambda name: name != first.primary_metric)
         rows = [
             [_text(name), *(_figure(result, name) for result in results)]
             for name in names
-            if any(result["metrics"].get(name) is not None for result in results)
+            if any(result.metrics.get(name) is not None for result in results)
         ]
-        rows.append([" / ".join(_BINS), *(" / ".join(str(r[f"num_{name}"]) for name in _BINS) for r in results)])
-        parts.append(f"**{_text(benchmark)}**: {first['num_samples']:,} questions, {_text(first['prompt'])} prompt")
-        parts.append(_table(["", *(_text(result["checkpoint"]) for result in results)], rows))
+        rows.append([" / ".join(first.bins), *(" / ".join(map(str, result.bins.values())) for result in results)])
+        parts.append(f"**{_text(benchmark)}**: {first.num_samples:,} questions, {_text(first.prompt)} prompt")
+        parts.append(_table(["", *(_text(result.checkpoint) for result in results)], rows))
     return [*parts, "In brackets: 95 % intervals."]
 
 
-def _figure(result: Mapping[str, Any], metric: str) -> str:
-    value, interval = result["metrics"].get(metric), result["intervals"].get(metric)
+def _figure(result: Result, metric: str) -> str:
+    value, interval = result.metrics.get(metric), result.intervals.get(metric)
     if value is None:
         return "-"
     return f"{value:.3f}" + (f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else "")
@@ -141,13 +150,13 @@ def _training(facts: CardFacts) -> list[str]:
     rows = [
         [
             name,
-            f"{manifest['counts']['rows']:,}",
-            f"{manifest['counts']['rows_too_long']:,}",
-            f"{manifest['counts']['answer_tokens']:,}",
-            f"{manifest['steps']:,}",
-            f"{manifest['trainable_share']:.1%}",
+            f"{stage.counts['rows']:,}",
+            f"{stage.counts['rows_too_long']:,}",
+            f"{stage.counts['answer_tokens']:,}",
+            f"{stage.steps:,}",
+            f"{stage.trainable_share:.1%}",
         ]
-        for name, manifest in facts.stages.items()
+        for name, stage in facts.stages.items()
     ]
     columns = ["stage", "rows", "left out as too long", "answer tokens", "steps", "trained share of the weights"]
     recipe = json.dumps(_without_secrets(facts.recipe), indent=2)

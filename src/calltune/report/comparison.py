@@ -10,12 +10,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, TypeGuard
+from typing import Literal, TypeGuard
 
 from calltune.evaluation.statistics import mcnemar, mcnemar_mid_p, tango_interval, wilson_interval
 from calltune.report.measures import RowFacts, facts_by_row, measures, verified
 from calltune.report.resampling import Interval, Measure, Ratio, intervals, paired_intervals, value_of
 from calltune.report.results import Measured
+from calltune.types import Score
 
 _SEED = 0
 _FEWEST_FLIPS = 10
@@ -29,6 +30,13 @@ class Difference:
     after: float
     difference: float
     interval: Interval
+
+    def direction(self, *, less_is_better: bool = False) -> Literal["better", "worse", "uncertain"]:
+        """Which way it went beyond its interval."""
+        low, high = self.interval
+        if low <= 0 <= high:
+            return "uncertain"
+        return "better" if (low > 0) != less_is_better else "worse"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +64,15 @@ class Flip:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelChange:
+    """How often one label became another."""
+
+    before: str
+    after: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
     """`after` against `before` on one benchmark; `num_left_out` rows could not be scored on both sides."""
 
@@ -67,6 +84,7 @@ class Comparison:
     metrics: Mapping[str, Difference]
     groups: Sequence[Group]
     flips: Sequence[Flip]
+    label_changes: Sequence[LabelChange]
 
 
 def row_facts(benchmark: Measured) -> dict[str, list[RowFacts]]:
@@ -79,9 +97,9 @@ def own_intervals(benchmark: Measured, facts: Mapping[str, Sequence[RowFacts]]) 
     """By checkpoint and metric its 95 % interval: the benchmark's own, Wilson's for a share, else the bootstrap's."""
     found: dict[str, dict[str, Interval]] = {}
     for name, answers in benchmark.answers.items():
-        given = {metric: (low, high) for metric, (low, high) in answers.result["intervals"].items()}
+        given = {metric: (low, high) for metric, (low, high) in answers.result.intervals.items()}
         if name in facts:
-            known = verified(measures(benchmark.module, facts[name]), answers.result["metrics"])
+            known = verified(measures(benchmark.module, facts[name]), answers.result.metrics)
             shares = {metric: interval for metric, m in known.items() if (interval := _wilson(m))}
             others = {metric: m for metric, m in known.items() if metric not in {**shares, **given}}
             given = {**intervals(others, _SEED), **shares, **given}
@@ -109,7 +127,7 @@ def compare(benchmark: Measured, facts: Mapping[str, Sequence[RowFacts]], before
     values = {name: [scores[name][number].value or 0.0 for number in rows] for name in (before, after)}
     sides: dict[str, dict[str, Measure]] = {}
     for name in (before, after):
-        known = verified(measures(benchmark.module, facts[name]), benchmark.answers[name].result["metrics"])
+        known = verified(measures(benchmark.module, facts[name]), benchmark.answers[name].result.metrics)
         kept = measures(benchmark.module, [facts[name][number] for number in rows])
         sides[name] = {metric: kept[metric] for metric in known if metric in kept}
     groups = {("", ""): [True] * len(rows)}
@@ -141,14 +159,14 @@ def compare(benchmark: Measured, facts: Mapping[str, Sequence[RowFacts]], before
             for place, number in enumerate(rows)
             if values[after][place] != values[before][place]
         ],
+        label_changes=_label_changes(scores[before], scores[after]),
     )
 
 
-def label_changes(benchmark: Measured, before: str, after: str) -> list[dict[str, Any]]:
-    """How often each label became each other one, the most frequent first."""
-    pairs = zip(benchmark.answers[before].scores, benchmark.answers[after].scores, strict=True)
-    changes = Counter((a.label, b.label) for a, b in pairs if a.label != b.label)
-    return [{"before": a, "after": b, "count": count} for (a, b), count in changes.most_common()]
+def _label_changes(before: Sequence[Score], after: Sequence[Score]) -> list[LabelChange]:
+    """The most frequent first."""
+    changes = Counter((a.label, b.label) for a, b in zip(before, after, strict=True) if a.label != b.label)
+    return [LabelChange(a, b, count) for (a, b), count in changes.most_common()]
 
 
 def _within(values: Sequence[float], held: Sequence[bool]) -> Ratio:

@@ -11,11 +11,11 @@ from calltune.config.run_file import Config
 from calltune.config.stages import of_round
 from calltune.files.json_lines import read_json
 from calltune.files.manifest import MANIFEST, versions
-from calltune.report.comparison import Comparison, compare, compare_all, label_changes, own_intervals, row_facts
-from calltune.report.headline import headline
+from calltune.report.comparison import Comparison, compare, compare_all, own_intervals, row_facts
+from calltune.report.headline import Headline, headline
 from calltune.report.measures import RowFacts
-from calltune.report.operating_point import operating_points
-from calltune.report.published import published_rows
+from calltune.report.operating_point import OperatingPoint, operating_points
+from calltune.report.published import Published, published_rows
 from calltune.report.resampling import Interval
 from calltune.report.results import Measured
 from calltune.report.ruling import Ruling, decide
@@ -23,62 +23,100 @@ from calltune.types import Sample
 
 
 @dataclass(frozen=True, slots=True)
+class Stage:
+    """What the page tells of a stage's manifest, None where that stage says nothing of it, and the whole `manifest`."""
+
+    seconds: float | None
+    counts: Mapping[str, int]
+    steps: int | None
+    trainable_share: float | None
+    inputs: Mapping[str, Any]
+    sha256: Mapping[str, str]
+    versions: Mapping[str, str]
+    manifest: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class OfferedTool:
+    """How many questions offer a tool, and how many of them each checkpoint got right."""
+
+    tool: str
+    num_rows: int
+    num_correct: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Findings:
-    """What was found on every benchmark, in Python's terms; `as_json` is the same for a file."""
+    """All that was found, in Python's terms, which the page reads; `as_json` is the same for a file.
+
+    `intervals` are by benchmark, checkpoint and metric; `operating_points` by benchmark and checkpoint; `labels`, how
+    often each was given, by benchmark, checkpoint and label; `tools` by benchmark. `training` holds what the trainer
+    logged by stage, `doctor` and `mining` what `data/doctor.json` and each round's `statistics.json` hold.
+    """
 
     config: Config
     benchmarks: Sequence[Measured]
+    headline: Headline
+    problems: Sequence[str]
     intervals: Mapping[str, Mapping[str, Mapping[str, Interval]]]
+    published: Published | None
     comparisons: Sequence[Comparison]
     rulings: Sequence[Ruling]
-    first: str
     judged: str
-    operating_points: Mapping[str, Mapping[str, Any]]
+    operating_points: Mapping[str, Mapping[str, OperatingPoint]]
+    labels: Mapping[str, Mapping[str, Mapping[str, int]]]
+    tools: Mapping[str, Sequence[OfferedTool]]
+    training: Mapping[str, Sequence[Mapping[str, Any]]]
+    doctor: Mapping[str, Any] | None
+    mining: Mapping[str, Mapping[str, Any]]
+    stages: Mapping[str, Stage]
+    versions: Mapping[str, str]
 
     @property
     def passed(self) -> bool | None:
         """Whether every rule of the gate holds; None when the run file has none."""
         return all(ruling.passed for ruling in self.rulings) if self.rulings else None
 
+    @property
+    def checkpoints(self) -> list[str]:
+        """Every checkpoint that was measured."""
+        return list(dict.fromkeys(name for benchmark in self.benchmarks for name in benchmark.answers))
+
     def as_json(self) -> dict[str, Any]:
         """The content of `report.json`."""
-        config, folder = self.config, self.config.run_folder
-        rounds = range(1, config.num_rounds + 1) if config.mine else ()
-        mined, drawn = ([of_round(name, number) for number in rounds] for name in ("mined", "answers"))
+        gate = self.config.gate
         return {
-            "name": config.name,
-            "model": config.model,
-            "headline": headline(self.comparisons, self.first, self.judged, self.benchmarks),
+            "name": self.config.name,
+            "model": self.config.model,
+            "headline": asdict(self.headline),
             "results": [
-                {**answers.result, "checkpoint": name, "seconds": answers.seconds}
+                {**asdict(answers.result), "checkpoint": name, "seconds": answers.seconds}
                 for benchmark in self.benchmarks
                 for name, answers in benchmark.answers.items()
             ],
-            "problems": _problems(self.benchmarks),
+            "problems": self.problems,
             "intervals": self.intervals,
-            "published": published_rows(config.model),
-            "comparisons": [self._comparison(comparison) for comparison in self.comparisons],
+            "published": self.published and asdict(self.published),
+            "comparisons": [asdict(comparison) for comparison in self.comparisons],
             "gate": {
                 "passed": self.passed,
                 "checkpoint": self.judged,
-                "against": config.gate.against,
-                "decide_by": config.gate.decide_by,
+                "against": gate.against,
+                "decide_by": gate.decide_by,
                 "rulings": [asdict(ruling) for ruling in self.rulings],
             },
-            "operating_points": self.operating_points,
-            "labels": {b.title: _labels(b) for b in self.benchmarks if b.samples is not None},
-            "tools": {b.title: _tools(b) for b in self.benchmarks if b.samples is not None},
-            "training": _training(folder, config.checkpoints[1:]),
-            "doctor": _if_there(folder / "data" / "doctor.json"),
-            "mining": _by_folder(folder, mined, "statistics.json"),
-            "stages": _by_folder(folder, ("data", *drawn, *config.checkpoints[1:]), MANIFEST),
-            "versions": versions(),
+            "operating_points": {
+                title: {name: asdict(point) for name, point in points.items()}
+                for title, points in self.operating_points.items()
+            },
+            "labels": self.labels,
+            "tools": {title: [asdict(tool) for tool in tools] for title, tools in self.tools.items()},
+            "training": self.training,
+            "doctor": self.doctor,
+            "mining": self.mining,
+            "stages": {name: stage.manifest for name, stage in self.stages.items()},
+            "versions": self.versions,
         }
-
-    def _comparison(self, comparison: Comparison) -> dict[str, Any]:
-        (benchmark,) = (b for b in self.benchmarks if b.title == comparison.benchmark)
-        changes = label_changes(benchmark, comparison.before, comparison.after)
-        return {**asdict(comparison), "label_changes": changes}
 
 
 def find(config: Config, benchmarks: Sequence[Measured]) -> Findings:
@@ -95,8 +133,31 @@ def find(config: Config, benchmarks: Sequence[Measured]) -> Findings:
     judged = config.gate.checkpoint or own[-1]
     by_title = {benchmark.title: benchmark for benchmark in benchmarks}
     rulings = [_ruling(config, rule, by_title, judged, intervals, facts) for rule in config.gate.parsed]
-    points = {b.title: found for b in benchmarks if (found := operating_points(b))}
-    return Findings(config, benchmarks, intervals, comparisons, rulings, own[0], judged, points)
+    folder, trained = config.run_folder, config.checkpoints[1:]
+    rounds = range(1, config.num_rounds + 1) if config.mine else ()
+    mined, drawn = ([of_round(name, number) for number in rounds] for name in ("mined", "answers"))
+    return Findings(
+        config,
+        benchmarks,
+        headline=headline(comparisons, own[0], judged, benchmarks),
+        problems=_problems(benchmarks),
+        intervals=intervals,
+        published=published_rows(config.model),
+        comparisons=comparisons,
+        rulings=rulings,
+        judged=judged,
+        operating_points={b.title: points for b in benchmarks if (points := operating_points(b))},
+        labels={b.title: _labels(b) for b in benchmarks if b.samples is not None},
+        tools={b.title: _tools(b) for b in benchmarks if b.samples is not None},
+        training={name: history["log"] for name, history in _by_folder(folder, trained, "history.json").items()},
+        doctor=_if_there(folder / "data" / "doctor.json"),
+        mining=_by_folder(folder, mined, "statistics.json"),
+        stages={
+            name: _stage(manifest)
+            for name, manifest in _by_folder(folder, ("data", *drawn, *trained), MANIFEST).items()
+        },
+        versions=versions(),
+    )
 
 
 def _ruling(
@@ -111,7 +172,7 @@ def _ruling(
     if rule.benchmark not in benchmarks or judged not in benchmarks[rule.benchmark].answers:
         return decide(rule, None, None, by, f"{judged} was not evaluated on {rule.benchmark}")
     benchmark, against = benchmarks[rule.benchmark], config.gate.against
-    metrics = benchmark.answers[judged].result["metrics"]
+    metrics = benchmark.answers[judged].result.metrics
     require_metric(rule, metrics)
     value = metrics[rule.metric]
     if not rule.relative or value is None:
@@ -119,13 +180,13 @@ def _ruling(
         return decide(rule, value, own.get(rule.metric), by, f"{judged} has no value for it" if value is None else "")
     if against == judged or against not in benchmark.answers:
         return decide(rule, None, None, by, f"there is no '{against}' to compare {judged} with on {rule.benchmark}")
-    if benchmark.answers[against].result["data_sha256"] != benchmark.answers[judged].result["data_sha256"]:
+    if benchmark.answers[against].result.data_sha256 != benchmark.answers[judged].result.data_sha256:
         return decide(rule, None, None, by, f"{against} was asked other questions than {judged}")
     if {against, judged} <= set(facts[rule.benchmark]):
         pair = compare(benchmark, facts[rule.benchmark], against, judged).metrics
         if rule.metric in pair:
             return decide(rule, pair[rule.metric].difference, pair[rule.metric].interval, by)
-    other = benchmark.answers[against].result["metrics"].get(rule.metric)
+    other = benchmark.answers[against].result.metrics.get(rule.metric)
     missing = f"{against} has no value for it" if other is None else "the rows cannot be paired, so it has no interval"
     return decide(rule, None if other is None else value - other, None, by, missing)
 
@@ -135,7 +196,7 @@ def _problems(benchmarks: Sequence[Measured]) -> list[str]:
     found = [f"{b.title}: no comparisons and no examples, as {b.problem}" for b in benchmarks if b.problem]
     found += [f"{b.title}: {name} is not compared, as it {why}" for b in benchmarks for name, why in b.unpaired.items()]
     for benchmark in benchmarks:
-        prompts = {name: answers.result["prompt"] for name, answers in benchmark.answers.items()}
+        prompts = {name: answers.result.prompt for name, answers in benchmark.answers.items()}
         if len(set(prompts.values())) > 1:
             told = ", ".join(f"{name}: {prompt}" for name, prompt in prompts.items())
             found.append(f"{benchmark.title}: not everyone was asked with one prompt ({told})")
@@ -147,26 +208,38 @@ def _labels(benchmark: Measured) -> dict[str, dict[str, int]]:
     return {name: dict(Counter(s.label for s in benchmark.answers[name].scores)) for name in benchmark.paired()}
 
 
-def _tools(benchmark: Measured) -> list[dict[str, Any]]:
-    """By offered tool how many questions offer it, and how many of them each checkpoint got right."""
-    samples, names = benchmark.samples or (), benchmark.paired()
-    rows: dict[str, dict[str, Any]] = {}
-    for number, sample in enumerate(samples):
+def _tools(benchmark: Measured) -> list[OfferedTool]:
+    """Every offered tool, the most frequent first."""
+    names, rows = benchmark.paired(), dict[str, list[int]]()
+    for number, sample in enumerate(benchmark.samples or ()):
         for tool in _offered(sample):
-            row = rows.setdefault(tool, {"tool": tool, "num_rows": 0, "num_correct": dict.fromkeys(names, 0)})
-            row["num_rows"] += 1
-            for name in names:
-                row["num_correct"][name] += benchmark.answers[name].scores[number].value == 1
-    return sorted(rows.values(), key=lambda row: (-row["num_rows"], row["tool"]))
+            rows.setdefault(tool, []).append(number)
+    tools = [
+        OfferedTool(
+            tool,
+            len(numbers),
+            {name: sum(benchmark.answers[name].scores[number].value == 1 for number in numbers) for name in names},
+        )
+        for tool, numbers in rows.items()
+    ]
+    return sorted(tools, key=lambda tool: (-tool.num_rows, tool.tool))
 
 
 def _offered(sample: Sample) -> list[str]:
     return list(dict.fromkeys(tool.name for tool in sample.tools)) or ["(no tool)"]
 
 
-def _training(run_folder: Path, stages: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """By stage what the trainer logged."""
-    return {stage: history["log"] for stage, history in _by_folder(run_folder, stages, "history.json").items()}
+def _stage(manifest: Mapping[str, Any]) -> Stage:
+    return Stage(
+        manifest.get("train_seconds", manifest.get("seconds")),
+        manifest.get("counts", {}),
+        manifest.get("steps"),
+        manifest.get("trainable_share"),
+        manifest["inputs"],
+        manifest.get("sha256", {}),
+        manifest.get("versions", {}),
+        manifest,
+    )
 
 
 def _by_folder(run_folder: Path, folders: Sequence[str], name: str) -> dict[str, dict[str, Any]]:

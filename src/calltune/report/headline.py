@@ -1,7 +1,7 @@
 """The report in one sentence: what got better, what got worse, and what is not certain."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 from calltune.report.comparison import Comparison, Difference
 from calltune.report.results import Measured
@@ -9,10 +9,18 @@ from calltune.report.results import Measured
 _MOST_HARMS = 3
 
 
-def headline(
-    comparisons: Sequence[Comparison], first: str, last: str, benchmarks: Sequence[Measured]
-) -> dict[str, Any]:
-    """The last checkpoint against the first, the base: `text`, and the phrases that it is made of.
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """The sentence, and the phrases that it is made of."""
+
+    text: str
+    better: Sequence[str]
+    worse: Sequence[str]
+    uncertain: Sequence[str]
+
+
+def headline(comparisons: Sequence[Comparison], first: str, last: str, benchmarks: Sequence[Measured]) -> Headline:
+    """The last checkpoint against the first, the base.
 
     Every benchmark's primary metric is named; beside it whatever else became worse beyond its interval, the largest
     first: rates of errors, and the accuracy of single classes or categories.
@@ -23,14 +31,14 @@ def headline(
         if (comparison.before, comparison.after) != (first, last):
             continue
         (benchmark,) = (b for b in benchmarks if b.title == comparison.benchmark)
-        primary: str = benchmark.answers[last].result["primary_metric"]
+        primary = benchmark.answers[last].result.primary_metric
         if primary in comparison.metrics:
-            found = comparison.metrics[primary]
-            side = "better" if found.interval[0] > 0 else "worse" if found.interval[1] < 0 else "uncertain"
-            parts[side].append(_phrase(comparison.benchmark, benchmark.metric(primary).skill, found))
+            found, metric = comparison.metrics[primary], benchmark.metric(primary)
+            side = found.direction(less_is_better=metric.less_is_better)
+            parts[side].append(_phrase(comparison.benchmark, metric.skill, found))
         harms += _harms(comparison, benchmark, primary)
     parts["worse"] += [text for _, text in sorted(harms, reverse=True)[:_MOST_HARMS]]
-    return {"text": _sentence(parts, first, last, len(benchmarks)), **parts}
+    return Headline(_sentence(parts, first, last, len(benchmarks)), **parts)
 
 
 def points(found: Difference) -> str:

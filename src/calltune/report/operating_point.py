@@ -11,14 +11,14 @@ backends give no likelihood of an answer's first token.
 import hashlib
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 from calltune.evaluation.statistics import wilson_interval
 from calltune.report.results import Measured
 from calltune.types import Completion, Sample
 
+UNIT = "nats per character, added to the call's log-likelihood per character"
 CRITERION = "the least mean of needless calls and missed calls (Youden), chosen on one half, measured on the other"
 _CALL = "tool_call"
 _MOST_POINTS = 201
@@ -51,7 +51,30 @@ class Rates:
     accuracy_interval: tuple[float, float]
 
 
-def operating_points(benchmark: Measured) -> dict[str, dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """Both rates at one bias, over all questions."""
+
+    bias: float
+    needless_calls: float
+    missed_calls: float
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """The recommended bias of a checkpoint, what it does where it was not chosen, and all that could be chosen."""
+
+    bias: float
+    unit: str
+    criterion: str
+    num_chosen_on: int
+    num_measured_on: int
+    at_zero: Rates
+    at_bias: Rates
+    curve: Sequence[CurvePoint]
+
+
+def operating_points(benchmark: Measured) -> dict[str, OperatingPoint]:
     """By checkpoint the curve, the recommended bias, and what it does.
 
     Empty where a question has no call among its choices, or no one behaviour that is right.
@@ -70,16 +93,16 @@ def operating_points(benchmark: Measured) -> dict[str, dict[str, Any]]:
         measured = [_margin(s, c) for s, c in answered if not in_first_half(s)]
         if {margin.target == _CALL for margin in chosen} == {True, False} and measured:
             bias = recommended_bias(chosen)
-            found[name] = {
-                "bias": bias,
-                "unit": "nats per character, added to the call's log-likelihood per character",
-                "criterion": CRITERION,
-                "num_chosen_on": len(chosen),
-                "num_measured_on": len(measured),
-                "at_zero": asdict(rates(measured, 0.0)),
-                "at_bias": asdict(rates(measured, bias)),
-                "curve": curve([*chosen, *measured]),
-            }
+            found[name] = OperatingPoint(
+                bias,
+                UNIT,
+                CRITERION,
+                num_chosen_on=len(chosen),
+                num_measured_on=len(measured),
+                at_zero=rates(measured, 0.0),
+                at_bias=rates(measured, bias),
+                curve=curve([*chosen, *measured]),
+            )
     return found
 
 
@@ -117,12 +140,12 @@ def recommended_bias(margins: Sequence[Margin]) -> float:
     return min((bias for bias, needless, missed in points if needless + missed <= least + 1e-12), key=abs)
 
 
-def curve(margins: Sequence[Margin]) -> list[dict[str, float]]:
+def curve(margins: Sequence[Margin]) -> list[CurvePoint]:
     """Both rates from never calling to always calling, thinned out to about two hundred points."""
     points = sorted(_sweep(margins))
     step = max(1, -(-len(points) // _MOST_POINTS))
     kept = [*points[::step], *([points[-1]] if (len(points) - 1) % step else [])]
-    return [{"bias": bias, "needless_calls": needless, "missed_calls": missed} for bias, needless, missed in kept]
+    return [CurvePoint(*point) for point in kept]
 
 
 def _sweep(margins: Sequence[Margin]) -> list[tuple[float, float, float]]:

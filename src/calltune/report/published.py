@@ -1,7 +1,7 @@
 """What others published for the models of the seed recipe, to stand beside one's own figures."""
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
 
 SOURCE = "AWS Machine Learning Blog, 2026-06-03: Spectrum SFT, then DPO; When2Call acc_norm over all 3,652 questions"
 NUM_QUESTIONS = 3652
@@ -13,9 +13,19 @@ _ACC_NORM: Mapping[str, tuple[float, float, float]] = {
 }
 
 
-def published_rows(model: str) -> dict[str, Any] | None:
+@dataclass(frozen=True, slots=True)
+class Published:
+    """Others' figures of a metric by checkpoint, and over how many questions."""
+
+    metric: str
+    source: str
+    num_questions: int
+    values: Mapping[str, float]
+
+
+def published_rows(model: str) -> Published | None:
     """The published `acc_norm` of base, SFT and DPO for a model's Hub id; None when nothing was published."""
     if model not in _ACC_NORM:
         return None
-    figures = dict(zip(("base", "sft", "dpo"), _ACC_NORM[model], strict=True))
-    return {"metric": "acc_norm", "source": SOURCE, "num_questions": NUM_QUESTIONS, "values": figures}
+    figures: dict[str, float] = dict(zip(("base", "sft", "dpo"), _ACC_NORM[model], strict=True))
+    return Published("acc_norm", SOURCE, NUM_QUESTIONS, figures)

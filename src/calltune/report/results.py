@@ -5,7 +5,7 @@ are joined to the questions by sample id, so every comparison is between answers
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,11 @@ from calltune.config.run_file import Config
 from calltune.config.stages import checkpoint_names
 from calltune.errors import CalltuneError, ConfigError, RunFolderError
 from calltune.evaluation.answers import completion_from, score_from
-from calltune.evaluation.benchmarks import BenchmarkModule, Metric, check_stated, stated
+from calltune.evaluation.benchmarks import BenchmarkModule, ConfusionTable, Metric, check_stated, stated
 from calltune.evaluation.jobs import questions_sha256
 from calltune.files.json_lines import read_json, read_own_jsonl
 from calltune.files.manifest import MANIFEST
+from calltune.report.resampling import Interval
 from calltune.types import Completion, Sample, Score
 
 
@@ -31,10 +32,59 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
-    """What one checkpoint gave for a benchmark, in the order of the samples; `result` is its `result.json`."""
+class Result:
+    """The figures of one checkpoint on one benchmark: a `result.json` as `evaluate` writes it.
 
-    result: Mapping[str, Any]
+    Each of `num_samples` is in one of the bins that the next five count. `metrics` are shares in [0, 1], None where
+    there is nothing to measure; `intervals` are the benchmark's own 95 % intervals, of some of them.
+    """
+
+    benchmark: str
+    checkpoint: str
+    prompt: str
+    num_samples: int
+    num_correct: int
+    num_wrong: int
+    num_malformed: int
+    num_truncated: int
+    num_errors: int
+    primary_metric: str
+    metrics: Mapping[str, float | None]
+    intervals: Mapping[str, Interval]
+    confusion: Mapping[str, ConfusionTable]
+    versions: Mapping[str, str]
+    data_sha256: str
+
+    @property
+    def bins(self) -> dict[str, int]:
+        """By what became of them how many samples there are."""
+        return {
+            "correct": self.num_correct,
+            "wrong": self.num_wrong,
+            "malformed": self.num_malformed,
+            "truncated": self.num_truncated,
+            "errors": self.num_errors,
+        }
+
+
+def read_result(file: Path) -> Result:
+    """A `result.json`.
+
+    Raises:
+        RunFolderError: it is missing or damaged.
+    """
+    row = read_json(file)
+    names = [field.name for field in fields(Result)]
+    if missing := next((name for name in names if name not in row), None):
+        raise RunFolderError(f"{file}: '{missing}' is missing; remove it and run evaluate again")
+    return Result(**{name: row[name] for name in names})
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What one checkpoint gave for a benchmark, in the order of the samples."""
+
+    result: Result
     seconds: float | None
     completions: Sequence[Completion]
     scores: Sequence[Score]
@@ -58,6 +108,11 @@ class Measured:
     def metric(self, name: str) -> Metric:
         """What the benchmark says of one of its metrics."""
         return stated(self.module, name)
+
+    @property
+    def first(self) -> Result:
+        """The result of the first checkpoint, which speaks for all in what they have in common."""
+        return next(iter(self.answers.values())).result
 
     def paired(self) -> list[str]:
         """The checkpoints whose answers can be compared question by question."""
@@ -109,23 +164,15 @@ def read_results(
 
 
 def _measured(title: str, module: BenchmarkModule[Any], settings: Any, places: Mapping[str, Path]) -> Measured:
-    results = {name: read_json(place / "result.json") for name, place in places.items()}
-    for name, result in results.items():
-        try:
-            check_stated(module, result["metrics"], result["primary_metric"])
-        except ConfigError as error:
-            place = places[name]
-            raise RunFolderError(
-                f"{place / 'result.json'}: {error}; remove {place / MANIFEST} and run evaluate again"
-            ) from None
+    results = {name: _result(place / "result.json", module) for name, place in places.items()}
     samples, problem = _questions(module, settings)
     sha256 = questions_sha256(samples) if samples is not None else ""
-    if samples is not None and all(result["data_sha256"] != sha256 for result in results.values()):
+    if samples is not None and all(result.data_sha256 != sha256 for result in results.values()):
         samples, problem = None, "the questions have changed since they were asked; run evaluate again"
     unpaired = {
         name: "was asked other questions"
         for name, result in results.items()
-        if samples is not None and result["data_sha256"] != sha256
+        if samples is not None and result.data_sha256 != sha256
     }
     answers = {}
     for name, place in places.items():
@@ -140,6 +187,15 @@ def _measured(title: str, module: BenchmarkModule[Any], settings: Any, places: M
                 [score_from(row) for row in _joined(place / "scores.jsonl", samples)],
             )
     return Measured(title, module, samples, problem, answers, unpaired)
+
+
+def _result(file: Path, module: BenchmarkModule[Any]) -> Result:
+    result = read_result(file)
+    try:
+        check_stated(module, result.metrics, result.primary_metric)
+    except ConfigError as error:
+        raise RunFolderError(f"{file}: {error}; remove it and run evaluate again") from None
+    return result
 
 
 def _questions(module: BenchmarkModule[Any], settings: Any) -> tuple[list[Sample] | None, str]:

@@ -25,7 +25,8 @@ from calltune.files.json_lines import read_json
 from calltune.files.manifest import MANIFEST, claim_run_folder, finish, is_complete, model_sha256, set_aside, versions
 from calltune.models.load import load_tokenizer
 from calltune.models.parity import Parity
-from calltune.report.card import CardFacts, DataFile, model_card
+from calltune.report.card import CardFacts, DataFile, TrainedStage, model_card
+from calltune.report.results import Result, read_result
 from calltune.runtime.processes import processes
 from calltune.runtime.terminal import say
 from calltune.training.export import build_export
@@ -149,20 +150,20 @@ def _facts(config: Config, checkpoint: str, dtype: str) -> CardFacts:
     )
 
 
-def _results(config: Config, checkpoint: str) -> list[dict[str, Any]]:
+def _results(config: Config, checkpoint: str) -> list[Result]:
     """Every result of a checkpoint as it is now, none of one that it was before it was trained anew."""
     folders = [config.run_folder / "eval" / checkpoint / entry.title for entry in config.evaluate.benchmarks]
     measured = [folder for folder in folders if (folder / MANIFEST).exists()]
     now = model_sha256(config.checkpoint_folder(checkpoint)) if measured else ""
     return [
-        read_json(folder / "result.json")
+        read_result(folder / "result.json")
         for folder in measured
         if read_json(folder / MANIFEST)["inputs"]["model"] == now
     ]
 
 
-def _trained(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: manifest[key] for key in ("counts", "steps", "trainable_share")}
+def _trained(manifest: Mapping[str, Any]) -> TrainedStage:
+    return TrainedStage(manifest["counts"], manifest["steps"], manifest["trainable_share"])
 
 
 def _data_files(data: Path) -> list[DataFile]:

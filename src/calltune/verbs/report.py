@@ -1,8 +1,6 @@
 """`calltune report`: every checkpoint side by side: on the terminal, in `report.json`, on the page `report.html`."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from calltune.config.run_file import Config
 from calltune.errors import GateError, RunFolderError
@@ -12,7 +10,7 @@ from calltune.files.tracking import track_report
 from calltune.report.findings import Findings, find
 from calltune.report.headline import points
 from calltune.report.page import write_page
-from calltune.report.results import Measured, checkpoints, read_results
+from calltune.report.results import Measured, Result, checkpoints, read_results
 from calltune.report.ruling import Ruling
 from calltune.runtime.terminal import say, show_table
 
@@ -32,18 +30,17 @@ def run(config: Config) -> Path:
     if not any(name in config.checkpoints for benchmark in benchmarks for name in benchmark.answers):
         raise RunFolderError(f"{config.run_folder}: nothing was evaluated yet; run evaluate first")
     findings = find(config, benchmarks)
-    report = findings.as_json()
     for benchmark in benchmarks:
         _show(benchmark)
     _show_changes(findings)
     _show_gate(findings)
-    for problem in report["problems"]:
+    for problem in findings.problems:
         say(f"warning: {problem}")
     say("")
-    say(report["headline"]["text"])
+    say(findings.headline.text)
     path = config.run_folder / "report.json"
-    write_json(path, report)
-    page = write_page(report, benchmarks, config.run_folder)
+    write_json(path, findings.as_json())
+    page = write_page(findings, config.run_folder)
     track_report(config)
     say(f"written: {path}, {page}")
     if findings.passed is False:
@@ -55,18 +52,18 @@ def run(config: Config) -> Path:
 
 def _show(benchmark: Measured) -> None:
     results = {name: answers.result for name, answers in benchmark.answers.items()}
-    first = next(iter(results.values()))
-    metrics = [name for name in first["metrics"] if not name.startswith("recall_") or name.endswith("_norm")]
-    if first["primary_metric"] in metrics:
-        metrics.remove(first["primary_metric"])
-        metrics.insert(0, first["primary_metric"])
+    first = benchmark.first
+    metrics = [name for name in first.metrics if not name.startswith("recall_") or name.endswith("_norm")]
+    if first.primary_metric in metrics:
+        metrics.remove(first.primary_metric)
+        metrics.insert(0, first.primary_metric)
     say("")
     show_table(
-        f"{benchmark.title} ({first['prompt']} prompt, {first['num_samples']:,} questions, 95 % intervals)",
+        f"{benchmark.title} ({first.prompt} prompt, {first.num_samples:,} questions, 95 % intervals)",
         ("", *results),
         [
             *((name, *(_figure(result, name) for result in results.values())) for name in metrics),
-            ("correct / wrong / malformed / truncated / errors", *map(_bins, results.values())),
+            (" / ".join(first.bins), *map(_bins, results.values())),
         ],
     )
 
@@ -76,7 +73,7 @@ def _show_changes(findings: Findings) -> None:
     rows = []
     for comparison in findings.comparisons:
         (benchmark,) = (b for b in findings.benchmarks if b.title == comparison.benchmark)
-        primary = benchmark.answers[comparison.after].result["primary_metric"]
+        primary = benchmark.answers[comparison.after].result.primary_metric
         if primary in comparison.metrics:
             whole = comparison.groups[0]
             pair = f"{comparison.benchmark} {primary}: {comparison.before} → {comparison.after}"
@@ -113,12 +110,12 @@ def _bound(ruling: Ruling, value: float) -> str:
     return f"{value:+.1f}" if ruling.relative else f"{value:.3f}"
 
 
-def _figure(result: Mapping[str, Any], metric: str) -> str:
-    value, interval = result["metrics"].get(metric), result["intervals"].get(metric)
+def _figure(result: Result, metric: str) -> str:
+    value, interval = result.metrics.get(metric), result.intervals.get(metric)
     if value is None:
         return "-"
     return f"{value:.3f}" + (f" ({interval[0]:.3f}-{interval[1]:.3f})" if interval else "")
 
 
-def _bins(result: Mapping[str, Any]) -> str:
-    return " / ".join(str(result[f"num_{name}"]) for name in ("correct", "wrong", "malformed", "truncated", "errors"))
+def _bins(result: Result) -> str:
+    return " / ".join(map(str, result.bins.values()))

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypedDict, TypeVar
 
 import pydantic
 
@@ -54,6 +54,13 @@ BROKEN_ANSWERS: Mapping[str, Metric] = {
 """The metrics of every benchmark whose questions are answered freely."""
 
 
+class ConfusionTable(TypedDict):
+    """Counts with a row per target and a column per prediction, both in the order of the labels."""
+
+    labels: list[str]
+    counts: list[list[int]]
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
     """What a benchmark found.
@@ -65,7 +72,7 @@ class Summary:
     primary_metric: str
     metrics: Mapping[str, float | None]
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    confusion: Mapping[str, Any] = field(default_factory=dict)
+    confusion: Mapping[str, ConfusionTable] = field(default_factory=dict)
 
 
 class BenchmarkModule(Protocol[Keys]):
@@ -156,6 +163,6 @@ def check_stated(module: BenchmarkModule[Any], names: Iterable[str], primary: st
         raise ConfigError(f"{module.__name__}: METRICS['{primary}'] needs a 'skill', as it is the primary metric")
 
 
-def confusion_table(targets: Sequence[str], predictions: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:
+def confusion_table(targets: Sequence[str], predictions: Sequence[str], labels: Sequence[str]) -> ConfusionTable:
     """A confusion matrix as `{"labels": [...], "counts": [[...]]}`: rows are targets, columns predictions."""
     return {"labels": list(labels), "counts": confusion(targets, predictions, labels)}

@@ -7,7 +7,7 @@ security policy allows the page's own script and style, by their hashes, and not
 import base64
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +15,18 @@ import jinja2
 from markupsafe import Markup, escape
 
 from calltune.files.json_lines import atomic_writer
+from calltune.report.findings import Findings
 from calltune.report.page import view as figures
 from calltune.report.page.charts import standalone
 from calltune.report.page.drawings import drawings, tones
 from calltune.report.page.examples import examples
 from calltune.report.page.inert import json_for_page, visible
-from calltune.report.results import Measured
 
 _FILES = Path(__file__).parent
 
 
-def write_page(report: Mapping[str, Any], benchmarks: Sequence[Measured], run_folder: Path) -> Path:
+def write_page(findings: Findings, run_folder: Path) -> Path:
     """Write `report.html`, and every plot as `report/*.svg`.
-
-    Args:
-        report: the content of `report.json`.
-        benchmarks: what was measured; the examples browser shows its questions and answers.
 
     Returns:
         The path of the page.
@@ -38,8 +34,7 @@ def write_page(report: Mapping[str, Any], benchmarks: Sequence[Measured], run_fo
     Raises:
         RunFolderError: the folder cannot be written.
     """
-    checkpoints = list(dict.fromkeys(result["checkpoint"] for result in report["results"]))
-    drawn = drawings(report, benchmarks, checkpoints)
+    drawn = drawings(findings)
     plots = run_folder / "report"
     for old in plots.glob("*.svg"):
         old.unlink()
@@ -48,15 +43,14 @@ def write_page(report: Mapping[str, Any], benchmarks: Sequence[Measured], run_fo
             file.write(standalone(svg))
     path = run_folder / "report.html"
     with atomic_writer(path) as file:
-        file.write(page_html(report, benchmarks, drawn))
+        file.write(page_html(findings, drawn))
     return path
 
 
-def page_html(report: Mapping[str, Any], benchmarks: Sequence[Measured], drawn: Mapping[str, str]) -> str:
-    """The whole page as text."""
-    browsed = examples(benchmarks)
+def page_html(findings: Findings, drawn: Mapping[str, str]) -> str:
+    """The whole page as text; plots come by their name."""
+    browsed = examples(findings.benchmarks)
     style, script = (_FILES / "page.css").read_text("utf-8"), (_FILES / "page.js").read_text("utf-8")
-    checkpoints = list(dict.fromkeys(result["checkpoint"] for result in report["results"]))
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_FILES),
         autoescape=True,
@@ -68,10 +62,10 @@ def page_html(report: Mapping[str, Any], benchmarks: Sequence[Measured], drawn: 
     for name in ("share", "span", "signed", "signed_span", "p_value", "count", "found", "found_span", "bias"):
         environment.filters[name] = getattr(figures, name)
     environment.filters |= {"drawing": Markup, "breakable": _breakable}
-    shown = figures.view(report, benchmarks, drawn)
+    shown = figures.view(findings, drawn)
     return environment.get_template("page.html.jinja").render(
         **shown,
-        tone=tones(checkpoints),
+        tone=tones(findings.checkpoints),
         style=Markup(style),
         script=Markup(script),
         style_hash=_hash(style),

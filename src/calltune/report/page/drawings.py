@@ -2,9 +2,12 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from calltune.report.comparison import Comparison, Difference
+from calltune.report.findings import Findings
+from calltune.report.operating_point import OperatingPoint, Rates
 from calltune.report.page.charts import Bar, forest, ladder, lines, trade_off
+from calltune.report.resampling import Interval
 from calltune.report.results import Measured
 
 _CURVES = (("loss", "eval_loss"), ("rewards/accuracies", "eval_rewards/accuracies"), ("rewards/margins",))
@@ -16,6 +19,7 @@ _CURVE_NAMES = {
     "rewards/margins": "reward margin",
 }
 _NUM_TONES = 6
+_TONES = {"better": "good", "worse": "bad", "uncertain": "even"}
 
 
 def tones(names: Sequence[str]) -> dict[str, str]:
@@ -23,18 +27,18 @@ def tones(names: Sequence[str]) -> dict[str, str]:
     return {name: f"c{number % _NUM_TONES}" for number, name in enumerate(names)}
 
 
-def drawings(report: Mapping[str, Any], benchmarks: Sequence[Measured], checkpoints: Sequence[str]) -> dict[str, str]:
+def drawings(findings: Findings) -> dict[str, str]:
     """Every plot as SVG, by its name: `ladder-<benchmark>`, `change-...`, `calling-...`, `training-<stage>-...`."""
-    tone = tones(checkpoints)
+    tone = tones(findings.checkpoints)
     found = {}
-    for benchmark in benchmarks:
-        title = benchmark.title
-        found[f"ladder-{file_name(title)}"] = _ladder(report, benchmark, tone)
-        if change := main_comparison(report["comparisons"], title, report["gate"]["checkpoint"]):
-            found[f"change-{file_name(title)}"] = _forest(change)
-    for title, points in report["operating_points"].items():
+    for benchmark in findings.benchmarks:
+        name = file_name(benchmark.title)
+        found[f"ladder-{name}"] = _ladder(benchmark, findings.intervals[benchmark.title], tone)
+        if change := main_comparison(findings, benchmark.title):
+            found[f"change-{name}"] = _forest(change)
+    for title, points in findings.operating_points.items():
         found[f"calling-{file_name(title)}"] = _trade_off(title, points, tone)
-    for stage, log in report["training"].items():
+    for stage, log in findings.training.items():
         for names in _CURVES:
             series = {
                 _CURVE_NAMES[name]: [(row["step"], row[name]) for row in log if name in row and "step" in row]
@@ -48,10 +52,10 @@ def drawings(report: Mapping[str, Any], benchmarks: Sequence[Measured], checkpoi
     return found
 
 
-def main_comparison(comparisons: Sequence[Mapping[str, Any]], title: str, judged: str) -> Mapping[str, Any] | None:
+def main_comparison(findings: Findings, title: str) -> Comparison | None:
     """The comparison to show first: of the judged checkpoint with the base, else the benchmark's last one."""
-    of_benchmark = [comparison for comparison in comparisons if comparison["benchmark"] == title]
-    main = [c for c in of_benchmark if (c["before"], c["after"]) == ("base", judged)]
+    of_benchmark = [comparison for comparison in findings.comparisons if comparison.benchmark == title]
+    main = [c for c in of_benchmark if (c.before, c.after) == ("base", findings.judged)]
     return (main or of_benchmark[-1:] or [None])[0]
 
 
@@ -60,57 +64,50 @@ def file_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]", "_", text)
 
 
-def tone_of(low: float, high: float, *, less_is_better: bool = False) -> str:
-    """`good`, `bad`, or `even` when the interval of a difference holds 0."""
-    if low <= 0 <= high:
-        return "even"
-    return "good" if (low > 0) != less_is_better else "bad"
+def tone_of(found: Difference, *, less_is_better: bool = False) -> str:
+    """The colour class of a difference: `good`, `bad`, or `even` when its interval holds 0."""
+    return _TONES[found.direction(less_is_better=less_is_better)]
 
 
-def _ladder(report: Mapping[str, Any], benchmark: Measured, tone: Mapping[str, str]) -> str:
-    title = benchmark.title
-    results = [result for result in report["results"] if result["benchmark"] == title]
-    metric = results[0]["primary_metric"]
+def _ladder(benchmark: Measured, intervals: Mapping[str, Mapping[str, Interval]], tone: Mapping[str, str]) -> str:
+    first = benchmark.first
+    values = {name: answers.result.metrics.get(first.primary_metric) for name, answers in benchmark.answers.items()}
     bars = [
-        Bar(
-            result["checkpoint"],
-            result["metrics"][metric],
-            report["intervals"][title][result["checkpoint"]].get(metric),
-            tone[result["checkpoint"]],
-        )
-        for result in results
-        if result["metrics"].get(metric) is not None
+        Bar(name, value, intervals[name].get(first.primary_metric), tone[name])
+        for name, value in values.items()
+        if value is not None
     ]
-    named = {benchmark.metric(name).baseline: value for name, value in results[0]["metrics"].items()}
+    named = {benchmark.metric(name).baseline: value for name, value in first.metrics.items()}
     baselines = {name: value for name, value in named.items() if name and value is not None}
-    return ladder(f"{title}: {metric} in %", bars, baselines)
+    return ladder(f"{benchmark.title}: {first.primary_metric} in %", bars, baselines)
 
 
-def _forest(change: Mapping[str, Any]) -> str:
+def _forest(change: Comparison) -> str:
     bars = [
         Bar(
-            group["name"] or "all questions",
-            group["accuracy"]["difference"],
-            group["accuracy"]["interval"],
-            tone_of(*group["accuracy"]["interval"]),
+            group.name or "all questions",
+            group.accuracy.difference,
+            group.accuracy.interval,
+            tone_of(group.accuracy),
         )
-        for group in change["groups"]
+        for group in change.groups
     ]
-    return forest(f"{change['benchmark']}: {change['before']} to {change['after']}, in points", bars)
+    return forest(f"{change.benchmark}: {change.before} to {change.after}, in points", bars)
 
 
-def _trade_off(title: str, points: Mapping[str, Any], tone: Mapping[str, str]) -> str:
+def _trade_off(title: str, points: Mapping[str, OperatingPoint], tone: Mapping[str, str]) -> str:
     curves = {
-        name: [(point["needless_calls"], point["missed_calls"]) for point in found["curve"]]
-        for name, found in points.items()
+        name: [(place.needless_calls, place.missed_calls) for place in point.curve] for name, point in points.items()
     }
-    marks = {
-        name: (_point(found["at_zero"]), _point(found["at_bias"]))
-        for name, found in points.items()
-        if None not in _point(found["at_zero"])
-    }
+    marks = {}
+    for name, point in points.items():
+        at_zero, at_bias = _place(point.at_zero), _place(point.at_bias)
+        if at_zero and at_bias:
+            marks[name] = (at_zero, at_bias)
     return trade_off(f"{title}: needless against missed calls", curves, marks, tone)
 
 
-def _point(rates: Mapping[str, Any]) -> tuple[float, float]:
-    return rates["needless_calls"], rates["missed_calls"]
+def _place(rates: Rates) -> tuple[float, float] | None:
+    if rates.needless_calls is None or rates.missed_calls is None:
+        return None
+    return rates.needless_calls, rates.missed_calls

@@ -3,35 +3,42 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from calltune.report.comparison import Comparison
+from calltune.report.findings import Findings
 from calltune.report.page.drawings import file_name, main_comparison, tone_of
 from calltune.report.page.tables import doctor_tables, mining_tables
-from calltune.report.results import Measured
+from calltune.report.published import Published
+from calltune.report.results import Measured, Result
+from calltune.report.ruling import Ruling
 
-_BINS = ("correct", "wrong", "malformed", "truncated", "errors")
 _MOST_TOOLS, _MOST_CHANGES = 10, 8
 _MINUS, _DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
 
 
-def view(report: Mapping[str, Any], benchmarks: Sequence[Measured], drawn: Mapping[str, str]) -> dict[str, Any]:
-    """Everything the template names, from a report and its plots by name."""
+def view(findings: Findings, drawn: Mapping[str, str]) -> dict[str, Any]:
+    """Everything the template names, from what was found and its plots by name."""
     return {
-        "report": report,
-        "checkpoints": list(dict.fromkeys(result["checkpoint"] for result in report["results"])),
-        "benchmarks": [_benchmark(report, benchmark, drawn) for benchmark in benchmarks],
+        "findings": findings,
+        "benchmarks": [_benchmark(findings, benchmark, drawn) for benchmark in findings.benchmarks],
         "calling": [
             {"title": title, "chart": drawn[f"calling-{file_name(title)}"], "points": points}
-            for title, points in report["operating_points"].items()
+            for title, points in findings.operating_points.items()
         ],
         "training": [chart for name, chart in drawn.items() if name.startswith("training-")],
-        "stages": [_stage(name, stage) for name, stage in report["stages"].items()],
-        "doctor": doctor_tables(report["doctor"]),
-        "mining": mining_tables(report["mining"]),
+        "evaluations": [
+            (benchmark.title, name, answers.seconds, answers.result.num_samples)
+            for benchmark in findings.benchmarks
+            for name, answers in benchmark.answers.items()
+            if answers.seconds is not None
+        ],
+        "doctor": doctor_tables(findings.doctor),
+        "mining": mining_tables(findings.mining),
         "hashes": [
             (name, key, value)
-            for name, stage in report["stages"].items()
-            for key, value in _flat({**stage["inputs"], **stage.get("sha256", {})})
+            for name, stage in findings.stages.items()
+            for key, value in _flat({**stage.inputs, **stage.sha256})
         ],
-        "libraries": _libraries(report),
+        "libraries": _libraries(findings),
     }
 
 
@@ -55,20 +62,20 @@ def signed_span(interval: Sequence[float]) -> str:
     return f"{signed(interval[0])} to {signed(interval[1])}"
 
 
-def found(ruling: Mapping[str, Any]) -> str:
+def found(ruling: Ruling) -> str:
     """What a rule of the gate found, in points where its bound has a sign, else in percent."""
-    if ruling["value"] is None:
+    if ruling.value is None:
         return _DASH
-    return f"{signed(ruling['value'] / 100)} points" if ruling["relative"] else f"{share(ruling['value'])} %"
+    return f"{signed(ruling.value / 100)} points" if ruling.relative else f"{share(ruling.value)} %"
 
 
-def found_span(ruling: Mapping[str, Any]) -> str:
+def found_span(ruling: Ruling) -> str:
     """The interval of what a rule found, in the same unit."""
-    if ruling["interval"] is None:
+    if ruling.interval is None:
         return ""
-    if ruling["relative"]:
-        return signed_span([end / 100 for end in ruling["interval"]])
-    return span(ruling["interval"])
+    if ruling.relative:
+        return signed_span([end / 100 for end in ruling.interval])
+    return span(ruling.interval)
 
 
 def bias(value: float) -> str:
@@ -88,85 +95,94 @@ def count(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
-def _benchmark(report: Mapping[str, Any], benchmark: Measured, drawn: Mapping[str, str]) -> dict[str, Any]:
-    title = benchmark.title
-    results = [result for result in report["results"] if result["benchmark"] == title]
-    first = results[0]
-    names = [name for name in dict.fromkeys([first["primary_metric"], *first["metrics"]]) if name in first["metrics"]]
-    rows = [_metric(report, benchmark, results, name) for name in names]
-    shown = [row for row in rows if row["meaning"] or row["name"] == first["primary_metric"]]
-    comparisons = [comparison for comparison in report["comparisons"] if comparison["benchmark"] == title]
-    main = main_comparison(comparisons, title, report["gate"]["checkpoint"])
+def _benchmark(findings: Findings, benchmark: Measured, drawn: Mapping[str, str]) -> dict[str, Any]:
+    title, first = benchmark.title, benchmark.first
+    names = [name for name in dict.fromkeys([first.primary_metric, *first.metrics]) if name in first.metrics]
+    rows = [_metric(findings, benchmark, name) for name in names]
+    shown = [row for row in rows if row["meaning"] or row["name"] == first.primary_metric]
+    main = main_comparison(findings, title)
+    comparisons = [comparison for comparison in findings.comparisons if comparison.benchmark == title]
     ordered = sorted(comparisons, key=lambda comparison: comparison is not main)
-    tools = report["tools"].get(title, [])
+    tools = findings.tools.get(title, [])
     return {
         "title": title,
         "id": file_name(title),
-        "prompt": first["prompt"],
-        "num_samples": first["num_samples"],
-        "checkpoints": [result["checkpoint"] for result in results],
+        "prompt": first.prompt,
+        "num_samples": first.num_samples,
+        "data_sha256": first.data_sha256,
+        "checkpoints": list(benchmark.answers),
+        "paired": benchmark.paired(),
         "chart": drawn[f"ladder-{file_name(title)}"],
         "metrics": shown,
         "more_metrics": [row for row in rows if row not in shown],
-        "bins": [(name, [result[f"num_{name}"] for result in results]) for name in _BINS],
-        "published": _published(report, first),
+        "bins": [(name, [a.result.bins[name] for a in benchmark.answers.values()]) for name in first.bins],
+        "published": _published(findings.published, first),
         "change_chart": drawn.get(f"change-{file_name(title)}"),
         "comparisons": [_comparison(comparison, benchmark) for comparison in ordered],
-        "confusions": _confusions(results),
-        "labels": _label_rows(report["labels"].get(title, {})),
+        "confusions": _confusions(benchmark),
+        "labels": _label_rows(findings.labels.get(title, {})),
         "tools": tools[:_MOST_TOOLS],
         "num_more_tools": max(0, len(tools) - _MOST_TOOLS),
     }
 
 
-def _metric(
-    report: Mapping[str, Any], benchmark: Measured, results: Sequence[Mapping[str, Any]], name: str
-) -> dict[str, Any]:
-    intervals, metric = report["intervals"][benchmark.title], benchmark.metric(name)
-    cells = [(result["metrics"].get(name), intervals[result["checkpoint"]].get(name)) for result in results]
+def _metric(findings: Findings, benchmark: Measured, name: str) -> dict[str, Any]:
+    intervals, metric = findings.intervals[benchmark.title], benchmark.metric(name)
+    cells = [
+        (answers.result.metrics.get(name), intervals[checkpoint].get(name))
+        for checkpoint, answers in benchmark.answers.items()
+    ]
     meaning = f"{metric.meaning}; less is better" if metric.meaning and metric.less_is_better else metric.meaning
     return {"name": name, "meaning": meaning, "cells": cells}
 
 
-def _published(report: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any] | None:
+def _published(rows: Published | None, result: Result) -> dict[str, Any] | None:
     """The published figures, beside the benchmark that has their metric."""
-    rows = report["published"]
-    if rows is None or rows["metric"] != result["primary_metric"]:
+    if rows is None or rows.metric != result.primary_metric:
         return None
-    return {**rows, "other_questions": result["num_samples"] != rows["num_questions"]}
-
-
-def _comparison(comparison: Mapping[str, Any], benchmark: Measured) -> dict[str, Any]:
     return {
-        **comparison,
-        "metrics": [
-            (name, found, tone_of(*found["interval"], less_is_better=benchmark.metric(name).less_is_better))
-            for name, found in comparison["metrics"].items()
-            if found["difference"]
-        ],
-        "groups": [(group, tone_of(*group["accuracy"]["interval"])) for group in comparison["groups"]],
-        "label_changes": comparison["label_changes"][:_MOST_CHANGES],
+        "metric": rows.metric,
+        "source": rows.source,
+        "figures": rows.values,
+        "other_questions": result.num_samples != rows.num_questions,
     }
 
 
-def _confusions(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _comparison(comparison: Comparison, benchmark: Measured) -> dict[str, Any]:
+    return {
+        "before": comparison.before,
+        "after": comparison.after,
+        "num_rows": comparison.num_rows,
+        "num_left_out": comparison.num_left_out,
+        "metrics": [
+            (name, found, tone_of(found, less_is_better=benchmark.metric(name).less_is_better))
+            for name, found in comparison.metrics.items()
+            if found.difference
+        ],
+        "groups": [(group, tone_of(group.accuracy)) for group in comparison.groups],
+        "label_changes": comparison.label_changes[:_MOST_CHANGES],
+    }
+
+
+def _confusions(benchmark: Measured) -> list[dict[str, Any]]:
     """By table a matrix per checkpoint; labels that occur nowhere are left out, the per-character tables come first."""
     found = []
-    for name in sorted(results[0]["confusion"], key=lambda name: not name.endswith("_norm")):
-        tables = [result["confusion"][name] for result in results]
-        labels = tables[0]["labels"]
-        given = [n for n in range(len(labels)) if any(row[n] for table in tables for row in table["counts"])]
-        asked = [n for n in range(len(tables[0]["counts"])) if any(any(table["counts"][n]) for table in tables)]
+    for name in sorted(benchmark.first.confusion, key=lambda name: not name.endswith("_norm")):
+        tables = {checkpoint: answers.result.confusion[name] for checkpoint, answers in benchmark.answers.items()}
+        first = benchmark.first.confusion[name]
+        labels, rows = first["labels"], range(len(first["counts"]))
+        given = [n for n in range(len(labels)) if any(row[n] for table in tables.values() for row in table["counts"])]
+        asked = [n for n in rows if any(any(table["counts"][n]) for table in tables.values())]
         found.append(
             {
                 "name": name,
                 "columns": [labels[n] for n in given],
                 "matrices": [
                     {
-                        "checkpoint": result["checkpoint"],
+                        "checkpoint": checkpoint,
                         "rows": [(labels[n], [_cell(table["counts"][n], m, n) for m in given]) for n in asked],
                     }
-                    for result, table in zip(results, tables, strict=True)
+                    for checkpoint, table in tables.items()
                 ],
             }
         )
@@ -185,21 +201,6 @@ def _label_rows(labels: Mapping[str, Mapping[str, int]]) -> list[tuple[str, list
     return sorted(rows, key=lambda row: (-max(row[1]), row[0]))
 
 
-def _stage(name: str, stage: Mapping[str, Any]) -> dict[str, Any]:
-    counts, seconds = stage.get("counts", {}), stage.get("train_seconds", stage.get("seconds"))
-    tokens, steps = counts.get("tokens"), stage.get("steps")
-    return {
-        "name": name,
-        "rows": counts.get("rows", counts.get("rows_read")),
-        "tokens": tokens,
-        "answer_tokens": counts.get("answer_tokens"),
-        "steps": steps,
-        "seconds": seconds,
-        "trained": stage.get("trainable_share"),
-        "counts": counts,
-    }
-
-
 def _flat(value: Any, before: str = "") -> Any:
     """The leaves of nested objects, each with its dotted path; lists of objects are told by their length."""
     if isinstance(value, Mapping):
@@ -213,11 +214,12 @@ def _flat(value: Any, before: str = "") -> Any:
         yield before, value
 
 
-def _libraries(report: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+def _libraries(findings: Findings) -> list[tuple[str, list[str]]]:
     """Versions by library, where each was used."""
-    used = {"report": report["versions"]}
-    used |= {name: stage["versions"] for name, stage in report["stages"].items() if "versions" in stage}
-    used |= {f"eval {result['checkpoint']}": result["versions"] for result in report["results"]}
+    used = {"report": findings.versions}
+    used |= {name: stage.versions for name, stage in findings.stages.items()}
+    for benchmark in findings.benchmarks:
+        used |= {f"eval {name}": answers.result.versions for name, answers in benchmark.answers.items()}
     names = dict.fromkeys(name for versions in used.values() for name in versions)
     rows = []
     for name in names:
