@@ -146,6 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from calltune.config.run_file import load_config
     from calltune.errors import CalltuneError, GateError
     from calltune.evaluation.jobs import open_benchmarks
+    from calltune.files.disk import writing_to
     from calltune.launch import IN_PROCESSES
     from calltune.launch.local import launch
     from calltune.runtime import child
@@ -163,11 +164,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if config.gate.rules:
                 # Told before anything is paid for, whichever verb comes first.
                 open_benchmarks(config)
-            if words.verb == "sagemaker" or words.on == "sagemaker" or words.dry_run:
-                _on_sagemaker(config, words)
-            elif words.verb not in IN_PROCESSES or not launch(config, words.verb, *_rounds(config, words)):
-                given = {name: vars(words)[name] for name in ("show_rows", "round_number") if name in words}
-                _load(words.verb).run(config, **given)
+            with writing_to(config.run_folder):
+                if words.verb == "sagemaker" or words.on == "sagemaker" or words.dry_run:
+                    _on_sagemaker(config, words)
+                elif words.verb not in IN_PROCESSES or not launch(config, words.verb, *_rounds(config, words)):
+                    given = {name: vars(words)[name] for name in ("show_rows", "round_number") if name in words}
+                    _load(words.verb).run(config, **given)
         except CalltuneError as error:
             if child.is_child():
                 child.tell("error", str(error))

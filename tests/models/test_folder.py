@@ -97,6 +97,17 @@ def test_a_tokenizer_that_is_a_pointer(tiny_model: Path, tmp_path: Path) -> None
         load_tokenizer(str(folder))
 
 
+@pytest.mark.parametrize("value", [[[]], "x", {}])
+def test_a_tokenizer_with_a_setting_of_a_wrong_type(value: object, tiny_model: Path, tmp_path: Path) -> None:
+    """transformers reads such a setting without a word, and compares a text's length with it later."""
+    folder = shutil.copytree(tiny_model, tmp_path / "m")
+    settings = json.loads((folder / "tokenizer_config.json").read_text()) | {"model_max_length": value}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    with pytest.raises(ModelError, match=r"holds no tokenizer that can be loaded: .*not supported between") as error:
+        load_tokenizer(str(folder))
+    assert "\n" not in str(error.value)
+
+
 def test_weights_that_are_missing_or_under_another_name_are_never_made_up(tiny_model: Path, tmp_path: Path) -> None:
     def lose(weights: dict[str, torch.Tensor]) -> None:
         for name in [name for name in weights if name.startswith("model.layers.1.")]:

@@ -36,13 +36,17 @@ def alter(place: Path) -> None:
 DAMAGES: list[tuple[Callable[[Path], object], str]] = [
     (lambda place: (place / SEAL).unlink(), "it was not written to its end"),
     (lambda place: (place / SEAL).write_text('{"model'), "complete.json cannot be read"),
+    (lambda place: (place / SEAL).write_text('["model.safetensors"]'), "complete.json cannot be read"),
+    (lambda place: (place / SEAL).write_text('{"x": {"bytes": "1", "sha256": "0"}}'), "complete.json cannot be read"),
     (lambda place: (place / "deeper" / "rng_state_0.pth").unlink(), "deeper/rng_state_0.pth is missing"),
     (cut, "model.safetensors has 5 bytes of 24"),
     (alter, "model.safetensors was altered"),
 ]
 
 
-@pytest.mark.parametrize(("spoil", "problem"), DAMAGES, ids=["unsealed", "seal", "missing", "cut", "altered"])
+@pytest.mark.parametrize(
+    ("spoil", "problem"), DAMAGES, ids=["unsealed", "seal", "list", "size", "missing", "cut", "altered"]
+)
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     spoil: Callable[[Path], object], problem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -62,6 +62,8 @@ def load_tokenizer(model: str, chat_template: str | None = None) -> PreTrainedTo
     check_folder(_require_folder_or_hub_id(model))
     with one_line_for(model, "tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
+        # Settings of a wrong type are read without a word, and fail where a text is first made into tokens.
+        tokenizer.decode(tokenizer("a text").input_ids)
     _tell_unused_code(model, tokenizer.init_kwargs.get("auto_map"))
     # From a folder without tokenizer files, transformers 5 makes an empty tokenizer of the model's kind.
     if len(tokenizer) <= len(tokenizer.all_special_tokens):

@@ -5,13 +5,14 @@ one is incomplete and does not count. The seal, `complete.json`, holds sizes and
 only when a newer one is sealed.
 """
 
-import json
 import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pydantic
 from transformers import TrainerCallback, TrainingArguments
 
 from calltune.files.hashes import file_sha256
@@ -20,6 +21,17 @@ from calltune.runtime.processes import processes
 from calltune.runtime.terminal import say
 
 SEAL = "complete.json"
+
+
+@dataclass(frozen=True)
+class SealedFile:
+    """What the seal says of one file."""
+
+    bytes: int
+    sha256: str
+
+
+_SEAL = pydantic.TypeAdapter(dict[str, SealedFile])
 
 
 def seal(checkpoint: Path) -> None:
@@ -41,21 +53,22 @@ def seal(checkpoint: Path) -> None:
 def damage(checkpoint: Path) -> str | None:
     """Return what is wrong with a checkpoint: it is not sealed, or a file is missing, cut off or altered; else None."""
     try:
-        files = json.loads((checkpoint / SEAL).read_text(encoding="utf-8"))
+        files = _SEAL.validate_json((checkpoint / SEAL).read_bytes(), strict=True)
     except FileNotFoundError:
         return "it was not written to its end"
+    # pydantic's error is a ValueError: it is no JSON, or JSON of another shape.
     except (OSError, ValueError):
         return f"{SEAL} cannot be read"
     # Sizes are compared first, because they cost nothing.
     for name, expected in files.items():
         if not (checkpoint / name).is_file():
             return f"{name} is missing"
-        if (size := (checkpoint / name).stat().st_size) != expected["bytes"]:
-            return f"{name} has {size:,} bytes of {expected['bytes']:,}"
+        if (size := (checkpoint / name).stat().st_size) != expected.bytes:
+            return f"{name} has {size:,} bytes of {expected.bytes:,}"
     with ThreadPoolExecutor() as pool:
         hashes = pool.map(lambda name: file_sha256(checkpoint / name), files)
         for (name, expected), sha256 in zip(files.items(), hashes, strict=True):
-            if sha256 != expected["sha256"]:
+            if sha256 != expected.sha256:
                 return f"{name} was altered"
     return None
 
