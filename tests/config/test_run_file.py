@@ -78,12 +78,13 @@ def test_mistakes_are_one_line_that_names_the_key(tmp_path: Path, text: str, ove
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ('{"name": "x", "seed": 1, "seed": 1}', "the key 'seed' occurs twice in one object"),
         ('{"name": ', "not valid JSON: Expecting value: line 1 column 10"),
         (f'{{"seed": {"7" * 5000}}}', "not valid JSON: a number of thousands of digits"),
         ("[" * 100_000, "JSON nested too deeply"),
-        ("[]", "valid dictionary"),
+        ("[]", "not a table of JSON"),
     ],
-    ids=["cut off", "digits", "bottomless", "list"],
+    ids=["twice", "cut off", "digits", "bottomless", "list"],
 )
 def test_mistakes_in_json_are_one_line_too(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "config.json").write_text(text)

@@ -3,6 +3,7 @@
 import json
 import tomllib
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -180,9 +181,11 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     Raises:
         ConfigError: the file is missing, is not TOML, or a key or value is wrong; the line names the file and the key.
     """
-    language, parse = ("JSON", json.loads) if path.suffix == ".json" else ("TOML", tomllib.loads)
+    language, parse = ("JSON", partial(_parse_json, path)) if path.suffix == ".json" else ("TOML", tomllib.loads)
     try:
         table = parse(path.read_text(encoding="utf-8"))
+        if not isinstance(table, dict):
+            raise ConfigError(f"{path}: not a table of {language}")
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such run file") from None
     except IsADirectoryError:
@@ -202,6 +205,19 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     if key := not_finite_key(table):
         raise ConfigError(f"{path}: '{key}': must be a finite number")
     return parse_options(Config, table, str(path))
+
+
+def _parse_json(path: Path, text: str) -> Any:
+    """JSON in which a key stands once in each object, as TOML has it; Python would keep the last one."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        table = dict(pairs)
+        if len(table) < len(pairs):
+            key = next(key for place, (key, _) in enumerate(pairs) if key in dict(pairs[:place]))
+            raise ConfigError(f"{path}: the key '{key}' occurs twice in one object")
+        return table
+
+    return json.loads(text, object_pairs_hook=unique)
 
 
 def _apply_override(table: dict[str, Any], override: str) -> None:
