@@ -105,7 +105,7 @@ def run_case(kind: Kind, folders: dict[str, list[Path]], case: Path, chance: ran
     end = in_fork(command, case, limit)
     if end.code is None:
         # Whether it hangs, or has much to do: a run file without its numbers of rows asks for thousands.
-        end = in_fork(command, case, 20 * limit)
+        end = in_fork(command, case, 12 * limit)
         end = end if end.code is None else end._replace(seconds=0.0)
     shutil.rmtree(case)
     return {

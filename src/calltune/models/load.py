@@ -6,7 +6,7 @@ folder brings along is never run, nor is anybody asked whether it may.
 
 import functools
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from transformers import (
 )
 from transformers.utils.import_utils import is_flash_attn_2_available, is_flash_attn_3_available
 
+from calltune.calling.chat import Chat
 from calltune.errors import ModelError
 from calltune.models.folder import check_folder, check_loaded, check_shapes, one_line
 from calltune.runtime.terminal import say
@@ -108,6 +109,28 @@ def load_model(model: str, dtype: torch.dtype, **others: Any) -> PreTrainedModel
     loaded, info = found
     check_loaded(model, info)
     return loaded
+
+
+def check_tokens(model: PreTrainedModel, chat: Chat, tokens: Iterable[int | None]) -> None:
+    """Compare tokens that a tokenizer wrote with the model's embeddings, of which there may be fewer.
+
+    That happens where tokens were added to a tokenizer alone. A tokenizer may know more than the model as long as
+    nobody writes them, as those for images are in models of text.
+
+    Args:
+        model: with or without weights.
+        tokens: their ids; a None stands for a special token that the tokenizer lacks.
+
+    Raises:
+        ModelError: one of them has no embedding.
+    """
+    known = model.get_input_embeddings().weight.shape[0]
+    highest = max((token for token in tokens if token is not None), default=0)
+    if highest >= known:
+        text = chat.tokenizer.convert_ids_to_tokens(highest)
+        raise ModelError(
+            f"model '{chat.name}': its tokenizer writes {text!r} as token {highest:,}, and its weights know {known:,}"
+        )
 
 
 def load_skeleton(model: str) -> PreTrainedModel:

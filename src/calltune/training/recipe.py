@@ -38,7 +38,7 @@ class Recipe:
 class FittedRows:
     """Rows as text, none longer than `max_length` tokens; the ids of those that were; the tokens trained on.
 
-    `tools[i]` are row i's tools, as JSON; `ids[i]` is its id.
+    `tools[i]` are row i's tools, as JSON; `ids[i]` is its id. `highest_token` is the highest id of a token in any row.
     """
 
     texts: list[dict[str, str]]
@@ -48,6 +48,7 @@ class FittedRows:
     num_tokens: int
     num_answer_tokens: int
     tools: list[str]
+    highest_token: int
 
     def counts(self) -> dict[str, int]:
         """For the manifest: rows, tokens, and rows left out."""
@@ -72,7 +73,8 @@ def fit_rows(chat: Chat, recipe: Recipe, file: Path, max_length: int | None) -> 
     """
     rows = recipe.read(file)
     texts = [recipe.row_text(chat, row) for row in rows]
-    lengths = [_lengths(chat, text) for text in texts]
+    measured = [_measure(chat, text) for text in texts]
+    lengths = [lengths for lengths, _ in measured]
     longest = [max(answers) for _, answers in lengths]
     limit = max_length or max(longest, default=0)
     fits = [number for number, length in enumerate(longest) if length <= limit]
@@ -88,7 +90,9 @@ def fit_rows(chat: Chat, recipe: Recipe, file: Path, max_length: int | None) -> 
         )
     tools = ["".join(map(to_json, rows[number].tools)) for number in fits]
     kept, ids = [texts[number] for number in fits], [rows[number].id for number in fits]
-    return FittedRows(kept, ids, limit, too_long, tokens, tokens - prompts, tools)
+    return FittedRows(
+        kept, ids, limit, too_long, tokens, tokens - prompts, tools, max((t for _, t in measured), default=0)
+    )
 
 
 def whole_texts(text: Mapping[str, str], end: str) -> list[str]:
@@ -96,8 +100,8 @@ def whole_texts(text: Mapping[str, str], end: str) -> list[str]:
     return [text["prompt"] + answer.removesuffix(end) + end for key, answer in text.items() if key != "prompt"]
 
 
-def _lengths(chat: Chat, text: Mapping[str, str]) -> tuple[int, list[int]]:
-    """Tokens of the prompt, and of the prompt with each answer."""
+def _measure(chat: Chat, text: Mapping[str, str]) -> tuple[tuple[int, list[int]], int]:
+    """Tokens of the prompt, and of the prompt with each answer; and the highest id among them."""
     wholes = whole_texts(text, str(chat.tokenizer.eos_token))
-    sizes = [len(ids) for ids in chat.tokenizer([text["prompt"], *wholes]).input_ids]
-    return sizes[0], sizes[1:]
+    rows = chat.tokenizer([text["prompt"], *wholes]).input_ids
+    return (len(rows[0]), [len(ids) for ids in rows[1:]]), max(map(max, filter(None, rows)), default=0)

@@ -21,7 +21,7 @@ from calltune.files.hashes import file_sha256, value_sha256
 from calltune.files.json_lines import read_json, write_json
 from calltune.files.manifest import begin, claim_run_folder, finish, is_complete, model_sha256, template_sha256
 from calltune.files.tracking import Tracker, track
-from calltune.models.load import load_tokenizer
+from calltune.models.load import check_tokens, load_tokenizer
 from calltune.runtime.processes import processes
 from calltune.runtime.stopping import postponed_stop
 from calltune.runtime.terminal import say
@@ -79,6 +79,7 @@ def get_ready(settings: StageSettings, recipe: Recipe, run_folder: Path, model: 
         raise ConfigError(f"{stage}: {file} holds no rows; leave '{stage}' out of 'stages'")
     watched = fit_rows(chat, recipe, run_folder / recipe.validation_file, rows.max_length)
     plan = plan_tuning(settings, model)
+    check_tokens(plan.skeleton, chat, [chat.tokenizer.pad_token_id, rows.highest_token, watched.highest_token])
     check_passes(settings.tokens_per_batch, settings.arguments, plan.skeleton.config)
     memory, checkpointing = choose_checkpointing(settings, plan.skeleton, rows.max_length)
     # They also tell transformers of a sharded launch, which it must know before a model is loaded.

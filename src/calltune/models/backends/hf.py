@@ -1,6 +1,6 @@
 """transformers as a backend: batched scoring and greedy generation, probabilities in float32."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice
 from typing import Any
@@ -13,7 +13,7 @@ from calltune.calling.chat import Chat
 from calltune.config.table import Table
 from calltune.models.backends.drawing import Draw, Watch, numbers_for
 from calltune.models.backends.tokens import completion, encode_requests, end_ids, not_finite
-from calltune.models.load import load_model, load_tokenizer
+from calltune.models.load import check_tokens, load_model, load_tokenizer
 from calltune.models.prefix import backbone_outputs, can_share, shared_attention
 from calltune.models.trie import batches, pack, places
 from calltune.runtime.processes import processes
@@ -59,6 +59,7 @@ class Backend:
         self._tokens_per_batch = tokens_per_batch
         pad = self.chat.tokenizer.pad_token_id
         self._pad = pad if isinstance(pad, int) else self.chat.tokenizer.eos_token_id
+        check_tokens(self._model, self.chat, [self._pad])
         self._ends = end_ids(self._model.generation_config, self.chat)
         # Of the checkpoint's own settings only the ends are kept: sampling or a repetition penalty would not be greedy.
         self._model.generation_config = GenerationConfig(
@@ -72,7 +73,7 @@ class Backend:
     def loglikelihood(self, requests: Sequence[ScoringRequest]) -> list[list[float]]:
         """Per request and continuation, the natural log-probability of the continuation's tokens, summed in float32."""
         pairs = encode_requests(self.chat.tokenizer, requests)
-        self._tell_too_long(len(context) + len(rest) for context, rest in pairs)
+        self._look_at([context + rest for context, rest in pairs])
         values = iter(self._score_shared(pairs) if self._shares() else self._score_plain(pairs))
         return [[next(values) for _ in request.continuations] for request in requests]
 
@@ -80,7 +81,7 @@ class Backend:
     def answer(self, samples: Sequence[Sample], max_new_tokens: int) -> list[Completion]:
         """Greedy answers; one that reaches `max_new_tokens` without ending is `truncated`."""
         prompts = [self.chat.tokenizer(self.chat.prompt(s.messages, s.tools)).input_ids for s in samples]
-        self._tell_too_long(len(prompt) + max_new_tokens for prompt in prompts)
+        self._look_at(prompts, max_new_tokens)
         completions: list[Completion | None] = [None] * len(samples)
         for batch in self._batches([len(prompt) for prompt in prompts], room=max_new_tokens):
             ids, mask = self._pad_left([prompts[number] for number in batch])
@@ -98,7 +99,7 @@ class Backend:
     def sample(self, samples: Sequence[Sample], max_new_tokens: int, sampling: Sampling) -> list[list[Completion]]:
         """Answers drawn at random; a prompt is computed once for all its answers."""
         prompts = [self.chat.tokenizer(self.chat.prompt(s.messages, s.tools)).input_ids for s in samples]
-        self._tell_too_long(len(prompt) + max_new_tokens for prompt in prompts)
+        self._look_at(prompts, max_new_tokens)
         answers: list[list[Completion]] = [[] for _ in samples]
         copies = sampling.num_answers
         for batch in self._batches([len(prompt) for prompt in prompts], max_new_tokens, copies):
@@ -142,9 +143,13 @@ class Backend:
         cache.batch_repeat_interleave(copies)
         return cache
 
-    def _tell_too_long(self, lengths: Iterable[int]) -> None:
-        """Say once that the model was never meant to see as many tokens; it is asked all the same, nothing is cut."""
-        longest = max(lengths, default=0)
+    def _look_at(self, rows: Sequence[list[int]], room: int = 0) -> None:
+        """Refuse tokens that the model does not know, and say once that it was never meant to see as many.
+
+        It is asked all the same, and nothing is cut. `room` is how many tokens a row may grow by.
+        """
+        check_tokens(self._model, self.chat, chain.from_iterable(rows))
+        longest = max(map(len, rows), default=0) + room
         if self._num_positions and longest > self._num_positions:
             say(
                 f"warning: {longest:,} tokens are more than the {self._num_positions:,} that this model was made for; "
