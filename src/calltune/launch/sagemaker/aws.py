@@ -8,8 +8,6 @@ from typing import Any
 
 from calltune.errors import CalltuneError, ConfigError, JobError
 
-_NUM_TRIES = 6
-
 HINTS = (
     (r"ResourceLimitExceeded|service limit|quota", "ask for a higher quota in the Service Quotas console"),
     (r"CapacityError|[Ii]nsufficient ?[Cc]apacity", "no such machine is free; name several in 'instance_type' or wait"),
@@ -22,6 +20,7 @@ HINTS = (
     (r"AccessDenied|not authorized|Forbidden", "the policy in docs/sagemaker.md lists what is needed"),
     (r"ExpiredToken", "sign in again"),
     (r"InvalidClientTokenId|UnrecognizedClient|SignatureDoesNotMatch|InvalidAccessKeyId", "check your AWS credentials"),
+    (r"exit ?code:? 143", "it was asked to stop from outside; run again to go on from its checkpoint"),
     (r"MaxRuntimeExceeded", "raise 'max_runtime_hours'; run again to go on from its checkpoint"),
     (r"MaxWaitTimeExceeded", "no spot machine for long enough; raise 'max_wait_hours', or run again"),
 )
@@ -34,9 +33,10 @@ def hint(text: str) -> str:
 
 @dataclass
 class Aws:
-    """The clients of one region, each made when it is first used."""
+    """The clients of one region, each made when it is first used; `num_tries` of a call that fails in passing."""
 
     region: str
+    num_tries: int = 6
     _clients: dict[str, Any] = field(default_factory=dict)
 
     def __getattr__(self, service: str) -> Any:
@@ -54,7 +54,7 @@ class Aws:
             except ModuleNotFoundError:
                 raise ConfigError("SageMaker needs boto3: pip install 'calltune[sagemaker]'") from None
             # Standard: throttling, 5xx and lost connections are tried again, each time later.
-            tries: Any = {"mode": "standard", "total_max_attempts": _NUM_TRIES}
+            tries: Any = {"mode": "standard", "total_max_attempts": self.num_tries}
             settings = Config(retries=tries, connect_timeout=10, read_timeout=60)
             session: Any = boto3.Session(region_name=self.region)
             self._clients[service] = session.client(service, config=settings)
@@ -70,6 +70,7 @@ def plainly(what: str) -> Iterator[None]:
         JobError: AWS said no, or did not answer.
     """
     try:
+        from boto3.exceptions import Boto3Error
         from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
     except ModuleNotFoundError:
         raise ConfigError("SageMaker needs boto3: pip install 'calltune[sagemaker]'") from None
@@ -83,8 +84,17 @@ def plainly(what: str) -> Iterator[None]:
         said = error.response["Error"]
         text = f"{said['Code']}: {' '.join(str(said.get('Message')).split())}"
         raise JobError(f"{what}: {text}{hint(text)}") from error
-    except BotoCoreError as error:
-        raise JobError(f"{what}: {' '.join(str(error).split())}") from error
+    except (BotoCoreError, Boto3Error) as error:
+        text = " ".join(str(error).split())
+        raise JobError(f"{what}: {text}{hint(text)}") from error
+
+
+def was_refused(error: CalltuneError) -> bool:
+    """Whether AWS itself said no, so that nothing came of the call; without an answer that is not known."""
+    from botocore.exceptions import ClientError
+
+    cause = error.__cause__
+    return isinstance(cause, ClientError) and cause.response["ResponseMetadata"]["HTTPStatusCode"] < 500
 
 
 def require_bucket(aws: Aws, bucket: str) -> None:

@@ -1,6 +1,7 @@
 """The jobs that are there: found by name or by tag, and what each of them is."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from calltune.config.run_file import Config
@@ -22,12 +23,16 @@ def describe_job(aws: Aws, name: str) -> dict[str, Any]:
 
 def attempts(aws: Aws, config: Config, stage: str, identity: str) -> list[str]:
     """The names of a stage's jobs with this identity, the first attempt first."""
-    base = job_name(config, stage, identity, 1).removesuffix("-1")
+    base = _base(config, stage, identity)
     with plainly("list of jobs"):
         pages = aws.sagemaker.get_paginator("list_training_jobs").paginate(NameContains=base)
         names = [job["TrainingJobName"] for page in pages for job in page["TrainingJobSummaries"]]
     ours = [name for name in names if re.fullmatch(rf"{re.escape(base)}-\d+", name)]
     return sorted(ours, key=number_of)
+
+
+def _base(config: Config, stage: str, identity: str) -> str:
+    return job_name(config, stage, identity, 1).rpartition("-")[0]
 
 
 def number_of(name: str) -> int:
@@ -45,3 +50,14 @@ def jobs_of_run(aws: Aws, config: Config) -> list[dict[str, Any]]:
         names = [found["TrainingJob"]["TrainingJobName"] for page in pages for found in page["Results"]]
     jobs = [describe_job(aws, name) for name in names]
     return sorted(jobs, key=lambda job: job["CreationTime"])
+
+
+def unwanted(aws: Aws, config: Config, identities: Mapping[str, str]) -> list[str]:
+    """The run's jobs that run and that its run file, as it is now, does not ask for.
+
+    Args:
+        identities: of the stages as they are now.
+    """
+    wanted = {_base(config, stage, identity) for stage, identity in identities.items()}
+    live = [job["TrainingJobName"] for job in jobs_of_run(aws, config) if job["TrainingJobStatus"] not in ENDED]
+    return [name for name in live if name.rpartition("-")[0] not in wanted]

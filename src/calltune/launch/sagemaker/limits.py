@@ -31,6 +31,8 @@ def problems(request: Mapping[str, Any]) -> Iterator[str]:
         yield "StoppingCondition.MaxWaitTimeInSeconds: only on spot machines"
     if ("InstanceType" in resources) == ("InstancePreferences" in resources):
         yield "ResourceConfig: either InstanceType or InstancePreferences"
+    if "alias/" in resources.get("VolumeKmsKeyId", ""):
+        yield "ResourceConfig.VolumeKmsKeyId: a volume takes a key's id or ARN, no alias"
     if len(keys := [tag["Key"] for tag in request.get("Tags", ())]) > len(set(keys)):
         yield "Tags: one key twice"
 

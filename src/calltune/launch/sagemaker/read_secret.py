@@ -1,0 +1,23 @@
+"""Reads a job's secret from Secrets Manager and prints its variables as JSON: `read_secret.py`, on its own."""
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+
+def variables_of(text: str) -> Mapping[str, Any]:
+    """The variables of a JSON object, or one Hugging Face token."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    return value if isinstance(value, dict) else {"HF_TOKEN": text.strip()}
+
+
+if __name__ == "__main__":
+    import boto3
+
+    arn = os.environ["CALLTUNE_SECRET_ARN"]
+    client: Any = boto3.client("secretsmanager", region_name=arn.split(":")[3])
+    print(json.dumps(variables_of(client.get_secret_value(SecretId=arn)["SecretString"])))

@@ -1,0 +1,134 @@
+"""What is billed: bounds that hold while jobs run and while others ask, and jobs that nobody wants any more."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fake_aws import FakeAws
+from sagemaker_account import Toy, keys, wait_until
+
+from calltune.cli import main
+from calltune.config.run_file import Config
+from calltune.errors import ConfigError, JobError
+from calltune.launch.sagemaker.aws import Aws
+from calltune.launch.sagemaker.cost import running_usd
+from calltune.launch.sagemaker.jobs import jobs_of_run
+from calltune.launch.sagemaker.plan import make_plan
+from calltune.launch.sagemaker.submit import run_stages
+
+AT_MOST_12 = "price_per_hour = 1.5\nmax_runtime_hours = 8\n"
+
+
+@pytest.fixture
+def ask(aws: Aws, toy_package: Path) -> Callable[..., None]:
+    """Ask for the jobs of some stages and leave the first that is not complete to itself."""
+
+    def run(config: Config, *stages: str) -> None:
+        run_stages(aws, config, make_plan(config, toy_package, []), stages, detach=True)
+
+    return run
+
+
+def test_a_job_that_runs_counts_with_its_bound(
+    fake: FakeAws, aws: Aws, prepared: Toy, ask: Callable[..., None]
+) -> None:
+    """Each job may take up to 12 USD: two are within the limit, three are not."""
+    ask(prepared("sft.does=wait", more=f"{AT_MOST_12}max_usd = 36"), "sft")
+    config = prepared("sft.does=wait", more=f"{AT_MOST_12}max_usd = 30")
+    assert running_usd(config, jobs_of_run(aws, config)) == 12.0
+    with pytest.raises(ConfigError) as error:
+        ask(config, "sft", "dpo", "evaluate")
+    assert str(error.value).startswith(
+        "'launch.sagemaker.max_usd' is 30.00: dpo and evaluate may take up to 24.00 USD, what runs already up to 12.00"
+    )
+    assert len(fake.asked("CreateTrainingJob")) == 1
+
+
+def test_it_is_looked_at_again_before_each_job(fake: FakeAws, toy: Toy, aws: Aws, toy_package: Path) -> None:
+    """While the first job ran, somebody asked for another one of the run, with another run file."""
+    config = toy("sft.steps=8", more=f"{AT_MOST_12}max_usd = 12")
+    other = toy("sft.steps=9", "sft.does=wait", more=AT_MOST_12)
+    plan = make_plan(config, toy_package, [])
+    run_stages(aws, other, make_plan(other, toy_package, []), ["sft"], detach=True)
+    with pytest.raises(ConfigError, match=r"sft may take up to 12.00 USD, what runs already up to 12.00"):
+        run_stages(aws, config, plan, ["sft"])
+    assert keys(fake, "/budget/") == []
+
+
+def test_of_two_commands_at_once_one_is_refused(fake: FakeAws, toy: Toy, toy_package: Path) -> None:
+    """Two run files of one run, each with room for one job, that both look before either has asked."""
+    configs = [toy(f"sft.steps={n}", "sft.does=wait", more=f"{AT_MOST_12}max_usd = 20") for n in (8, 9)]
+    plans = [make_plan(config, toy_package, []) for config in configs]
+    gate, told = threading.Barrier(2), list[str]()
+    fake.jobs.before_search = lambda: gate.wait(timeout=20) if len(told) == 0 and gate.n_waiting < 2 else None
+
+    def command(number: int) -> None:
+        try:
+            run_stages(Aws("us-east-1"), configs[number], plans[number], ["sft"], detach=True)
+            told.append("asked")
+        except ConfigError as error:
+            told.append(str(error))
+
+    threads = [threading.Thread(target=command, args=(number,)) for number in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(fake.asked("CreateTrainingJob")) == 1
+    assert sorted(told)[1] == "asked"
+    assert "what runs already up to 12.00" in sorted(told)[0]
+
+
+def test_a_refused_job_takes_nothing_of_the_budget(fake: FakeAws, toy: Toy, ask: Callable[..., None]) -> None:
+    fake.faults = {"CreateTrainingJob": [(400, "ResourceLimitExceeded", "The limit is 0")]}
+    config = toy(more=f"{AT_MOST_12}max_usd = 20")
+    with pytest.raises(JobError, match="ask for a higher quota"):
+        ask(config, "sft")
+    assert keys(fake, "/budget/") == []
+    ask(toy("sft.steps=5", more=f"{AT_MOST_12}max_usd = 20"), "sft")
+    assert len(keys(fake, "/budget/")) == 1
+
+
+def test_a_job_that_the_run_file_no_longer_wants_is_named_and_can_be_stopped(
+    fake: FakeAws,
+    toy: Toy,
+    ask: Callable[..., None],
+    sagemaker_file: Callable[..., Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    ask(toy("sft.does=wait"), "sft")
+    (old,) = fake.jobs.records
+    ask(toy("sft.does=wait", "sft.steps=9"), "sft")
+    (new,) = fake.jobs.records.keys() - {old}
+    warning = f"warning: job '{old}' runs and is billed, but this run file does not ask for it; "
+    assert f"{warning}'calltune sagemaker stop-others' stops it" in capsys.readouterr().out
+    wait_until(lambda: len(keys(fake, "step.txt")) == 2)
+
+    def said(action: str, *others: str) -> str:
+        words = [str(sagemaker_file()), 'stages=["sft"]', "sft.does=wait", *others]
+        assert main(["sagemaker", action, *words]) == 0
+        return capsys.readouterr().out
+
+    assert warning in said("plan", "sft.steps=9")
+    assert f"stop: stopping {old}" in said("stop-others", "sft.steps=9")
+    states = {name: record["TrainingJobStatus"] for name, record in fake.jobs.records.items()}
+    assert states == {old: "Stopped", new: "InProgress"}
+    assert "no other job of s3://toy-bucket/calltune/toy/ runs" in said("stop-others", "sft.steps=9")
+    assert f"stop: stopping {new}" in said("stop", "sft.steps=9")
+    assert "stop: no job of" in said("stop", "sft.steps=9")
+    assert keys(fake, "step.txt"), "what they wrote stays"
+
+
+def test_detached_the_command_asks_for_one_job_after_the_other(
+    fake: FakeAws, prepared: Toy, ask: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = prepared('stages=["sft", "dpo"]')
+    ask(config, "sft", "dpo")
+    (sft,) = fake.jobs.records
+    said = capsys.readouterr().out
+    assert f"sft: job {sft} is left to itself and billed until it ends; the same command goes on from here" in said
+    wait_until(lambda: fake.jobs.records[sft]["TrainingJobStatus"] == "Completed")
+    ask(config, "sft", "dpo")
+    (dpo,) = fake.jobs.records.keys() - {sft}
+    assert "-dpo-" in dpo
