@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from calltune.errors import ConfigError
 from calltune.launch.sagemaker.limits import require_within_limits
 from calltune.launch.sagemaker.plan import make_plan, stage_job
 from calltune.launch.sagemaker.request import StageJob, job_name, training_job
+from calltune.runtime.terminal import ProgressBar
 
 ARN = "arn:aws:sagemaker:us-east-1:123456789012"
 TWO = 'instance_type = ["ml.p5.48xlarge", "ml.p4d.24xlarge"]'
@@ -199,6 +201,18 @@ def test_the_console_draws_the_loss(sagemaker_file: Callable[..., Path]) -> None
         assert found[1] == "1.247"
         assert not re.search(metric["Regex"], f"{stage}: 7/12 after 24 s")
     assert "MetricDefinitions" not in training_job(config, a_job("evaluate"), 1)["AlgorithmSpecification"]
+
+
+def test_progress_without_a_terminal_is_what_the_console_reads(
+    sagemaker_file: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A job has no terminal: what took over two seconds gets a line at its end."""
+    with ProgressBar("sft", 3) as bar:
+        for _ in range(3):
+            time.sleep(0.7)
+            bar.advance(1, "loss 1.247")
+    (metric,) = training_job(load_config(sagemaker_file()), a_job(), 1)["AlgorithmSpecification"]["MetricDefinitions"]
+    assert re.findall(metric["Regex"], capsys.readouterr().out) == ["1.247"]
 
 
 def test_mlflow_is_told_to_sagemaker(sagemaker_file: Callable[..., Path]) -> None:
