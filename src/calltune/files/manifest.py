@@ -15,7 +15,7 @@ from calltune import __version__
 from calltune.config.run_file import Config
 from calltune.errors import RunFolderError
 from calltune.files.hashes import file_sha256, value_sha256
-from calltune.files.json_lines import read_json, write_json
+from calltune.files.json_lines import json_text, read_json, write_json
 
 MANIFEST = "manifest.json"
 
@@ -50,7 +50,7 @@ def is_complete(folder: Path, inputs: Mapping[str, Any], *files: str) -> bool:
     """Whether the stage in this folder was finished with exactly these inputs, and still has these files."""
     if not all((folder / name).exists() for name in (MANIFEST, *files)):
         return False
-    return read_json(folder / MANIFEST)["inputs"] == json.loads(json.dumps(inputs))
+    return read_json(folder / MANIFEST)["inputs"] == json.loads(json_text(inputs))
 
 
 def begin(folder: Path, inputs: Mapping[str, Any]) -> str | None:
@@ -60,7 +60,7 @@ def begin(folder: Path, inputs: Mapping[str, Any]) -> str | None:
         A sentence for the user when an older folder was moved aside, else None.
     """
     begun = folder / _BEGUN
-    inputs = json.loads(json.dumps(inputs))
+    inputs = json.loads(json_text(inputs))
     moved = None
     if folder.exists():
         old = read_json(begun) if begun.exists() else {}

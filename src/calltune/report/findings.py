@@ -90,7 +90,12 @@ class Findings:
             "model": self.config.model,
             "headline": asdict(self.headline),
             "results": [
-                {**asdict(answers.result), "checkpoint": name, "seconds": answers.seconds}
+                {
+                    **asdict(answers.result),
+                    "checkpoint": name,
+                    "seconds": answers.seconds,
+                    **({"num_not_finite": answers.num_not_finite} if answers.num_not_finite else {}),
+                }
                 for benchmark in self.benchmarks
                 for name, answers in benchmark.answers.items()
             ],
@@ -196,6 +201,12 @@ def _problems(benchmarks: Sequence[Measured]) -> list[str]:
     found = [f"{b.title}: no comparisons and no examples, as {b.problem}" for b in benchmarks if b.problem]
     found += [f"{b.title}: {name} is not compared, as it {why}" for b in benchmarks for name, why in b.unpaired.items()]
     for benchmark in benchmarks:
+        for name, answers in benchmark.answers.items():
+            if answers.num_not_finite:
+                found.append(
+                    f"{benchmark.title}: {answers.num_not_finite} of {name}'s log-likelihoods are not finite and count "
+                    "as errors; look at the model's weights"
+                )
         prompts = {name: answers.result.prompt for name, answers in benchmark.answers.items()}
         if len(set(prompts.values())) > 1:
             told = ", ".join(f"{name}: {prompt}" for name, prompt in prompts.items())

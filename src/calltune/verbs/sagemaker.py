@@ -130,7 +130,7 @@ def _show_requests(config: Config, plan: JobPlan, stages: list[str]) -> None:
     for stage in stages:
         request = training_job(config, stage_job(config, plan, stage, artefacts), 1)
         require_within_limits(request)
-        say(json.dumps(request, indent=2))
+        say(json.dumps(request, indent=2, allow_nan=False))
     if line := encryption_in_words(config):
         say(line)
 

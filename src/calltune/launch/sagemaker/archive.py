@@ -48,8 +48,8 @@ def code_archive(
         if path.suffix in _SUFFIXES and "__pycache__" not in path.parts
     }
     files |= {name: (_OURS / name).read_bytes() for name in SCRIPTS}
-    files["config.json"] = json.dumps(config, indent=2, sort_keys=True).encode()
-    files["needs.json"] = json.dumps(needs or {}, indent=2, sort_keys=True).encode()
+    files["config.json"] = json.dumps(config, indent=2, sort_keys=True, allow_nan=False).encode()
+    files["needs.json"] = json.dumps(needs or {}, indent=2, sort_keys=True, allow_nan=False).encode()
     files["requirements.txt"] = "".join(f"{line}\n" for line in requirements).encode()
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w", format=tarfile.PAX_FORMAT) as tar:

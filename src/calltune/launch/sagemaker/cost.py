@@ -74,7 +74,7 @@ def put_down(aws: Aws, config: Config, stage: str, name: str) -> Iterator[None]:
         return
     key = f"{run_prefix(config)}budget/{name}.json"
     with plainly(f"s3://{wanted.bucket}/{key}"):
-        body = json.dumps({"usd": most_usd(config, stage)}).encode()
+        body = json.dumps({"usd": most_usd(config, stage)}, allow_nan=False).encode()
         aws.s3.put_object(Bucket=wanted.bucket, Key=key, Body=body, **encryption(wanted.kms_key))
     try:
         jobs = jobs_of_run(aws, config)

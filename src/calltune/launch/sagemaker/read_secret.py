@@ -20,4 +20,5 @@ if __name__ == "__main__":
 
     arn = os.environ["CALLTUNE_SECRET_ARN"]
     client: Any = boto3.client("secretsmanager", region_name=arn.split(":")[3])
-    print(json.dumps(variables_of(client.get_secret_value(SecretId=arn)["SecretString"])))
+    secret = client.get_secret_value(SecretId=arn)["SecretString"]
+    print(json.dumps(variables_of(secret), allow_nan=False))
