@@ -139,8 +139,8 @@ while step < table.get("steps", 4):
             sys.exit(2)
         if table.get("does") == "raise":
             raise ValueError("loss is not a number")
-        if table.get("does") == "wait":
-            time.sleep(60)
+        while table.get("does") == "wait":
+            time.sleep(1)  # until it is stopped
 if table.get("does") == "end as the signal comes":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.kill(os.getppid(), signal.SIGTERM)
