@@ -36,6 +36,7 @@ class FakeAws:
         self.lost: list[str] = []
         self.puts: list[tuple[str, str | None, str | None]] = []
         self.jobs = FakeJobs()
+        self._one_put = threading.Lock()
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         service, _, operation = environ.get("HTTP_X_AMZ_TARGET", "").partition(".")
@@ -50,6 +51,10 @@ class FakeAws:
         if operation in ("PutObject", "CreateMultipartUpload"):
             asked = [environ.get(f"HTTP_X_AMZ_SERVER_SIDE_ENCRYPTION{end}") for end in ("", "_AWS_KMS_KEY_ID")]
             self.puts.append((environ["PATH_INFO"].partition("/toy-bucket/")[2], *asked))
+        if "HTTP_IF_NONE_MATCH" in environ:
+            # moto looks and then writes, and of two at once would let both.
+            with self._one_put:
+                return [*self._moto(environ, start_response)]
         if service != "SageMaker":
             return self._moto(environ, start_response)
         try:

@@ -22,7 +22,8 @@ class FakeJobs:
     """Operations by their names.
 
     `events` befall the next jobs, one each; `between_attempts` is called when a job's machines were taken back;
-    `before_search` when somebody looks for a run's jobs; `wrap` puts a container's command into namespaces.
+    `before_search` when somebody looks for a run's jobs, of which `hides_new_jobs` shows none, as if they were too new;
+    `wrap` puts a container's command into namespaces.
     """
 
     def __init__(self) -> None:
@@ -33,6 +34,7 @@ class FakeJobs:
         self.events: list[Event] = []
         self.between_attempts: Callable[[Machines], None] | None = None
         self.before_search: Callable[[], object] | None = None
+        self.hides_new_jobs = False
         self.wrap: Callable[[Path, list[str]], list[str]] | None = None
 
     def CreateTrainingJob(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -71,6 +73,8 @@ class FakeJobs:
     def Search(self, request: dict[str, Any]) -> dict[str, Any]:
         if self.before_search:
             self.before_search()
+        if self.hides_new_jobs:
+            return {"Results": []}
         (wanted,) = request["SearchExpression"]["Filters"]
         key = wanted["Name"].removeprefix("Tags.")
         found = [record for record in self.records.values() if record["tags"].get(key) == wanted["Value"]]

@@ -8,8 +8,9 @@ from calltune.errors import JobError
 from calltune.launch.sagemaker.archive import upload_archive, upload_folder
 from calltune.launch.sagemaker.artefact import artefact_of
 from calltune.launch.sagemaker.aws import Aws, plainly, was_refused
+from calltune.launch.sagemaker.budget import put_down
 from calltune.launch.sagemaker.checkpoints import thin_out
-from calltune.launch.sagemaker.cost import billed_usd, in_words, most_usd, put_down, require_affordable
+from calltune.launch.sagemaker.cost import billed_usd, in_words, most_usd, require_affordable
 from calltune.launch.sagemaker.follow import follow, goes_on
 from calltune.launch.sagemaker.jobs import ENDED, attempts, describe_job, jobs_of_run, number_of, unwanted
 from calltune.launch.sagemaker.limits import require_within_limits
@@ -43,10 +44,11 @@ def run_stages(
                 raise JobError(f"{stages[0]}: needs the completed job of {stage}; run {stage} --on sagemaker first")
             artefacts[stage] = uri
     tell_unwanted(aws, config, plan)
+    # Before the stages are looked at: what somebody asks for meanwhile is then not both paid for and to be paid for.
+    jobs = jobs_of_run(aws, config) if account(config).max_usd is not None else []
     open_stages = [stage for stage in stages if not _is_there(aws, stage, newest(aws, config, plan, stage))]
     if open_stages:
-        if account(config).max_usd is not None:
-            require_affordable(config, open_stages, jobs_of_run(aws, config))
+        require_affordable(config, open_stages, jobs)
         if line := encryption_in_words(config):
             say(line)
         _send(aws, config, plan)
