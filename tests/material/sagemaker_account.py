@@ -1,6 +1,8 @@
 """A run file for SageMaker on toy data, an account on loopback, and a package whose stages take a second."""
 
 import json
+import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ from fake_aws import FakeAws, client, serving
 from calltune.config.run_file import Config, load_config
 from calltune.launch.sagemaker.aws import Aws
 from calltune.launch.sagemaker.plan import make_plan
+from calltune.launch.sagemaker.restored import SEAL
 from calltune.launch.sagemaker.submit import run_stages
 from calltune.verbs import prepare
 
@@ -93,6 +96,18 @@ def at_step(number: int) -> Callable[[Path], bool]:
     def reached(root: Path) -> bool:
         file = root / "checkpoints" / "toy" / "sft" / "checkpoints" / "step.txt"
         return file.exists() and int(file.read_text() or 0) >= number
+
+    return reached
+
+
+def sealed(stage: str, number: int) -> Callable[[Path], bool]:
+    """Whether a checkpoint of this step or a later one is whole: the stage itself soon removes the first ones."""
+
+    def reached(root: Path) -> bool:
+        folder = root / "checkpoints" / "toy" / stage / "checkpoints"
+        names = os.listdir(folder) if folder.is_dir() else []
+        steps = [int(name.rpartition("-")[2]) for name in names if re.fullmatch(r"checkpoint-\d+", name)]
+        return any(step >= number and (folder / f"checkpoint-{step}" / SEAL).exists() for step in steps)
 
     return reached
 

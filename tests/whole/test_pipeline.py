@@ -13,17 +13,13 @@ from pathlib import Path
 import pytest
 from fake_aws import FakeAws, client
 from fake_machine import Event, Machines
+from sagemaker_account import sealed
 
 from calltune.cli import main
 from calltune.config.run_file import load_config
 from calltune.verbs.prepare import run as prepare
 
 STEPS = ["sft.max_steps=16", "sft.save_steps=2", "dpo.max_steps=24", "dpo.save_steps=2"]
-
-
-def sealed(stage: str, step: int) -> Callable[[Path], bool]:
-    place = f"checkpoints/toy/{stage}/checkpoints/checkpoint-{step}/complete.json"
-    return lambda root: (root / place).exists()
 
 
 def keys(fake: FakeAws, prefix: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,6 +80,17 @@ def test_what_cannot_be_is_told_before_anything_is_sent(
     fake: FakeAws, say_no: Callable[..., str], overrides: list[str], more: str, told: str
 ) -> None:
     assert told in say_no(*overrides, more=more)
+    assert (fake.requests, fake.puts) == ([], [])
+
+
+@pytest.mark.parametrize("name", ["torch", "transformers", "peft"])
+def test_an_export_needs_what_makes_it_before_anything_is_sent(
+    fake: FakeAws, say_no: Callable[..., str], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A name that is None among the modules cannot be imported, as on a machine without it."""
+    monkeypatch.setitem(sys.modules, name, None)
+    line = say_no("export.dtype=float32")
+    assert f"[export] is made on this machine, which lacks {name}: pip install 'calltune[train]', or leave" in line
     assert (fake.requests, fake.puts) == ([], [])
 
 

@@ -20,7 +20,7 @@ HINTS = (
     (r"AccessDenied|not authorized|Forbidden", "the policy in docs/sagemaker.md lists what is needed"),
     (r"ExpiredToken", "sign in again"),
     (r"InvalidClientTokenId|UnrecognizedClient|SignatureDoesNotMatch|InvalidAccessKeyId", "check your AWS credentials"),
-    (r"exit ?code:? 143", "it was asked to stop from outside; run again to go on from its checkpoint"),
+    (r"exit ?code:? 143", "run again to go on from its checkpoint"),
     (r"MaxRuntimeExceeded", "raise 'max_runtime_hours'; run again to go on from its checkpoint"),
     (r"MaxWaitTimeExceeded", "no spot machine for long enough; raise 'max_wait_hours', or run again"),
 )

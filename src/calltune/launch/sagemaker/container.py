@@ -64,7 +64,7 @@ class Stage:
     def end_stopped(self) -> int:
         """The exit code of what was stopped; the reason is read where SageMaker was not asked to stop the job."""
         os.write(1, b"calltune: stopped; the next attempt goes on from here\n")
-        self.tell("it was asked to stop before its end; run again to go on from its checkpoint")
+        self.tell("it was asked to stop before its end")
         return STOPPED
 
     def tell(self, text: str) -> None:
