@@ -1,4 +1,4 @@
-"""`--on sagemaker`, and `calltune sagemaker ACTION`: the run file's stages as jobs, looked at and cleared away.
+"""Run the run file's stages as jobs (`--on sagemaker`), and look at them and clear away (`calltune sagemaker ACTION`).
 
 `prepare` and `report` run here; what lies between them runs there.
 """
@@ -74,7 +74,7 @@ def launch(config: Config, verb: str, dry_run: bool = False, detach: bool = Fals
 
 
 def _require_export(config: Config, export: ExportConfig) -> None:
-    """The export is made here, of what the jobs trained; that it cannot be is told before they are paid for."""
+    """Refuse an export that cannot be made here of what the jobs train, before they are paid for."""
     trained = config.checkpoints[1:]
     checkpoint = export.checkpoint or (trained or ("",))[-1]
     if checkpoint not in trained:
@@ -93,7 +93,7 @@ def _require_export(config: Config, export: ExportConfig) -> None:
 
 
 def act(config: Config, action: str, yes: bool = False) -> None:
-    """One of `plan`, `status`, `logs`, `fetch`, `stop`, `stop-others`, `clean`.
+    """Do one of `plan`, `status`, `logs`, `fetch`, `stop`, `stop-others`, `clean`.
 
     Args:
         yes: `clean` acts; without it, it shows what it would do.
@@ -124,7 +124,7 @@ def act(config: Config, action: str, yes: bool = False) -> None:
 
 
 def _show_requests(config: Config, plan: JobPlan, stages: list[str]) -> None:
-    """Each request as JSON. Artefacts of jobs before lie where the first attempt would leave them."""
+    """Print each request as JSON. Artefacts of jobs before lie where the first attempt would leave them."""
     names = {stage: job_name(config, stage, plan.identities[stage], 1) for stage in plan.identities}
     artefacts = {stage: artefact_uri(config, name) for stage, name in names.items()}
     for stage in stages:
@@ -177,8 +177,8 @@ def _show_logs(aws: Aws, config: Config) -> None:
 
 
 def _fetch(aws: Aws, config: Config, plan: JobPlan) -> None:
-    found = {stage: newest(aws, config, plan, stage) for stage in stages_of(config)}
-    complete = [(stage, job) for stage, job in found.items() if job and job["TrainingJobStatus"] == "Completed"]
+    jobs = {stage: newest(aws, config, plan, stage) for stage in stages_of(config)}
+    complete = [(stage, job) for stage, job in jobs.items() if job and job["TrainingJobStatus"] == "Completed"]
     if not complete:
         raise JobError(f"fetch: no job of {run_uri(config)} is complete with this run file")
     for stage, job in complete:
@@ -203,4 +203,4 @@ def _clean(aws: Aws, config: Config, yes: bool) -> None:
 
 
 ON_SAGEMAKER = (*JOB_STAGES, "run")
-"""The verbs that `--on sagemaker` knows."""
+"""`--on sagemaker` knows these verbs."""

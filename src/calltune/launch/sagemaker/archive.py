@@ -1,4 +1,4 @@
-"""What goes to S3 before a job: one code archive and folders of data, each under a key made of its content.
+"""Send what a job needs to S3: one archive of code and folders of data, each under a key made of its content.
 
 What is there already is not sent again, and no channel ever holds a file of another version: a channel takes every
 object below its prefix.
@@ -21,7 +21,7 @@ PACKAGE = Path(calltune.__file__).parent
 _OURS = Path(__file__).parent
 
 SCRIPTS = ("container.py", "look.py", "read_secret.py", "restored.py")
-"""What a job runs before its packages are there."""
+"""A job runs these before its packages are there."""
 
 _SUFFIXES = {".py", ".json", ".jinja", ".txt"}
 
@@ -33,7 +33,7 @@ def code_archive(
     own: Mapping[str, bytes] | None = None,
     needs: Mapping[str, Any] | None = None,
 ) -> bytes:
-    """A tar.gz of the package's source, the entry point, the resolved run file and the pins.
+    """Make a tar.gz of the package's source, the entry point, the resolved run file and the pins.
 
     Equal input gives equal bytes.
 
@@ -61,24 +61,24 @@ def code_archive(
 
 
 def folder_files(place: Path) -> dict[str, Path]:
-    """The files of a folder by their relative names, or the one file that `place` is."""
+    """Return the files of a folder by their relative names, or the one file that `place` is."""
     if place.is_file():
         return {place.name: place}
     return {str(path.relative_to(place)): path for path in sorted(place.rglob("*")) if path.is_file()}
 
 
 def content_sha256(place: Path) -> str:
-    """The hash of a folder's names and bytes, in hex."""
+    """Hash a folder's names and bytes; the hash is in hex."""
     return value_sha256({name: file_sha256(path) for name, path in folder_files(place).items()})
 
 
 def encryption(kms_key: str | None) -> dict[str, str]:
-    """What a request that puts an object says of its encryption; without a key the bucket decides."""
+    """Return what a request that puts an object says of its encryption; without a key the bucket decides."""
     return {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key} if kms_key else {}
 
 
 def upload_archive(aws: Aws, bucket: str, key: str, content: bytes, kms_key: str | None) -> None:
-    """Put the archive, once.
+    """Put the archive, unless it is there.
 
     Raises:
         CalltuneError: S3 said no.
@@ -103,5 +103,5 @@ def upload_folder(aws: Aws, bucket: str, prefix: str, place: Path, kms_key: str 
 
 
 def _is_there(aws: Aws, bucket: str, key: str) -> bool:
-    found = aws.s3.list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1).get("Contents", [])
-    return any(item["Key"] == key for item in found)
+    items = aws.s3.list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1).get("Contents", [])
+    return any(item["Key"] == key for item in items)

@@ -1,4 +1,4 @@
-"""What a completed job left in S3: whether a whole stage is there, and its files."""
+"""Look at what a completed job left in S3: whether a whole stage is there, and which files it has."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +10,7 @@ ARCHIVE = "model.tar.gz"
 
 
 def artefact_of(aws: Aws, stage: str, job: dict[str, Any]) -> str | None:
-    """Where a completed job's artefact lies, or None when no whole one is there.
+    """Return where a completed job's artefact lies, or None when no whole one is there.
 
     SageMaker calls a job complete whose container ended with 0, whatever it made; and an artefact may be removed since.
 
@@ -29,7 +29,7 @@ def artefact_of(aws: Aws, stage: str, job: dict[str, Any]) -> str | None:
 
 
 def artefact_files(aws: Aws, uri: str) -> Iterator[tuple[str, str]]:
-    """The names of an artefact's files below its prefix, and their keys; an archive is one file.
+    """Yield the names of an artefact's files below its prefix, and their keys; an archive is one file.
 
     Raises:
         CalltuneError: AWS said no.
@@ -46,7 +46,7 @@ def artefact_files(aws: Aws, uri: str) -> Iterator[tuple[str, str]]:
 
 
 def objects(aws: Aws, bucket: str, prefix: str) -> Iterator[tuple[str, int]]:
-    """Keys that begin with a prefix, and their sizes in bytes.
+    """Yield the keys that begin with a prefix, and their sizes in bytes.
 
     Raises:
         CalltuneError: AWS said no.

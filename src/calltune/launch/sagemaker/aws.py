@@ -1,4 +1,4 @@
-"""The account: clients that try again by themselves, and what AWS says no with as one line that says what to do."""
+"""Reach the account: clients try again by themselves, and AWS's no becomes one line that says what to do."""
 
 import re
 from collections.abc import Iterator
@@ -27,20 +27,20 @@ HINTS = (
 
 
 def hint(text: str) -> str:
-    """What to do about an error, as the end of its line; empty when nothing is known."""
+    """Say what to do about an error, as the end of its line; it is empty when nothing is known."""
     return next((f" ({what})" for pattern, what in HINTS if re.search(pattern, text)), "")
 
 
 @dataclass
 class Aws:
-    """The clients of one region, each made when it is first used; `num_tries` of a call that fails in passing."""
+    """Holds the clients of one region. Each is made when it is first used, and tries a call `num_tries` times."""
 
     region: str
     num_tries: int = 6
     _clients: dict[str, Any] = field(default_factory=dict)
 
     def __getattr__(self, service: str) -> Any:
-        """`sagemaker`, `s3`, `logs`.
+        """Return the client of `sagemaker`, `s3` or `logs`.
 
         Raises:
             ConfigError: boto3 is not installed.
@@ -53,7 +53,7 @@ class Aws:
                 from botocore.config import Config
             except ModuleNotFoundError:
                 raise ConfigError("SageMaker needs boto3: pip install 'calltune[sagemaker]'") from None
-            # Standard: throttling, 5xx and lost connections are tried again, each time later.
+            # In this mode throttling, 5xx and lost connections are tried again, each time later.
             tries: Any = {"mode": "standard", "total_max_attempts": self.num_tries}
             settings = Config(retries=tries, connect_timeout=10, read_timeout=60)
             session: Any = boto3.Session(region_name=self.region)
@@ -90,7 +90,7 @@ def plainly(what: str) -> Iterator[None]:
 
 
 def was_refused(error: CalltuneError) -> bool:
-    """Whether AWS itself said no, so that nothing came of the call; without an answer that is not known."""
+    """Say whether AWS itself said no, so that nothing came of the call; without an answer that is not known."""
     from botocore.exceptions import ClientError
 
     cause = error.__cause__

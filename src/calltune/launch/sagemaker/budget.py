@@ -1,4 +1,4 @@
-"""What jobs may take of `max_usd`, put down in the run's bucket before they are asked for.
+"""Put down in the run's bucket what a job may take of `max_usd`, before the job is asked for.
 
 Two commands may look at once and both find room, and SageMaker's search shows a new job only after some seconds. So
 the bounds make a numbered list, of which S3 lets one command alone write the next number. The other one looks again,
@@ -29,7 +29,7 @@ _TAKEN = ("PreconditionFailed", "ConditionalRequestConflict")
 
 @contextmanager
 def put_down(aws: Aws, config: Config, stage: str, name: str) -> Iterator[None]:
-    """Around the request for a job: its bound counts for every other command from now on.
+    """Make a job's bound count for every other command, from before the request for the job that stands within it.
 
     Nothing is done without `max_usd`.
 
@@ -52,7 +52,7 @@ def put_down(aws: Aws, config: Config, stage: str, name: str) -> Iterator[None]:
 
 
 def _enter(aws: Aws, config: Config, stage: str, name: str) -> str | None:
-    """Write the next entry of the list, once there is room for it; its key, or None when the job is there already."""
+    """Write the next entry of the list if there is room. Return its key, or None when the job is there already."""
     for _ in range(_NUM_TRIES):
         last, usd_of = _entries(aws, config)
         jobs = jobs_of_run(aws, config)
@@ -68,12 +68,12 @@ def _enter(aws: Aws, config: Config, stage: str, name: str) -> str | None:
 
 
 def _entries(aws: Aws, config: Config) -> tuple[int, dict[str, float]]:
-    """The last number that is taken, and US dollars by the names of jobs that were put down a short time ago."""
+    """Return the last number that is taken, and US dollars by the names of jobs that were put down a short time ago."""
     bucket, prefix, last = account(config).bucket, _prefix(config), 0
     usd_of = dict[str, float]()
     with plainly(f"s3://{bucket}/{prefix}"):
         for page in aws.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-            # By S3's own clock.
+            # The time is S3's own, as that of the entries is.
             now = parsedate_to_datetime(page["ResponseMetadata"]["HTTPHeaders"]["date"])
             for item in page.get("Contents", []):
                 if number := re.fullmatch(r"(\d+)\.json", item["Key"].removeprefix(prefix)):
@@ -93,7 +93,7 @@ def _read(aws: Aws, bucket: str, key: str) -> tuple[str, float]:
 
 
 def _write(aws: Aws, config: Config, key: str, name: str, usd: float, only_new: bool = False) -> bool:
-    """Put an entry; False when it should be new, and another command has written it."""
+    """Put an entry. Return False when it should be new, and another command has written it."""
     from botocore.exceptions import ClientError
 
     wanted = account(config)

@@ -1,4 +1,4 @@
-"""Checkpoints of a stage in S3: before another attempt, those that it would only download are removed."""
+"""Remove from S3, before another attempt at a stage, the checkpoints that it would only download."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ def thin_out(aws: Aws, config: Config, job: StageJob) -> None:
 
 
 def delete(aws: Aws, bucket: str, keys: list[str]) -> tuple[str, str] | None:
-    """Delete objects; the first key that S3 refused, with its reason, or None."""
+    """Delete objects. Return the first key that S3 refused, with its reason, or None."""
     for start in range(0, len(keys), _KEYS_AT_ONCE):
         part: Any = [{"Key": key} for key in keys[start : start + _KEYS_AT_ONCE]]
         for refused in aws.s3.delete_objects(Bucket=bucket, Delete={"Objects": part}).get("Errors", []):

@@ -1,4 +1,4 @@
-"""What a run costs or keeps in the account, ended and removed; the records of its jobs, which are free, stay."""
+"""End and remove what a run costs or keeps in the account; the records of its jobs, which are free, stay."""
 
 import time
 from collections.abc import Collection
@@ -20,7 +20,7 @@ _MOST_SECONDS = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Remains:
-    """What is left of a run: names of jobs that run, of jobs whose machines stay warm, and keys in the bucket."""
+    """Holds what is left of a run: names of jobs that run, of jobs whose machines stay warm, and keys in the bucket."""
 
     running: list[str]
     warm: list[str]
@@ -90,7 +90,7 @@ def _ask_to_stop(aws: Aws, name: str) -> None:
 
 
 def _wait_for_the_end(aws: Aws, name: str) -> None:
-    """Until then a job's machines write checkpoints."""
+    """Wait until a job has ended, as its machines write checkpoints until then."""
     deadline = time.monotonic() + _MOST_SECONDS
     while describe_job(aws, name)["TrainingJobStatus"] not in ENDED:
         if time.monotonic() > deadline:

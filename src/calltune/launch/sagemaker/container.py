@@ -1,4 +1,4 @@
-"""Process 1 of a training job: `container.py STAGE ROOT`, the standard library alone, as nothing is installed yet.
+"""This is process 1 of a training job: `container.py STAGE ROOT`. It needs the standard library alone.
 
 It reads the secret, installs the pins, makes the run's folder out of the channels, and runs `calltune STAGE` in it.
 The folder lies in `checkpoints`, which SageMaker copies to S3 while it is written and puts back on the next machine.
@@ -36,7 +36,7 @@ class Failure(Exception):
 
 
 class Stage:
-    """One stage of a run in this container."""
+    """Runs one stage of a run in this container."""
 
     def __init__(self, stage: str, root: str) -> None:
         self.stage, self.root, self.code = stage, Path(root), Path(root) / "code"
@@ -50,19 +50,19 @@ class Stage:
         self.lines = collections.deque[str](maxlen=200)
 
     def stop(self, number: int, frame: Any) -> None:
-        """Hand SIGTERM on; before there is anybody to hand it to, there is nothing to keep either.
+        """Hand SIGTERM on; while there is nobody to hand it to, there is nothing to keep either.
 
         A stage that has ended gets it in vain: what it made is handed over all the same.
         """
         self.stopped = True
-        # No print: the signal may have come within one.
+        # It cannot be printed, as the signal may have come within a print.
         os.write(1, b"calltune: asked to stop\n")
         if self.child is None:
             os._exit(self.end_stopped())
         self.child.send_signal(signal.SIGTERM)
 
     def end_stopped(self) -> int:
-        """The exit code of what was stopped; the reason is read where SageMaker was not asked to stop the job."""
+        """Return the exit code of what was stopped; SageMaker shows the reason unless it was asked to stop the job."""
         os.write(1, b"calltune: stopped; the next attempt goes on from here\n")
         self.tell("it was asked to stop before its end")
         return STOPPED
@@ -74,7 +74,7 @@ class Stage:
         (place / "failure").write_text(text[:LONGEST_FAILURE], encoding="utf-8")
 
     def run(self) -> int:
-        """The exit code: 0 for a complete stage alone."""
+        """Run the stage and return the exit code, which is 0 for a complete stage alone."""
         # A private index of packages may need a password, and boto3 comes with AWS's images.
         has_boto3 = importlib.util.find_spec("boto3") is not None
         self.secrets = self.read_secret() if has_boto3 else {}
@@ -86,17 +86,17 @@ class Stage:
             self.wait_for_first_host()
         code = self.call([sys.executable, "-u", "-m", "calltune", self.stage, "config.json", *self.overrides()])
         if code == 0:
-            # Also when it was asked to stop just then: another attempt would only do this.
+            # It counts also when it was asked to stop just then: another attempt would only do this.
             if self.rank == 0:
                 link_tree(self.run_folder / FOLDER_OF[self.stage], self.root / "model")
             return 0
-        # 143 without a signal: another machine was asked to stop, and this one stopped with it.
+        # With 143 and no signal, another machine was asked to stop, and this one stopped with it.
         if self.stopped or code == STOPPED:
             return self.end_stopped()
         raise Failure(reason(list(self.lines), code))
 
     def install(self) -> None:
-        """The pinned packages, never another torch than the image's."""
+        """Install the pinned packages, and never another torch than the image's."""
         if not (self.code / "requirements.txt").read_text().strip():
             return
         try:
@@ -111,13 +111,13 @@ class Stage:
         self.child = None
 
     def look(self) -> None:
-        """What a later stage needs too is looked for now: before hours of training are paid for."""
+        """Look for what this stage or a later one needs, before hours of training are paid for."""
         if self.call([sys.executable, "look.py"]):
             raise Failure((list(self.lines) or ["needs.json could not be read"])[-1])
         self.child = None
 
     def read_secret(self) -> dict[str, str]:
-        """The secret's variables, which are given to the stage alone and blotted out of all that is printed."""
+        """Read the secret's variables. The job's commands get them, and they are blotted out of what is printed."""
         if "CALLTUNE_SECRET_ARN" not in os.environ:
             return {}
         done = subprocess.run([sys.executable, str(self.code / "read_secret.py")], capture_output=True, text=True)
@@ -126,7 +126,7 @@ class Stage:
         return {name: str(value) for name, value in json.loads(done.stdout).items()}
 
     def lay_out(self) -> None:
-        """The run's folder, as the stages before this one would have left it."""
+        """Make the run's folder as the stages before this one would have left it."""
         self.run_folder.mkdir(parents=True, exist_ok=True)
         for name in ("data", "sft", "dpo"):
             channel, place = self.root / "input" / "data" / name, self.run_folder / name
@@ -143,28 +143,28 @@ class Stage:
         if restored.is_dir() and self.call([sys.executable, "restored.py", str(restored), self.stage]):
             raise Failure((list(self.lines) or ["the checkpoints could not be looked at"])[-1])
         self.child = None
-        # Whose folder this is: the checkpoints are those of this stage with these inputs. calltune writes the rest.
+        # This says whose folder it is: the checkpoints are of this stage with these inputs. calltune writes the rest.
         model = self.root / "input" / "data" / "model"
         owner = {"model": str(model) if model.is_dir() else self.config["model"]}
         (self.run_folder / "config.json").write_text(json.dumps(owner, allow_nan=False))
 
     def overrides(self) -> list[str]:
-        """What of the run file only the container knows: its folders, and its place among the machines."""
-        found = [f"output={self.root / 'checkpoints'}"]
+        """Return what of the run file only the container knows: its folders, and its place among the machines."""
+        words = [f"output={self.root / 'checkpoints'}"]
         model = self.root / "input" / "data" / "model"
         if model.is_dir():
             unpack(model)
-            found.append(f"model={model}")
+            words.append(f"model={model}")
         for number, benchmark in enumerate(self.config["evaluate"]["benchmarks"]):
             channel = self.root / "input" / "data" / f"benchmark-{number}"
             if channel.is_dir():
                 file = channel / Path(benchmark["path"]).name
-                found.append(f"evaluate.benchmarks.{number}.path={file if file.is_file() else channel}")
+                words.append(f"evaluate.benchmarks.{number}.path={file if file.is_file() else channel}")
         machines = ["machines", len(self.hosts)], ["machine_rank", self.rank], ["main_address", f'"{self.hosts[0]}"']
-        return [*found, *(f"launch.{key}={value}" for key, value in machines)]
+        return [*words, *(f"launch.{key}={value}" for key, value in machines)]
 
     def wait_for_first_host(self) -> None:
-        """Machines come up one after the other, and their names with them."""
+        """Wait for the first machine's name: machines come up one after the other, and their names with them."""
         deadline = time.monotonic() + 600
         while True:
             try:
@@ -202,7 +202,7 @@ class Stage:
 
 
 def reason(lines: list[str], code: int) -> str:
-    """Why a stage failed: the user's own line, an error with the end of its traceback, a signal, or the last words."""
+    """Say why a stage failed: by calltune's line, an error and its traceback's end, a signal, or the last words."""
     if code < 0:
         return f"killed by {signal.Signals(-code).name}"
     said = [line.removeprefix("calltune: ") for line in lines if line.startswith("calltune: ")]
@@ -219,7 +219,7 @@ def reason(lines: list[str], code: int) -> str:
 
 
 def unpack(channel: Path) -> None:
-    """An artefact that was written as an archive after all."""
+    """Unpack an artefact that was written as an archive after all."""
     archive = channel / "model.tar.gz"
     if archive.exists():
         try:
@@ -231,7 +231,7 @@ def unpack(channel: Path) -> None:
 
 
 def link_tree(source: Path, place: Path) -> None:
-    """The stage's folder under another name: as links where the disk is the same, which takes no time and no room."""
+    """Give a stage's folder another name: by links where the disk is the same, which takes no time and no room."""
 
     def link(one: str, other: str) -> None:
         try:

@@ -1,4 +1,4 @@
-"""What a run costs: upper bounds of jobs that run or are still to be asked for, and what was billed of ended ones."""
+"""Say what a run costs: bounds of jobs that run or are still to be asked for, and what was billed of ended ones."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from calltune.launch.sagemaker.request import account, machines
 
 
 def most_usd(config: Config, stage: str) -> float | None:
-    """Upper bound of one job in US dollars: all of its time on all its machines; None without a price."""
+    """Return the upper bound of one job in US dollars: all its time on all its machines. Without a price it is None."""
     wanted = account(config)
     if wanted.price_per_hour is None:
         return None
@@ -18,18 +18,18 @@ def most_usd(config: Config, stage: str) -> float | None:
 
 
 def machine_hours(job: Mapping[str, Any]) -> float:
-    """What was billed of a job, over all its machines; a job that runs has been billed nothing yet."""
+    """Return the hours that were billed of a job, over all its machines; a job that runs was billed nothing yet."""
     return job.get("BillableTimeInSeconds", 0) * _num_machines(job) / 3600
 
 
 def billed_usd(config: Config, jobs: Sequence[Mapping[str, Any]]) -> float | None:
-    """What the jobs cost in US dollars, warm machines between them apart; None without a price."""
+    """Return what the jobs cost in US dollars, without warm machines between them. Without a price it is None."""
     price = account(config).price_per_hour
     return None if price is None else price * sum(machine_hours(job) for job in jobs)
 
 
 def running_usd(config: Config, jobs: Sequence[Mapping[str, Any]]) -> float:
-    """Upper bound in US dollars of those of the jobs that have not ended, by what each was asked for."""
+    """Return the upper bound in US dollars of those jobs that have not ended, by what each was asked for."""
     return sum(_most_hours(job) for job in jobs if _is_running(job)) * (account(config).price_per_hour or 0.0)
 
 
@@ -74,5 +74,5 @@ def _most_hours(job: Mapping[str, Any]) -> float:
 
 
 def in_words(usd: float | None) -> str:
-    """A sum for a reader."""
+    """Write a sum for a reader."""
     return "unknown, as 'price_per_hour' is not given" if usd is None else f"{usd:.2f} USD"

@@ -1,4 +1,4 @@
-"""What the jobs made, brought into the run's folder as if the stages had run here."""
+"""Bring what the jobs made into the run's folder, as if the stages had run here."""
 
 import shutil
 from pathlib import Path
@@ -56,7 +56,7 @@ def fetch(aws: Aws, config: Config, stage: str, job: dict[str, Any]) -> Path:
 def _download(aws: Aws, uri: str, folder: Path, stage: str) -> None:
     bucket = uri.removeprefix("s3://").partition("/")[0]
     files = list(artefact_files(aws, uri))
-    # Before anything is written.
+    # All names are looked at before anything is written.
     places = {key: inside(folder, name) for name, key in files}
     folder.mkdir(parents=True)
     with plainly(uri), ProgressBar(f"downloading {stage}", len(files)) as bar:

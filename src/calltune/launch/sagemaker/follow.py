@@ -1,4 +1,4 @@
-"""A job while it runs: what becomes of it, and what it prints; and why, when it did not complete."""
+"""Follow a job while it runs: what becomes of it, what it prints, and why it did not complete."""
 
 import time
 from collections import deque
@@ -18,7 +18,7 @@ _NUM_LAST_LINES = 10
 
 
 class Log:
-    """What all machines of a job print. Streams are listed anew at each look: a spot restart opens another one."""
+    """Reads what all machines of a job print. At each look it lists streams anew: a spot restart opens another."""
 
     def __init__(self, aws: Aws, name: str) -> None:
         self._aws, self._name = aws, name
@@ -27,18 +27,18 @@ class Log:
         self.last: deque[str] = deque(maxlen=_NUM_LAST_LINES)
 
     def new_lines(self) -> list[str]:
-        """The lines since the last look, stream by stream; the first machine's without its name.
+        """Return the lines since the last look, stream by stream; those of the first machine are without its name.
 
         Raises:
             CalltuneError: AWS said no.
         """
         with plainly(f"log of '{self._name}'"):
-            found = [line for stream in self._streams() for line in self._read(stream)]
-        self.last.extend(found)
-        return found
+            lines = [line for stream in self._streams() for line in self._read(stream)]
+        self.last.extend(lines)
+        return lines
 
     def new_lines_if_any(self) -> list[str]:
-        """The same, but a log that cannot be read is a warning, once: the job does not depend on it."""
+        """Return the same; but a log that cannot be read is a warning, once, as the job does not depend on it."""
         try:
             lines = self.new_lines()
         except JobError as error:
@@ -54,8 +54,8 @@ class Log:
 
         pages = self._aws.logs.get_paginator("describe_log_streams")
         try:
-            found = pages.paginate(logGroupName=_GROUP, logStreamNamePrefix=f"{self._name}/")
-            return sorted(stream["logStreamName"] for page in found for stream in page["logStreams"])
+            answers = pages.paginate(logGroupName=_GROUP, logStreamNamePrefix=f"{self._name}/")
+            return sorted(stream["logStreamName"] for page in answers for stream in page["logStreams"])
         except ClientError as error:
             # The account's first job has no group yet.
             if error.response["Error"]["Code"] == "ResourceNotFoundException":
@@ -63,7 +63,7 @@ class Log:
             raise
 
     def _read(self, stream: str) -> list[str]:
-        # "<job>/algo-2-1763800000"
+        # A stream has a name such as "<job>/algo-2-1763800000".
         machine = stream.rpartition("/")[2].rpartition("-")[0]
         before = "" if machine == "algo-1" else f"[{machine}] "
         lines: list[str] = []
@@ -95,7 +95,7 @@ def follow(aws: Aws, stage: str, name: str) -> dict[str, Any]:
 
 @contextmanager
 def goes_on(what: str, unless: Callable[[CalltuneError], bool] | None = None) -> Iterator[None]:
-    """Whoever stops within it, by a signal or an error, is told what goes on without them, and what to do about it.
+    """Tell whoever stops within it, by a signal or an error, what goes on without them, and what to do about it.
 
     Args:
         unless: says of an error that nothing goes on.

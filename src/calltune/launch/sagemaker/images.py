@@ -1,16 +1,16 @@
-"""What a kind of machine is: its processor, whether it has disks of its own, and AWS's PyTorch image for it."""
+"""Know a kind of machine: its processor, whether it has disks of its own, and AWS's PyTorch image for it."""
 
 import re
 
 from calltune.config.launch import SageMakerConfig
 from calltune.errors import ConfigError
 
-# Patched until July 2027: PyTorch 2.12, Python 3.12; on a GPU CUDA 13.0, DeepSpeed and flash-attn.
+# They are patched until July 2027, and hold PyTorch 2.12, Python 3.12; on a GPU CUDA 13.0, DeepSpeed and flash-attn.
 _TAGS = {"gpu": "2.12-cu130-amzn2023-sagemaker", "cpu": "2.12-cpu-amzn2023-sagemaker"}
 
-# Where AWS keeps this image, and under which domain. From the SDK's own table for it, sagemaker-core 2.27.0,
-# `image_uri_config/pytorch-amzn2023.json`, and `ALTERNATE_DOMAINS` of `common_utils.py`; the same accounts stand in
-# `docs/reference/region_availability.md` of aws/deep-learning-containers.
+# AWS keeps this image in these accounts and under these domains. They are from the SDK's own table for it,
+# sagemaker-core 2.27.0, `image_uri_config/pytorch-amzn2023.json`, and `ALTERNATE_DOMAINS` of `common_utils.py`. The
+# same accounts stand in `docs/reference/region_availability.md` of aws/deep-learning-containers.
 _USUAL_ACCOUNT = "763104351884"
 _USUAL_REGIONS = {
     *("us-east-1", "us-east-2", "us-west-1", "us-west-2", "ca-central-1", "sa-east-1"),
@@ -62,7 +62,7 @@ _DOMAINS = {
 _CPU = re.compile(r"ml\.(t\d|[mcr]\d[a-z]*(-flex)?)\..+")
 _GPU = re.compile(r"ml\.[gp]\d.*\..+")
 
-# Of those that SageMaker trains on, the ones that the image does not run on, and why.
+# SageMaker trains on these, but the image does not run on them, for this reason.
 _NOT_FOR_THE_IMAGE = (
     (re.compile(r"ml\.(trn|inf)\d.*"), "has AWS's own chips, for which there is another torch"),
     (re.compile(r"ml\.(p2|p3|p3dn)\..+"), "has a GPU that CUDA 13 no longer runs on"),
@@ -75,7 +75,7 @@ _WITHOUT_DISKS = re.compile(r"ml\.(t3|[mcr]\d(i|n)?(-flex)?|p2|p3)\..+")
 
 
 def image_of(wanted: SageMakerConfig) -> str:
-    """The image of the jobs: the run file's, or AWS's own for the region and the kind of machine.
+    """Return the image of the jobs: the run file's, or AWS's own for the region and the kind of machine.
 
     Raises:
         ConfigError: calltune knows none for them.
@@ -92,7 +92,7 @@ def image_of(wanted: SageMakerConfig) -> str:
 
 
 def device_of(wanted: SageMakerConfig) -> str:
-    """What AWS's image for the machines computes on: `gpu` or `cpu`.
+    """Return what AWS's image for the machines computes on: `gpu` or `cpu`.
 
     Raises:
         ConfigError: the types differ in it, or the image does not run on one of them.
@@ -105,7 +105,7 @@ def device_of(wanted: SageMakerConfig) -> str:
 
 
 def may_have_volume_key(wanted: SageMakerConfig) -> bool:
-    """Whether `kms_key` may stand for the machines' volumes: none of the types has disks of its own."""
+    """Say whether `kms_key` may stand for the machines' volumes: it may when none of the types has disks of its own."""
     return all(_WITHOUT_DISKS.fullmatch(kind) for kind in wanted.instance_types)
 
 

@@ -1,4 +1,4 @@
-"""The jobs that are there: found by name or by tag, and what each of them is."""
+"""Find the jobs that are there, by name or by tag, and what each of them is."""
 
 import re
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ ENDED = ("Completed", "Failed", "Stopped")
 
 
 def describe_job(aws: Aws, name: str) -> dict[str, Any]:
-    """What SageMaker says of a job.
+    """Return what SageMaker says of a job.
 
     Raises:
         JobError: there is none, or AWS said no.
@@ -22,7 +22,7 @@ def describe_job(aws: Aws, name: str) -> dict[str, Any]:
 
 
 def attempts(aws: Aws, config: Config, stage: str, identity: str) -> list[str]:
-    """The names of a stage's jobs with this identity, the first attempt first."""
+    """Return the names of a stage's jobs with this identity, the first attempt first."""
     base = _base(config, stage, identity)
     with plainly("list of jobs"):
         pages = aws.sagemaker.get_paginator("list_training_jobs").paginate(NameContains=base)
@@ -36,24 +36,24 @@ def _base(config: Config, stage: str, identity: str) -> str:
 
 
 def number_of(name: str) -> int:
-    """Which attempt a job is."""
+    """Return which attempt a job is."""
     return int(name.rpartition("-")[2])
 
 
 def jobs_of_run(aws: Aws, config: Config) -> list[dict[str, Any]]:
-    """Every job that carries the run's tag, also of earlier run files, the oldest first."""
+    """Return every job that carries the run's tag, also of earlier run files, the oldest first."""
     has_tag = {"Name": f"Tags.{RUN_TAG}", "Operator": "Equals", "Value": run_tag(config)}
     with plainly("search for jobs"):
         pages = aws.sagemaker.get_paginator("search").paginate(
             Resource="TrainingJob", SearchExpression={"Filters": [has_tag]}
         )
-        names = [found["TrainingJob"]["TrainingJobName"] for page in pages for found in page["Results"]]
+        names = [result["TrainingJob"]["TrainingJobName"] for page in pages for result in page["Results"]]
     jobs = [describe_job(aws, name) for name in names]
     return sorted(jobs, key=lambda job: job["CreationTime"])
 
 
 def unwanted(aws: Aws, config: Config, identities: Mapping[str, str]) -> list[str]:
-    """The run's jobs that run and that its run file, as it is now, does not ask for.
+    """Return the names of the run's jobs that run, but that its run file, as it is now, does not ask for.
 
     Args:
         identities: of the stages as they are now.

@@ -1,4 +1,4 @@
-"""Looks, in a job, for what its stage or a later one needs: `look.py` beside `needs.json`, standard library alone."""
+"""Look, in a job, for what its stage or a later one needs: `look.py` beside `needs.json`, without any package."""
 
 import importlib
 import importlib.util
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def missing(needs: Mapping[str, Mapping[str, str]]) -> str | None:
-    """The first thing that is not there, with the run file's key that asks for it; None when all is.
+    """Name the first thing that is not there, with the run file's key that asks for it; None when all is there.
 
     Args:
         needs: `packages` and `modules` by the names that Python imports, `variables` of the environment; each with the

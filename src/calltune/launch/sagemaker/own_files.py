@@ -1,4 +1,4 @@
-"""What of this machine goes into the archive beside calltune: modules of one's own, the template, Spectrum's lists.
+"""Read what of this machine jobs need beside calltune: modules of one's own, the template, Spectrum's lists.
 
 Sources run here, in `prepare`, and what they gave is sent as rows; so a source of one's own needs no sending.
 """
@@ -23,19 +23,19 @@ _MOST_BYTES = 64 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class OwnFiles:
-    """Files by their names in the archive, and by the run file's keys where those name them; modules by such keys."""
+    """Holds files by their names in the archive, names by the run file's keys, and modules by such keys."""
 
     files: Mapping[str, bytes]
     named: Mapping[str, str]
     modules: Mapping[str, str]
 
     def sha256_of(self, key: str) -> str | None:
-        """The hash of the file that a key of the run file names; None where it names none."""
+        """Return the hash of the file that a key of the run file names; None where it names none."""
         return hashlib.sha256(self.files[self.named[key]]).hexdigest() if key in self.named else None
 
     @property
     def code_sha256(self) -> str | None:
-        """The hash of all that the modules' packages hold; None without a module of one's own."""
+        """Return the hash of all that the modules' packages hold; None without a module of one's own."""
         code = {name: hashlib.sha256(content).hexdigest() for name, content in self._code()}
         return value_sha256(code) if code else None
 
@@ -70,7 +70,7 @@ def own_files(config: Config) -> OwnFiles:
 
 
 def as_sent(table: dict[str, Any], own: OwnFiles) -> dict[str, Any]:
-    """A run file's table with the names that its files have in the archive, where a job looks for them."""
+    """Put into a run file's table the names that its files have in the archive, where a job looks for them."""
     for key, name in own.named.items():
         place = table
         *parents, last = key.split(".")
@@ -90,14 +90,17 @@ def _files_named(config: Config) -> Iterator[tuple[str, str]]:
 
 
 def _name_of(key: str, path: Path) -> str:
-    """The run file's own name for it where that leads into the archive: then a stage's inputs are the same as here."""
+    """Return a file's name in the archive.
+
+    It is the run file's own name for it where that leads into the archive: then a stage's inputs are the same as here.
+    """
     if path.is_absolute() or ".." in path.parts or path.parts[0] in _TAKEN:
         return f"{_FOLDER}/{key.replace('.', '-')}{path.suffix}"
     return path.as_posix()
 
 
 def _modules_named(config: Config) -> Iterator[tuple[str, str]]:
-    """What jobs import of one's own; calltune's modules are in the archive already."""
+    """Yield what jobs import of one's own; calltune's modules are in the archive already."""
     if not config.evaluate.benchmarks:
         return
     names = {f"evaluate.benchmarks.{n}": entry.name for n, entry in enumerate(config.evaluate.benchmarks)}
@@ -114,7 +117,7 @@ def _imported(key: str, path: str) -> ModuleType:
 
 
 def _package_files(key: str, path: str, module: ModuleType) -> dict[str, bytes]:
-    """All files of the package that a module is in, by their names from above the package on."""
+    """Read all files of the package that a module is in; their names begin with the package's."""
     if module.__file__ is None:
         raise ConfigError(f"{key}: '{path}' has no file that could be sent")
     place = Path(module.__file__)

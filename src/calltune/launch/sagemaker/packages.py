@@ -1,4 +1,4 @@
-"""What jobs need beside the image: packages that the run file asks for, and variables that a secret must hold."""
+"""Say what jobs need beside the image: packages that the run file asks for, and variables that a secret must hold."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -13,13 +13,13 @@ from calltune.launch.sagemaker.request import account
 
 _PINS = Path(__file__).parent / "requirements.txt"
 
-# Pinned, and installed only where the run file needs them.
+# These are pinned, and installed only where the run file needs them.
 _ON_DEMAND = {"mlflow", "sagemaker-mlflow", "bitsandbytes", "openai"}
 
 # https://docs.aws.amazon.com/deep-learning-containers, PyTorch 2.12: "The GPU images bundle the full stack".
 _IN_IMAGE = {"gpu": {"deepspeed", "flash-attn"}, "cpu": set[str]()}
 
-# What transformers 5.23 imports for an optimiser (`trainer_optimizer.py`).
+# transformers 5.23 imports these for an optimiser (`trainer_optimizer.py`).
 _FOR_OPTIMIZER = (
     (r"adamw(_bnb)?_8bit|ademamix.*|lion_.*|paged_.*|rmsprop_bnb.*", "bitsandbytes", "bitsandbytes"),
     (r"galore_.*", "galore-torch", "galore_torch"),
@@ -34,7 +34,7 @@ _FOR_OPTIMIZER = (
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """A package by the names that pip and Python know it by, and the run file's key that asks for it."""
+    """Names a package as pip and as Python know it, and the run file's key that asks for it."""
 
     package: str
     module: str
@@ -42,26 +42,26 @@ class Need:
 
 
 def needs(config: Config) -> list[Need]:
-    """The packages that the run file asks for beyond those that every job has."""
-    found = [Need("sagemaker-mlflow", "mlflow", "launch.sagemaker.mlflow")] if account(config).mlflow else []
+    """Return the packages that the run file asks for beyond those that every job has."""
+    asked = [Need("sagemaker-mlflow", "mlflow", "launch.sagemaker.mlflow")] if account(config).mlflow else []
     if config.launch.strategy.startswith("zero"):
-        found.append(Need("deepspeed", "deepspeed", "launch.strategy"))
+        asked.append(Need("deepspeed", "deepspeed", "launch.strategy"))
     for stage in config.stages:
         if config.tuning.of(stage).method == "qlora":
-            found.append(Need("bitsandbytes", "bitsandbytes", "tuning.method"))
-        found += _of_table(stage, getattr(config, stage))
+            asked.append(Need("bitsandbytes", "bitsandbytes", "tuning.method"))
+        asked += _of_table(stage, getattr(config, stage))
     if not config.evaluate.benchmarks:
-        return found
+        return asked
     if config.evaluate.backend in ("openai", "vllm"):
-        found.append(Need(config.evaluate.backend, config.evaluate.backend, "evaluate.backend"))
+        asked.append(Need(config.evaluate.backend, config.evaluate.backend, "evaluate.backend"))
     for where, table in _tables(config.evaluate.model_dump(mode="json"), "evaluate"):
         if "base_url" in table:
-            found.append(Need("openai", "openai", f"{where}.base_url"))
-    return found
+            asked.append(Need("openai", "openai", f"{where}.base_url"))
+    return asked
 
 
 def variables(config: Config) -> dict[str, str]:
-    """The environment variables that hold keys of servers, and the run file's keys that name them."""
+    """Return the environment variables that hold keys of servers, with the run file's keys that name them."""
     if not config.evaluate.benchmarks:
         return {}
     tables = _tables(config.evaluate.model_dump(mode="json"), "evaluate")
@@ -69,7 +69,7 @@ def variables(config: Config) -> dict[str, str]:
 
 
 def pins(config: Config) -> list[str]:
-    """What the jobs install beside the image's torch, each with its exact version.
+    """Return what the jobs install beside the image's torch, each with its exact version.
 
     Raises:
         ConfigError: the run file needs a package or a variable that the jobs would not have, or names one twice.
@@ -100,12 +100,12 @@ def pins(config: Config) -> list[str]:
 
 
 def package_of(line: str) -> str:
-    """The name in a requirement, written as pip compares names."""
+    """Return the name in a requirement, written as pip compares names."""
     return re.sub(r"[-_.]+", "-", re.split(r"[\[=]", line)[0]).lower()
 
 
 def _of_table(stage: str, table: Mapping[str, Any]) -> Iterator[Need]:
-    """What TRL's and transformers' keys of a stage need."""
+    """Yield what TRL's and transformers' keys of a stage need."""
     for pattern, package, module in _FOR_OPTIMIZER:
         if re.fullmatch(pattern, str(table.get("optim", ""))):
             yield Need(package, module, f"{stage}.optim")
@@ -120,7 +120,7 @@ def _of_table(stage: str, table: Mapping[str, Any]) -> Iterator[Need]:
 
 
 def _tables(value: Any, where: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """A table and all tables in it, each with its key."""
+    """Yield a table and all tables in it, each with its key."""
     if isinstance(value, Mapping):
         yield where, value
     items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()

@@ -1,4 +1,4 @@
-"""What a run comes to as jobs: which channels each has, and the hash of all that goes into it. Reads, sends nothing."""
+"""Plan a run as jobs: which channels each has, and the hash of all that goes into it. Nothing is sent here."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ _ROWS = {
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """Local files and the prefix, or for the archive the key, under which the jobs find them."""
+    """Names local files and the prefix under which the jobs find them."""
 
     key: str
     place: Path
@@ -35,7 +35,7 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class JobPlan:
-    """The archive of code, the folders to send, and each stage's hash and own channels, in order."""
+    """Holds the archive of code with its key, the folders to send by channel, and each stage's hash, in order."""
 
     archive_key: str
     archive: bytes
@@ -75,14 +75,14 @@ def make_plan(config: Config, package: Path = PACKAGE, requirements: Sequence[st
 
 
 def stages_of(config: Config) -> list[str]:
-    """The jobs of a run, in order: its training stages, and the evaluation when the run file names a benchmark."""
+    """Return the jobs of a run, in order: its training stages, and the evaluation when the run file has a benchmark."""
     return [
         stage for stage in JOB_STAGES if stage in config.stages or (stage == "evaluate" and config.evaluate.benchmarks)
     ]
 
 
 def stage_job(config: Config, plan: JobPlan, stage: str, artefacts: Mapping[str, str]) -> StageJob:
-    """A stage with its channels; `artefacts` are the URIs of what the stages before it made."""
+    """Return a stage with its channels; `artefacts` are the URIs of what the stages before it made."""
     bucket = account(config).bucket
     channels = {"code": f"s3://{bucket}/{plan.archive_key.rpartition('/')[0]}/"}
     for name, upload in plan.uploads.items():
@@ -97,7 +97,7 @@ def stage_job(config: Config, plan: JobPlan, stage: str, artefacts: Mapping[str,
 
 
 def container_config(config: Config, own: OwnFiles) -> dict[str, Any]:
-    """The run file as the jobs read it: without the account, and tracked where they can reach it or not at all."""
+    """Return the run file as jobs read it: without the account, and tracked where they can reach it or not at all."""
     table, wanted = as_sent(config.model_dump(mode="json"), own), account(config)
     del table["launch"]["sagemaker"]
     table["tracking"] |= {"mlflow": wanted.mlflow is not None, "uri": wanted.mlflow}
@@ -106,12 +106,12 @@ def container_config(config: Config, own: OwnFiles) -> dict[str, Any]:
 
 
 def _identities(config: Config, rows: Mapping[str, str], hashes: Mapping[str, str], own: OwnFiles) -> dict[str, str]:
-    """The hash of all that goes into each stage, chained: another SFT makes another DPO.
+    """Hash all that goes into each stage. The hashes are chained: another SFT makes another DPO.
 
     Jobs' names are unique in an account: the bucket and prefix are in the hash, too. What decides no stage's result is
     not in it: what machines cost, the gate, the report, the export.
     """
-    whole, found = config.model_dump(mode="json"), dict[str, str]()
+    whole, identities = config.model_dump(mode="json"), dict[str, str]()
     model = account(config).model_s3 or model_sha256(config.model)
     shared = [run_tag(config), model, config.seed, own.sha256_of("chat_template")]
     launch = [config.launch.processes, config.launch.strategy, account(config).instance_count]
@@ -125,12 +125,12 @@ def _identities(config: Config, rows: Mapping[str, str], hashes: Mapping[str, st
         else:
             tuning = [config.lora, _tuning(config, stage, own), config.data.group_by_tools]
             inputs = [whole[stage], tuning, launch]
-        found[stage] = value_sha256([stage, shared, own_rows, inputs, dict(found)])
-    return found
+        identities[stage] = value_sha256([stage, shared, own_rows, inputs, dict(identities)])
+    return identities
 
 
 def _tuning(config: Config, stage: Any, own: OwnFiles) -> list[Any]:
-    """What a stage trains of the model, Spectrum's file told by its content."""
+    """Return what a stage trains of the model; Spectrum's file is told by its content."""
     key = f"tuning.{stage}.spectrum_file" if getattr(config.tuning, stage) else "tuning.spectrum_file"
     keys = {name: getattr(config.tuning.of(stage), name) for name in Tuning.model_fields}
     return [{**keys, "spectrum_file": None}, own.sha256_of(key)]
@@ -150,7 +150,7 @@ def _model_folder(config: Config) -> dict[str, Path]:
 
 
 def _benchmark_folders(config: Config) -> dict[str, Path]:
-    """The benchmarks' files on this machine; those that `prepare` wrote come with the data, others from the Hub."""
+    """Return the benchmarks' files of this machine; others come with the data or from the Hub."""
     folders = {}
     for number, entry in enumerate(config.evaluate.benchmarks):
         path = entry.options.get("path")
@@ -169,14 +169,14 @@ def _hub_paths(config: Config) -> list[Any]:
 
 
 def describe(config: Config, stage: str) -> str:
-    """The machines of a stage's job in a few words."""
+    """Describe the machines of a stage's job in a few words."""
     wanted = account(config)
     count = 1 if stage == "evaluate" else wanted.instance_count
     return f"{count} x {' or '.join(wanted.instance_types)}" + (" (spot)" if wanted.spot else "")
 
 
 def encryption_in_words(config: Config) -> str | None:
-    """What `kms_key` encrypts, where that is not all; None where it is, or where there is no key."""
+    """Say what `kms_key` encrypts, where that is not all; None where it is, or where there is no key."""
     wanted = account(config)
     if wanted.kms_key is None or may_have_volume_key(wanted):
         return None

@@ -1,4 +1,4 @@
-"""Reads a job's secret from Secrets Manager and prints its variables as JSON: `read_secret.py`, on its own."""
+"""Read a job's secret from Secrets Manager and print its variables as JSON: `read_secret.py`, on its own."""
 
 import json
 import os
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def variables_of(text: str) -> Mapping[str, Any]:
-    """The variables of a JSON object, or one Hugging Face token."""
+    """Return the variables of a JSON object, or one Hugging Face token."""
     try:
         value = json.loads(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What is asked of SageMaker, as plain data: no call is made here."""
+"""Write what is asked of SageMaker as plain data: no call is made here."""
 
 import re
 from collections.abc import Mapping
@@ -16,20 +16,20 @@ ROOT = "/opt/ml"
 _LONGEST_NAME = 63
 _DIGITS = 4
 
-# Unpacks the code and becomes it: Python is then process 1, which SIGTERM reaches.
+# The shell unpacks the code and becomes it: Python is then process 1, which SIGTERM reaches.
 _BEGIN = (
     "mkdir -p {0}/code && tar -xzf {0}/input/data/code/code.tar.gz -C {0}/code && exec python3 {0}/code/container.py"
 )
 
-# What a stage's progress says without a terminal: "sft: 1,024/2,000 after 31 s loss 0.412".
+# Without a terminal a stage's progress says: "sft: 1,024/2,000 after 31 s loss 0.412".
 LOSS = r"{stage}: [0-9,]+/[0-9,]+ after [0-9]+ s loss (-?[0-9]+\.[0-9]+)"
 
-# Of a job that SageMaker itself fails; a container's own failure is not tried again.
+# It counts for a job that SageMaker itself fails; a container's own failure is not tried again.
 _NUM_TRIES = 2
 
 _MOST_HOURS_IN_ALL = 30 * 24
 
-# https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/efa.html, of those that SageMaker trains on.
+# These are the types of https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/efa.html that SageMaker trains on.
 _WITH_EFA = re.compile(
     r"ml\.(p4d|p4de|p5|p5e|p5en|p6[a-z]?-[a-z0-9]+|trn1|trn1n|trn2)\..*|ml\.g(5|6|6e)\.(24|48)xlarge"
 )
@@ -38,7 +38,7 @@ _EFA = {"FI_PROVIDER": "efa", "FI_EFA_USE_DEVICE_RDMA": "1", "RDMAV_FORK_SAFE": 
 
 @dataclass(frozen=True, slots=True)
 class StageJob:
-    """One stage of a run as a job: `identity` is the hash of all that goes into it, `channels` where its inputs lie."""
+    """One stage of a run as a job. `identity` is the hash of all that goes into it, `channels` say where that lies."""
 
     stage: str
     identity: str
@@ -46,7 +46,7 @@ class StageJob:
 
 
 def account(config: Config) -> SageMakerConfig:
-    """`[launch.sagemaker]`.
+    """Return `[launch.sagemaker]`.
 
     Raises:
         ConfigError: the run file has none.
@@ -57,22 +57,22 @@ def account(config: Config) -> SageMakerConfig:
 
 
 def run_prefix(config: Config) -> str:
-    """The keys of all that a run keeps in its bucket begin with this; it ends with a slash."""
+    """Return what the keys of all that a run keeps in its bucket begin with; it ends with a slash."""
     return f"{account(config).prefix}/{config.name}/"
 
 
 def run_uri(config: Config) -> str:
-    """`s3://bucket/prefix/<name>/`."""
+    """Return `s3://bucket/prefix/<name>/`."""
     return f"s3://{account(config).bucket}/{run_prefix(config)}"
 
 
 def run_tag(config: Config) -> str:
-    """The value of the tag by which a run's jobs are found: another bucket or prefix is another run."""
+    """Return the value of the tag by which a run's jobs are found: another bucket or prefix is another run."""
     return f"{account(config).bucket}/{run_prefix(config)}"
 
 
 def job_name(config: Config, stage: str, identity: str, number: int) -> str:
-    """`<run>-<stage>-<hash>-<n>`, the run's name cut where it is too long."""
+    """Return `<run>-<stage>-<hash>-<n>`; the run's name is cut where it is too long."""
     end = f"-{stage}-{identity[:8]}-"
     # All attempts have the same beginning, by which they are found.
     run = re.sub(r"[^A-Za-z0-9]+", "-", config.name)[: _LONGEST_NAME - len(end) - _DIGITS].strip("-")
@@ -80,17 +80,17 @@ def job_name(config: Config, stage: str, identity: str, number: int) -> str:
 
 
 def checkpoints_uri(config: Config, job: StageJob) -> str:
-    """Where the job's checkpoints lie: every job with this identity goes on from them, and no other."""
+    """Return where the job's checkpoints lie: every job with this identity goes on from them, and no other."""
     return f"{run_uri(config)}checkpoints/{job.stage}-{job.identity[:16]}"
 
 
 def artefact_uri(config: Config, name: str) -> str:
-    """Where a job that is not there yet will leave its artefact, uncompressed."""
+    """Return where a job that is not there yet will leave its artefact, uncompressed."""
     return f"{run_uri(config)}output/{name}/output/model/"
 
 
 def training_job(config: Config, job: StageJob, number: int) -> dict[str, Any]:
-    """The CreateTrainingJob request of attempt `number`. No secret is in it, only the ARN of one."""
+    """Write the CreateTrainingJob request of attempt `number`. No secret is in it, only the ARN of one."""
     wanted = account(config)
     request: dict[str, Any] = {
         "TrainingJobName": job_name(config, job.stage, job.identity, number),
@@ -132,7 +132,7 @@ def training_job(config: Config, job: StageJob, number: int) -> dict[str, Any]:
 
 
 def machines(config: Config, stage: str) -> int:
-    """How many machines a stage's job has: evaluation gathers its answers on one."""
+    """Return how many machines a stage's job has: evaluation gathers its answers on one."""
     return 1 if stage == "evaluate" else account(config).instance_count
 
 
@@ -172,7 +172,7 @@ def _environment(config: Config, stage: str) -> dict[str, str]:
     environment = {"PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"}
     if wanted.secret:
         environment["CALLTUNE_SECRET_ARN"] = wanted.secret
-    # What is encrypted goes over the ordinary network.
+    # Encrypted traffic goes over the ordinary network.
     over_efa = machines(config, stage) > 1 and not wanted.encrypt_traffic
     if over_efa and all(_WITH_EFA.fullmatch(kind) for kind in wanted.instance_types):
         environment |= _EFA

@@ -1,4 +1,4 @@
-"""Which checkpoints nobody would go on from: `restored.py FOLDER STAGE` removes them, the standard library alone.
+"""Remove checkpoints that nobody would go on from: `restored.py FOLDER STAGE`, with the standard library alone.
 
 SageMaker puts back all that ever lay in a job's folder of checkpoints, also what was removed from it since. So a job
 looks through what came back, and before another attempt is asked for the same is done in S3.
@@ -16,12 +16,12 @@ SEAL = "complete.json"
 
 
 def num_kept(table: Mapping[str, Any]) -> int | None:
-    """How many checkpoints a stage keeps, by its table; None where an older one may still be the best."""
+    """Return how many checkpoints a stage keeps, by its table; None where an older one may still be the best."""
     return None if table.get("load_best_model_at_end") else table.get("save_total_limit", 2)
 
 
 def superfluous(sizes: Mapping[str, int], read: Callable[[str], bytes], keep: int | None) -> list[str]:
-    """The checkpoints that are older than the newest whole ones.
+    """Return the checkpoints that are older than the newest whole ones.
 
     Args:
         sizes: bytes of each file, by names such as `checkpoint-12/model.safetensors`.
@@ -42,7 +42,7 @@ def superfluous(sizes: Mapping[str, int], read: Callable[[str], bytes], keep: in
 
 
 def _is_whole(name: str, sizes: Mapping[str, int], read: Callable[[str], bytes]) -> bool:
-    """Whether all files are there that the seal names, as long as it says; their hashes are looked at on going on."""
+    """Say whether all files are there that the seal names, as long as it says; their hashes are checked later."""
     if f"{name}/{SEAL}" not in sizes:
         return False
     try:
@@ -53,7 +53,7 @@ def _is_whole(name: str, sizes: Mapping[str, int], read: Callable[[str], bytes])
 
 
 def prune(folder: Path, keep: int | None) -> None:
-    """Remove them from a folder, with a line for each."""
+    """Remove them from a folder, and print a line for each."""
     sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
     for name in superfluous(sizes, lambda file: (folder / file).read_bytes(), keep):
         shutil.rmtree(folder / name)

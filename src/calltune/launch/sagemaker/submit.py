@@ -1,4 +1,4 @@
-"""From a plan to jobs: what is missing is sent, and a stage's job is taken, awaited or asked for."""
+"""Make a plan into jobs: what is missing is sent, and a stage's job is taken, awaited or asked for."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +20,7 @@ from calltune.runtime.terminal import say
 
 
 def newest(aws: Aws, config: Config, plan: JobPlan, stage: str) -> dict[str, Any] | None:
-    """The newest attempt at a stage as it is now in the run file, or None."""
+    """Return the newest attempt at a stage as it is now in the run file, or None."""
     names = attempts(aws, config, stage, plan.identities[stage])
     return describe_job(aws, names[-1]) if names else None
 
@@ -44,7 +44,7 @@ def run_stages(
                 raise JobError(f"{stages[0]}: needs the completed job of {stage}; run {stage} --on sagemaker first")
             artefacts[stage] = uri
     tell_unwanted(aws, config, plan)
-    # Before the stages are looked at: what somebody asks for meanwhile is then not both paid for and to be paid for.
+    # They are looked at before the stages: no job that somebody asks for meanwhile is then among both.
     jobs = jobs_of_run(aws, config) if account(config).max_usd is not None else []
     open_stages = [stage for stage in stages if not _is_there(aws, stage, newest(aws, config, plan, stage))]
     if open_stages:
@@ -63,7 +63,7 @@ def run_stages(
 
 
 def tell_unwanted(aws: Aws, config: Config, plan: JobPlan) -> None:
-    """A line for each job of the run that runs, and is billed, though the run file asks for another one by now."""
+    """Print a line for each job of the run that runs, and is billed, though the run file no longer asks for it."""
     for name in unwanted(aws, config, plan.identities):
         say(
             f"warning: job '{name}' runs and is billed, but this run file does not ask for it; "
@@ -72,7 +72,7 @@ def tell_unwanted(aws: Aws, config: Config, plan: JobPlan) -> None:
 
 
 def _made(aws: Aws, stage: str, job: dict[str, Any] | None) -> str | None:
-    """Where a stage's whole artefact lies, or None when its job has not made one."""
+    """Return where a stage's whole artefact lies, or None when its job has not made one."""
     is_complete = job is not None and job["TrainingJobStatus"] == "Completed"
     return artefact_of(aws, stage, job) if job and is_complete else None
 
@@ -89,7 +89,10 @@ def _send(aws: Aws, config: Config, plan: JobPlan) -> None:
 
 
 def _complete(aws: Aws, config: Config, plan: JobPlan, job: StageJob, detach: bool) -> dict[str, Any] | None:
-    """One stage's job, completed: it is already, or runs and is followed, or is asked for now; None when it is left."""
+    """Return one stage's job once it is complete.
+
+    It is already, or it runs and is followed, or it is asked for now. With `detach` it is left, which gives None.
+    """
     stage, before = job.stage, newest(aws, config, plan, job.stage)
     if _made(aws, stage, before) and before:
         say(f"{stage}: job {before['TrainingJobName']} is complete and unchanged, taken as it is")
@@ -148,6 +151,6 @@ def _create(aws: Aws, stage: str, request: dict[str, Any]) -> None:
         try:
             aws.sagemaker.create_training_job(**request)
         except ClientError as error:
-            # Asked for twice: by a try that was lost on the way back, or by somebody else just now.
+            # It was asked for before: by a try whose answer was lost, or by somebody else just now.
             if error.response["Error"]["Code"] != "ResourceInUse":
                 raise
