@@ -39,6 +39,8 @@ ACTIONS = {
     "status": "every job of the run",
     "logs": "what they printed",
     "fetch": "bring what complete jobs made",
+    "stop": "stop the run's jobs and end their warm machines; what they wrote stays",
+    "stop-others": "the same for those that the run file, as it is now, does not ask for",
     "clean": "stop jobs, end warm machines, delete what is in the bucket",
 }
 
@@ -103,6 +105,9 @@ def build_parser() -> argparse.ArgumentParser:
         words.add_argument(
             "--dry-run", action="store_true", help="with --on sagemaker: print the requests and send nothing"
         )
+        words.add_argument(
+            "--detach", action="store_true", help="with --on sagemaker: ask for the next job and do not follow it"
+        )
     _add_sagemaker(verbs)
     words = verbs.add_parser("completion", help=COMPLETION, description=COMPLETION)
     words.add_argument("shell", choices=["bash", "zsh", "tcsh"], help="such as: calltune completion bash > FILE")
@@ -165,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 # Told before anything is paid for, whichever verb comes first.
                 open_benchmarks(config)
             with writing_to(config.run_folder):
-                if words.verb == "sagemaker" or words.on == "sagemaker" or words.dry_run:
+                if words.verb == "sagemaker" or words.on == "sagemaker" or words.dry_run or words.detach:
                     _on_sagemaker(config, words)
                 elif words.verb not in IN_PROCESSES or not launch(config, words.verb, *_rounds(config, words)):
                     given = {name: vars(words)[name] for name in ("show_rows", "round_number") if name in words}
@@ -215,11 +220,13 @@ def _on_sagemaker(config: Any, words: argparse.Namespace) -> None:
     if words.verb == "sagemaker":
         sagemaker.act(config, words.action, words.yes)
     elif words.on != "sagemaker":
+        if words.detach:
+            raise ConfigError("--detach goes with --on sagemaker")
         raise ConfigError("--dry-run goes with --on sagemaker; 'check' is what looks at a run on this machine")
     elif words.verb not in sagemaker.ON_SAGEMAKER:
         raise ConfigError(f"{words.verb} runs on this machine; leave --on sagemaker out")
     else:
-        sagemaker.launch(config, words.verb, words.dry_run)
+        sagemaker.launch(config, words.verb, words.dry_run, words.detach)
 
 
 if __name__ == "__main__":

@@ -23,37 +23,75 @@ JSONFileLoader.load_file = lambda self, file_path: _read_once(file_path)
 class FakeAws:
     """A WSGI application: SageMaker's operations are answered here, S3 and CloudWatch by moto.
 
-    `faults` are answers (status, code, message) that the next calls of SageMaker get instead, by operation.
+    `faults` are answers (status, code, message) that the next calls get instead, by operation; `denied` those that
+    every call gets. The reply of a call in `lost` is lost on its way back: it is done, and answered with a 500.
+    `puts` are the keys that were put, with the encryption that was asked for.
     """
 
     def __init__(self) -> None:
         self._moto = DomainDispatcherApplication(create_backend_app)
         self.requests: list[tuple[str, dict[str, Any]]] = []
         self.faults: dict[str, list[tuple[int, str, str]]] = {}
+        self.denied: dict[str, tuple[int, str, str]] = {}
+        self.lost: list[str] = []
+        self.puts: list[tuple[str, str | None, str | None]] = []
         self.jobs = FakeJobs()
+        self._one_put = threading.Lock()
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         service, _, operation = environ.get("HTTP_X_AMZ_TARGET", "").partition(".")
+        operation = operation or _s3_operation(environ)
+        request = {}
+        if service == "SageMaker":
+            request = json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
+            self.requests.append((operation, request))
+        faults = self.faults.get(operation)
+        if fault := faults.pop(0) if faults else self.denied.get(operation):
+            return _answer(start_response, fault[0], {"__type": fault[1], "message": fault[2]}, as_xml=not service)
+        if operation in ("PutObject", "CreateMultipartUpload"):
+            asked = [environ.get(f"HTTP_X_AMZ_SERVER_SIDE_ENCRYPTION{end}") for end in ("", "_AWS_KMS_KEY_ID")]
+            self.puts.append((environ["PATH_INFO"].partition("/toy-bucket/")[2], *asked))
+        if "HTTP_IF_NONE_MATCH" in environ:
+            # moto looks and then writes, and of two at once would let both.
+            with self._one_put:
+                return [*self._moto(environ, start_response)]
         if service != "SageMaker":
             return self._moto(environ, start_response)
-        request = json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
-        self.requests.append((operation, request))
-        status, answer = 200, {}
-        if self.faults.get(operation):
-            status, code, message = self.faults[operation].pop(0)
-            answer = {"__type": code, "message": message}
-        else:
-            try:
-                answer = getattr(self.jobs, operation)(request)
-            except Refused as refused:
-                status, answer = 400, {"__type": refused.code, "message": str(refused)}
-        body = json.dumps(answer).encode()
-        headers = [("Content-Type", "application/x-amz-json-1.1"), ("Content-Length", str(len(body)))]
-        start_response(f"{status} {'OK' if status == 200 else 'No'}", headers)
-        return [body]
+        try:
+            status, answer = 200, getattr(self.jobs, operation)(request)
+        except Refused as refused:
+            status, answer = 400, {"__type": refused.code, "message": str(refused)}
+        if operation in self.lost:
+            self.lost.remove(operation)
+            status, answer = 500, {"__type": "InternalFailure", "message": "the reply was lost"}
+        return _answer(start_response, status, answer)
 
     def asked(self, operation: str) -> list[dict[str, Any]]:
         return [request for name, request in self.requests if name == operation]
+
+
+def _s3_operation(environ: dict[str, Any]) -> str:
+    method, query = environ["REQUEST_METHOD"], environ["QUERY_STRING"]
+    if method == "POST" and "uploads" in query:
+        return "CreateMultipartUpload"
+    has_key = environ["PATH_INFO"].count("/") > 1
+    return {
+        "GET": "GetObject" if has_key else "ListObjectsV2",
+        "HEAD": "HeadObject" if has_key else "HeadBucket",
+        "PUT": "PutObject" if has_key else "CreateBucket",
+    }.get(method, method)
+
+
+def _answer(
+    start_response: Callable[..., Any], status: int, answer: dict[str, Any], as_xml: bool = False
+) -> list[bytes]:
+    body = json.dumps(answer)
+    if as_xml:
+        body = f"<Error><Code>{answer['__type']}</Code><Message>{answer['message']}</Message></Error>"
+    kind = "application/xml" if as_xml else "application/x-amz-json-1.1"
+    headers = [("Content-Type", kind), ("Content-Length", str(len(body.encode())))]
+    start_response(f"{status} {'OK' if status == 200 else 'No'}", headers)
+    return [body.encode()]
 
 
 @contextmanager

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from aws_rules import broken
 from fake_machine import Event, Machines
-
-from calltune.launch.sagemaker.limits import problems
 
 
 class Refused(Exception):
@@ -22,8 +21,9 @@ class Refused(Exception):
 class FakeJobs:
     """Operations by their names.
 
-    `events` befall the next jobs, one each; `between_attempts` is called when a job's machines were taken back; `wrap`
-    puts a container's command into namespaces.
+    `events` befall the next jobs, one each; `between_attempts` is called when a job's machines were taken back;
+    `before_search` when somebody looks for a run's jobs, of which `hides_new_jobs` shows none, as if they were too new;
+    `wrap` puts a container's command into namespaces.
     """
 
     def __init__(self) -> None:
@@ -33,10 +33,12 @@ class FakeJobs:
         self.url = ""
         self.events: list[Event] = []
         self.between_attempts: Callable[[Machines], None] | None = None
+        self.before_search: Callable[[], object] | None = None
+        self.hides_new_jobs = False
         self.wrap: Callable[[Path, list[str]], list[str]] | None = None
 
     def CreateTrainingJob(self, request: dict[str, Any]) -> dict[str, Any]:
-        if wrong := list(problems(request)):
+        if wrong := list(broken(request)):
             raise Refused("ValidationException", wrong[0])
         name = request["TrainingJobName"]
         if name in self.records:
@@ -69,6 +71,10 @@ class FakeJobs:
         return {"TrainingJobSummaries": [{key: record[key] for key in keys} for record in found]}
 
     def Search(self, request: dict[str, Any]) -> dict[str, Any]:
+        if self.before_search:
+            self.before_search()
+        if self.hides_new_jobs:
+            return {"Results": []}
         (wanted,) = request["SearchExpression"]["Filters"]
         key = wanted["Name"].removeprefix("Tags.")
         found = [record for record in self.records.values() if record["tags"].get(key) == wanted["Value"]]

@@ -23,7 +23,12 @@ SECONDS_TO_END = 120.0
 
 @dataclass
 class Event:
-    """What befalls a job once `when` holds of its first machine's folder: `interrupt` (spot) or `kill` (memory)."""
+    """What befalls a job once `when` holds of its first machine's folder.
+
+    `interrupt`: a spot machine is taken back, and another one comes. `kill`: the system ends the stage, for memory.
+    `sigterm`: the signal comes, and SageMaker takes the container's exit code for what it says. `vanish`: the machines
+    are gone, and SageMaker takes the job for complete. `capacity`: there is no machine.
+    """
 
     kind: str
     when: Callable[[Path], bool]
@@ -54,11 +59,15 @@ class Machines:
         self.name = record["TrainingJobName"]
         self.hosts = [f"algo-{n}" for n in range(1, record["ResourceConfig"]["InstanceCount"] + 1)]
         self._stop_as: str | None = None
+        self._is_over = False
         self._processes: list[subprocess.Popen[bytes]] = []
         self.s3, self.logs = (boto3.client(s, endpoint_url=url, region_name="us-east-1") for s in ("s3", "logs"))
 
     def run(self, event: Event | None, between: Callable[[Any], None] | None) -> None:
         try:
+            if event and event.kind == "capacity":
+                self._end("Failed", "Failed", "CapacityError: Unable to provision requested ML compute capacity")
+                return
             attempt = 0
             while self._attempt(attempt, event if attempt == 0 else None):
                 attempt += 1
@@ -75,7 +84,11 @@ class Machines:
         self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        self._stop_as = self._stop_as or "Stopped"
+        # Also of what is being started just now.
+        self._stop_as, self._is_over = self._stop_as or "Stopped", True
+        self._end_all()
+
+    def _end_all(self) -> None:
         for process in self._processes:
             if process.poll() is None:
                 for each in (*psutil.Process(process.pid).children(recursive=True), process):
@@ -120,7 +133,7 @@ class Machines:
             if interrupted and self._stop_as is None:
                 self._tell("Interrupted", "Training job interrupted, restarting")
                 return True
-            self._conclude(roots, codes)
+            self._conclude(roots, [0] if event and event.kind == "vanish" else codes)
             return False
         finally:
             shutil.rmtree(folder)
@@ -132,13 +145,17 @@ class Machines:
         while any(process.poll() is None for process in self._processes):
             # Copying takes longer than some steps: it has a thread of its own, so that no event comes too late.
             time.sleep(0.01)
+            if self._is_over:
+                self._end_all()
             if event and not told and event.when(roots[0]):
                 told = True
-                if event.kind == "interrupt":
+                if event.kind in ("interrupt", "sigterm"):
                     # One machine is told; the others must stop with it.
                     self.inside()[-1].send_signal(signal.SIGTERM)
-                else:
+                elif event.kind == "kill":
                     self.inside()[0].children()[-1].kill()
+                else:
+                    self._end_all()
             if self._stop_as is None and time.monotonic() - start > bound:
                 self.stop("MaxRuntimeExceeded")
             asked = self._stop_as is not None or (told and event is not None and event.kind == "interrupt")
@@ -161,8 +178,9 @@ class Machines:
             self._end("Stopped", self._stop_as)
         elif any(codes):
             failures = [root / "output" / "failure" for root in roots]
-            said = [file.read_text() for file in failures if file.exists()] or [f"ExitCode {codes}"]
-            self._end("Failed", "Failed", f"AlgorithmError: {said[0][:1024]}")
+            said = [file.read_text() for file in failures if file.exists()] or [""]
+            # As AWS writes it; a container that ends with anything but 0 has failed.
+            self._end("Failed", "Failed", f"AlgorithmError: {said[0][:1024]}, exit code: {max(codes)}")
         else:
             self._end("Completed", "Completed")
 

@@ -1,14 +1,24 @@
 """A run file for SageMaker on toy data, an account on loopback, and a package whose stages take a second."""
 
+import json
+import os
+import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fake_aws import FakeAws, serving
+from fake_aws import FakeAws, client, serving
 
 from calltune.config.run_file import Config, load_config
 from calltune.launch.sagemaker.aws import Aws
+from calltune.launch.sagemaker.plan import make_plan
+from calltune.launch.sagemaker.restored import SEAL
+from calltune.launch.sagemaker.submit import run_stages
 from calltune.verbs import prepare
+
+Toy = Callable[..., Config]
+RunSft = Callable[..., dict]
 
 TABLE = """
 [launch.sagemaker]
@@ -56,7 +66,57 @@ def fake(credentials: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeAws
 
 @pytest.fixture
 def aws(fake: FakeAws) -> Aws:
-    return Aws("us-east-1")
+    return Aws("us-east-1", num_tries=4)
+
+
+@pytest.fixture
+def toy(prepared: Callable[..., Config]) -> Toy:
+    """A run of `sft` alone."""
+    return lambda *overrides, more="": prepared('stages=["sft"]', *overrides, more=more)
+
+
+@pytest.fixture
+def run_sft(aws: Aws, toy_package: Path) -> RunSft:
+    """Have the toy stage's job complete; what SageMaker says of it."""
+    return lambda config: run_stages(aws, config, make_plan(config, toy_package, []), ["sft"])[0]
+
+
+def artefact(fake: FakeAws, job: dict) -> dict:
+    """The manifest of a toy stage: from which step the job began, and how many there are."""
+    key = job["ModelArtifacts"]["S3ModelArtifacts"].removeprefix("s3://toy-bucket/") + "manifest.json"
+    return json.loads(client("s3", fake.jobs.url).get_object(Bucket="toy-bucket", Key=key)["Body"].read())
+
+
+def keys(fake: FakeAws, within: str) -> list[str]:
+    pages = client("s3", fake.jobs.url).get_paginator("list_objects_v2").paginate(Bucket="toy-bucket")
+    return [item["Key"] for page in pages for item in page.get("Contents", []) if within in item["Key"]]
+
+
+def at_step(number: int) -> Callable[[Path], bool]:
+    def reached(root: Path) -> bool:
+        file = root / "checkpoints" / "toy" / "sft" / "checkpoints" / "step.txt"
+        return file.exists() and int(file.read_text() or 0) >= number
+
+    return reached
+
+
+def sealed(stage: str, number: int) -> Callable[[Path], bool]:
+    """Whether a checkpoint of this step or a later one is whole: the stage itself soon removes the first ones."""
+
+    def reached(root: Path) -> bool:
+        folder = root / "checkpoints" / "toy" / stage / "checkpoints"
+        names = os.listdir(folder) if folder.is_dir() else []
+        steps = [int(name.rpartition("-")[2]) for name in names if re.fullmatch(r"checkpoint-\d+", name)]
+        return any(step >= number and (folder / f"checkpoint-{step}" / SEAL).exists() for step in steps)
+
+    return reached
+
+
+def wait_until(happened: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -94,7 +154,11 @@ while step < table.get("steps", 4):
             sys.exit(2)
         if table.get("does") == "raise":
             raise ValueError("loss is not a number")
-        if table.get("does") == "wait":
-            time.sleep(60)
+        while table.get("does") == "wait":
+            time.sleep(1)  # until it is stopped
+if table.get("does") == "end as the signal comes":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    os.kill(os.getppid(), signal.SIGTERM)
+    time.sleep(0.3)
 (folder / "manifest.json").write_text(json.dumps({"first": first, "steps": step}))
 """

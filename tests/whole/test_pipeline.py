@@ -13,17 +13,13 @@ from pathlib import Path
 import pytest
 from fake_aws import FakeAws, client
 from fake_machine import Event, Machines
+from sagemaker_account import sealed
 
 from calltune.cli import main
 from calltune.config.run_file import load_config
 from calltune.verbs.prepare import run as prepare
 
 STEPS = ["sft.max_steps=16", "sft.save_steps=2", "dpo.max_steps=24", "dpo.save_steps=2"]
-
-
-def sealed(stage: str, step: int) -> Callable[[Path], bool]:
-    place = f"checkpoints/toy/{stage}/checkpoints/checkpoint-{step}/complete.json"
-    return lambda root: (root / place).exists()
 
 
 def keys(fake: FakeAws, prefix: str) -> list[str]:
@@ -45,10 +41,35 @@ def without_machine(report: dict) -> dict:
     return report
 
 
+def measured(checkpoint: str, benchmark: str) -> Callable[[Path], bool]:
+    place = f"checkpoints/toy/eval/{checkpoint}/{benchmark}/manifest.json"
+    return lambda root: (root / place).exists()
+
+
+@pytest.fixture
+def own_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A benchmark in a package of one's own, which the jobs have from this machine alone."""
+    package = tmp_path / "own" / "bench_of_mine"
+    package.mkdir(parents=True)
+    (package / "asked.py").write_text("from calltune.evaluation.benchmarks.when2call_generation import *\n")
+    monkeypatch.syspath_prepend(tmp_path / "own")
+    return "bench_of_mine.asked"
+
+
 def test_the_same_as_here_across_spot_interruptions(
-    fake: FakeAws, sagemaker_file: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    fake: FakeAws,
+    sagemaker_file: Callable[..., Path],
+    own_benchmark: str,
+    tiny_model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    """Interrupted in each job, with a template, a benchmark and an export that only this machine has."""
     file, cut = sagemaker_file("spot = true\nprice_per_hour = 1.0"), list[str]()
+    template = tmp_path / "own" / "mine.jinja"
+    template.write_text(f"{{# mine #}}{(tiny_model / 'chat_template.jinja').read_text()}")
+    words = [*STEPS, f"evaluate.benchmarks.1.name={own_benchmark}", "evaluate.benchmarks.1.label=mine"]
+    words += [f"chat_template={template}", 'export.max_shard_size="5GB"']
 
     def cut_off_the_newest_checkpoint(machines: Machines) -> None:
         if "-sft-" in machines.name:
@@ -57,22 +78,28 @@ def test_the_same_as_here_across_spot_interruptions(
             client("s3", fake.jobs.url).put_object(Bucket="toy-bucket", Key=newest, Body=b"half")
             cut.append(f"checkpoint-{step_of(newest)}")
 
-    fake.jobs.events = [Event("interrupt", sealed("sft", 4)), Event("interrupt", sealed("dpo", 2))]
+    begun = [sealed("sft", 4), sealed("dpo", 2), measured("sft", "when2call")]
+    fake.jobs.events = [Event("interrupt", when) for when in begun]
     fake.jobs.between_attempts = cut_off_the_newest_checkpoint
-    assert main(["run", str(file), *STEPS, f"output={tmp_path}/here"]) == 0
-    assert main(["run", str(file), *STEPS, "--on", "sagemaker"]) == 0
+    assert main(["run", str(file), *words, f"output={tmp_path}/here"]) == 0
+    assert main(["run", str(file), *words, "--on", "sagemaker"]) == 0
     text = capsys.readouterr().out
-    assert text.count("Interrupted: Training job interrupted, restarting") == 2
+    assert text.count("Interrupted: Training job interrupted, restarting") == 3
+    # The second life of the evaluation went on from what the first had measured.
+    assert "evaluate: base on when2call complete and unchanged, skipped" in text
     assert f"warning: sft: {cut[0]} cannot be used, model.safetensors has 4 bytes of" in text
     there = json.loads((tmp_path / "runs" / "toy" / "report.json").read_text())
     assert step_of(f"/{there['stages']['sft']['resumed_from']}") < step_of(f"/{cut[0]}")
     assert there["stages"]["dpo"]["resumed_from"].startswith("checkpoint-")
     here = json.loads((tmp_path / "here" / "toy" / "report.json").read_text())
     assert without_machine(there) == without_machine(here)
-    for stage in ("sft", "dpo"):
-        weights = [(tmp_path / place / "toy" / stage / "model.safetensors").read_bytes() for place in ("runs", "here")]
-        assert weights[0] == weights[1]
-    assert main(["sagemaker", "clean", str(file), *STEPS, "--yes"]) == 0
+    answers = [f"eval/{name}/{asked}/completions.jsonl" for name in ("base", "sft", "dpo") for asked in ("mine",)]
+    answers += [name.replace("/mine/", "/when2call/") for name in answers]
+    for name in ("sft/model.safetensors", "dpo/model.safetensors", "export/model.safetensors", *answers):
+        there_and_here = [(tmp_path / place / "toy" / name).read_bytes() for place in ("runs", "here")]
+        assert there_and_here[0] == there_and_here[1], name
+    assert text.count("export: the saved model is the checkpoint 'dpo'") == 2
+    assert main(["sagemaker", "clean", str(file), *words, "--yes"]) == 0
     assert keys(fake, "") == []
 
 

@@ -1,13 +1,12 @@
 """`[launch]`: on how many processes and machines a run is trained and evaluated, here or on Amazon SageMaker."""
 
-from typing import Annotated, Literal, Self
+import re
+from typing import Annotated, Any, Literal, Self
 
 import pydantic
 
 from calltune.config.table import Table
-
-_IMAGE = "763104351884.dkr.ecr.{region}.amazonaws.com/pytorch:2.12-cu130-amzn2023-sagemaker"
-"""AWS's PyTorch image, patched until July 2027: Python 3.12, CUDA 13.0. A few regions use another account."""
+from calltune.errors import ConfigError
 
 InstanceType = Annotated[str, pydantic.Field(pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")]
 
@@ -17,7 +16,22 @@ PlanArn = Annotated[str, pydantic.Field(pattern=r"^arn:aws[a-z-]*:sagemaker:[a-z
 
 MlflowArn = Annotated[str, pydantic.Field(pattern=r"^arn:aws[a-z-]*:sagemaker:[a-z0-9-]*:\d{12}:mlflow-")]
 
-SecretArn = Annotated[str, pydantic.Field(pattern=r"^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:")]
+Requirement = Annotated[
+    str, pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9,._-]+\])?==[A-Za-z0-9.!+_-]+$")
+]
+
+_SECRET_ARN = re.compile(r"arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:\S+")
+
+_SECRET_WORD = re.compile(r"(.*_)?(TOKEN|SECRETS?|PASSW(OR)?D|(API)?KEY|CREDENTIALS?|AUTH)(_.*)?")
+
+# A user and a password in an address, and how tokens of the services that jobs use begin.
+_SECRET_VALUE = re.compile(r"://[^/\s]*@|\b(hf_|sk-|AKIA|ASIA|ghp_|github_pat_|glpat-|xox[a-z]-)\w")
+
+# Set by the platform, or by calltune for the container's entry point.
+_NOT_YOURS = re.compile(r"(CALLTUNE|TRAINING_JOB|SM)_.*|PYTHONPATH|PYTHONUNBUFFERED|TOKENIZERS_PARALLELISM")
+
+OUR_TAGS = ("calltune-run", "calltune-stage")
+"""By these a run's jobs are found."""
 
 
 class SageMakerConfig(Table):
@@ -30,25 +44,39 @@ class SageMakerConfig(Table):
     prefix: Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*[A-Za-z0-9]$")] = "calltune"
     """All of a run lies under `s3://bucket/prefix/<name>/`."""
 
-    region: Annotated[str, pydantic.Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")]
-    image: str | None = None
-    """An image with Python and torch; by default AWS's own."""
+    region: Annotated[str, pydantic.Field(pattern=r"^[a-z]{2,4}(-[a-z]+)+-\d$")]
+    image: Annotated[str, pydantic.Field(pattern=r"^\S+$", max_length=255)] | None = None
+    """An image with Python and torch; by default AWS's own for the region and the kind of machine."""
+
+    requirements: tuple[Requirement, ...] = ()
+    """Further packages for the jobs, each as `name==version`: what a benchmark of your own imports, for instance."""
+
+    environment: dict[str, str] = pydantic.Field(default_factory=dict)
+    """Variables of the jobs, such as `PIP_INDEX_URL`. Everybody who may look at a job reads them: no secrets."""
 
     instance_type: InstanceType | Annotated[tuple[InstanceType, ...], pydantic.Field(min_length=1, max_length=5)]
     """One, or up to five: the first that there is capacity for is taken."""
 
-    instance_count: Annotated[int, pydantic.Field(ge=1)] = 1
+    instance_count: Annotated[int, pydantic.Field(ge=1, le=256)] = 1
     """Machines that train together, `launch.processes` on each. Evaluation uses one."""
 
-    volume_gb: Annotated[int, pydantic.Field(ge=1)] = 100
+    encrypt_traffic: bool = False
+    """Encrypts what machines that train together say to each other, which then takes longer."""
+
+    volume_gb: Annotated[int, pydantic.Field(ge=1, le=16_384)] = 100
+    """Of each machine; a type with disks of its own uses all of those instead."""
+
     max_runtime_hours: Annotated[float, pydantic.Field(gt=0, le=28 * 24)] = 24
     """Of each job; one that needs more is ended, and goes on from its checkpoint when it is run again."""
 
     spot: bool = False
     """Spare machines, cheaper, which AWS may take back at any time."""
 
-    max_wait_hours: Annotated[float, pydantic.Field(gt=0)] | None = None
+    max_wait_hours: Annotated[float, pydantic.Field(gt=0, le=30 * 24)] | None = None
     """With `spot`: bound of waiting and running together; by default twice `max_runtime_hours`."""
+
+    max_pending_hours: Annotated[float, pydantic.Field(ge=0.5, le=28 * 24)] | None = None
+    """How long a job may wait for its machines; by default as long as SageMaker waits."""
 
     keep_alive_minutes: Annotated[int, pydantic.Field(ge=0, le=360)] = 0
     """How long the machine stays, and is paid, after a job, so that the next one starts at once."""
@@ -58,8 +86,8 @@ class SageMakerConfig(Table):
     security_groups: Annotated[tuple[str, ...], pydantic.Field(max_length=5)] = ()
     """Both or neither; the jobs then run in your own network, which must reach S3, PyPI and, for models, the Hub."""
 
-    kms_key: str | None = None
-    """Encrypts the machines' volumes and what the jobs write."""
+    kms_key: Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9:/_-]+$")] | None = None
+    """Encrypts what is sent and what the jobs make, and the volumes of machines without disks of their own."""
 
     tags: dict[str, str] = pydantic.Field(default_factory=dict)
     price_per_hour: Annotated[float, pydantic.Field(gt=0)] | None = None
@@ -74,36 +102,84 @@ class SageMakerConfig(Table):
     model_s3: Annotated[str, pydantic.Field(pattern=r"^s3://[^/]+/.+")] | None = None
     """A folder with the base model, instead of one from the Hub."""
 
-    secret: SecretArn | None = None
-    """Read by the job itself: a Hugging Face token, or a JSON object of environment variables."""
+    secret: str | None = None
+    """Its ARN. The job itself reads it: a Hugging Face token, or a JSON object of environment variables."""
+
+    # A ConfigError passes through pydantic, whose own message would print what was given: perhaps a secret.
+    @pydantic.field_validator("secret", mode="before")
+    @classmethod
+    def _names_a_secret(cls, secret: Any) -> Any:
+        if secret is not None and not (isinstance(secret, str) and _SECRET_ARN.fullmatch(secret)):
+            raise ConfigError(
+                "'launch.sagemaker.secret' must be the ARN of a Secrets Manager secret "
+                "(arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME), not what the secret holds"
+            )
+        return secret
+
+    @pydantic.field_validator("environment", mode="before")
+    @classmethod
+    def _holds_no_secret(cls, table: Any) -> Any:
+        where = "'launch.sagemaker.environment"
+        if not isinstance(table, dict):
+            raise ConfigError(f"{where}' must be a table of variables")
+        for name, value in table.items():
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+                raise ConfigError(f"{where}': '{name}' cannot be the name of a variable")
+            if not isinstance(value, str) or len(value) > 512:
+                raise ConfigError(f"{where}.{name}' must be a string of at most 512 characters")
+            if _NOT_YOURS.fullmatch(name.upper()):
+                raise ConfigError(f"{where}.{name}' is set by calltune or by SageMaker")
+            if _SECRET_WORD.fullmatch(name.upper()) or _SECRET_VALUE.search(value):
+                raise ConfigError(
+                    f"{where}.{name}' looks like a secret, which everybody who may look at a job would read; "
+                    "put it into the secret that 'launch.sagemaker.secret' names"
+                )
+        return table
+
+    @pydantic.field_validator("tags")
+    @classmethod
+    def _tags_are_yours(cls, tags: dict[str, str]) -> dict[str, str]:
+        for key, value in tags.items():
+            if key.lower().startswith("aws:") or value.lower().startswith("aws:"):
+                raise ValueError(f"'{key}': AWS keeps what begins with 'aws:' for itself")
+            if key in OUR_TAGS:
+                raise ValueError(f"'{key}' is a tag of calltune's own")
+        return tags
 
     @pydantic.model_validator(mode="after")
     def _fit_together(self) -> Self:
-        if self.spot and len(self.instance_types) > 1:
-            raise ValueError("'spot' takes one 'instance_type'")
-        if self.spot and self.keep_alive_minutes:
-            raise ValueError("'spot' and 'keep_alive_minutes' do not go together")
-        if self.spot and self.training_plan:
-            raise ValueError("'spot' and 'training_plan' do not go together")
-        if self.max_wait_hours is not None and not self.spot:
-            raise ValueError("'max_wait_hours' is for 'spot'")
-        if self.max_wait_hours is not None and self.max_wait_hours < self.max_runtime_hours:
-            raise ValueError("'max_wait_hours' may not be less than 'max_runtime_hours'")
-        if bool(self.subnets) != bool(self.security_groups):
-            raise ValueError("'subnets' and 'security_groups' go together")
-        if self.max_usd is not None and self.price_per_hour is None:
-            raise ValueError("'max_usd' needs 'price_per_hour'")
+        # No ValueError, whose message would have the whole table in it.
+        if problem := self._misfit():
+            raise ConfigError(f"'launch.sagemaker': {problem}")
         return self
+
+    def _misfit(self) -> str | None:
+        if twice := [kind for kind in self.instance_types if self.instance_types.count(kind) > 1]:
+            return f"'instance_type' names {twice[0]} twice"
+        if self.training_plan and len(self.instance_types) > 1:
+            return "'training_plan' is for one 'instance_type', its own"
+        if self.encrypt_traffic and self.instance_count == 1:
+            return "'encrypt_traffic' is for 'instance_count' above 1"
+        if self.spot and len(self.instance_types) > 1:
+            return "'spot' takes one 'instance_type'"
+        if self.spot and self.keep_alive_minutes:
+            return "'spot' and 'keep_alive_minutes' do not go together"
+        if self.spot and self.training_plan:
+            return "'spot' and 'training_plan' do not go together"
+        if self.max_wait_hours is not None and not self.spot:
+            return "'max_wait_hours' is for 'spot'"
+        if self.max_wait_hours is not None and self.max_wait_hours < self.max_runtime_hours:
+            return "'max_wait_hours' may not be less than 'max_runtime_hours'"
+        if bool(self.subnets) != bool(self.security_groups):
+            return "'subnets' and 'security_groups' go together"
+        if self.max_usd is not None and self.price_per_hour is None:
+            return "'max_usd' needs 'price_per_hour'"
+        return None
 
     @property
     def instance_types(self) -> tuple[str, ...]:
         """The types in the order in which they are tried."""
         return (self.instance_type,) if isinstance(self.instance_type, str) else self.instance_type
-
-    @property
-    def image_uri(self) -> str:
-        """The image of the jobs."""
-        return self.image or _IMAGE.format(region=self.region)
 
 
 class LaunchConfig(Table):

@@ -1,9 +1,9 @@
 """No test of a launch on SageMaker may use credentials of whoever runs it."""
 
 import pytest
-from sagemaker_account import aws, credentials, fake, prepared, sagemaker_file, toy_package
+from sagemaker_account import aws, credentials, fake, prepared, run_sft, sagemaker_file, toy, toy_package
 
-__all__ = ["aws", "credentials", "fake", "prepared", "sagemaker_file", "toy_package"]
+__all__ = ["aws", "credentials", "fake", "prepared", "run_sft", "sagemaker_file", "toy", "toy_package"]
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,10 +61,37 @@ def test_spot_wants_checkpoints(fake: FakeAws, say_no: Callable[..., str]) -> No
     assert "a spot machine may be taken back at any time" in say_no("sft.save_strategy=no", more="spot = true")
 
 
-def test_a_module_of_your_own_is_not_sent(fake: FakeAws, say_no: Callable[..., str]) -> None:
-    assert "'calltune.evaluation.benchmarks.when2call', is not sent to jobs" in say_no(
-        "evaluate.benchmarks.0.name=calltune.evaluation.benchmarks.when2call"
-    )
+@pytest.mark.parametrize(
+    ("overrides", "more", "told"),
+    [
+        (["evaluate.backend=vllm"], "", "'evaluate.backend' needs the package 'vllm', which the jobs do not have"),
+        (["launch.sagemaker.instance_type=ml.trn1.2xlarge"], "", "ml.trn1.2xlarge has AWS's own chips"),
+        (["export.checkpoint=dpo", 'stages=["sft"]'], "", "[export]: this run does not train 'dpo'"),
+        (["stages=[]", "export.dtype=float32"], "", "[export]: this run does not train anything"),
+        (
+            ['stages=["sft"]', "tuning.method=lora", "export.dtype=float32"],
+            'model_s3 = "s3://toy-bucket/base/"',
+            "[export] holds the adapter of 'sft' against its base on this machine, and the base is",
+        ),
+    ],
+    ids=["a package", "an image", "an untrained export", "nothing to export", "an adapter without its base"],
+)
+def test_what_cannot_be_is_told_before_anything_is_sent(
+    fake: FakeAws, say_no: Callable[..., str], overrides: list[str], more: str, told: str
+) -> None:
+    assert told in say_no(*overrides, more=more)
+    assert (fake.requests, fake.puts) == ([], [])
+
+
+@pytest.mark.parametrize("name", ["torch", "transformers", "peft"])
+def test_an_export_needs_what_makes_it_before_anything_is_sent(
+    fake: FakeAws, say_no: Callable[..., str], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A name that is None among the modules cannot be imported, as on a machine without it."""
+    monkeypatch.setitem(sys.modules, name, None)
+    line = say_no("export.dtype=float32")
+    assert f"[export] is made on this machine, which lacks {name}: pip install 'calltune[train]', or leave" in line
+    assert (fake.requests, fake.puts) == ([], [])
 
 
 def test_dpo_alone_needs_the_sft_job(

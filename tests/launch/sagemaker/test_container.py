@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from fake_aws import FakeAws
 from fake_machine import Event, in_namespaces
+from sagemaker_account import sealed
 
 from calltune.config.run_file import Config
 from calltune.launch.sagemaker.aws import Aws
@@ -90,9 +91,7 @@ def test_two_machines_train_as_one_group_and_stop_when_one_is_told(
     literal: FakeAws, aws: Aws, prepared: Callable[..., Config], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Eighty steps, so that an interruption after the fourth has time to come."""
-    literal.jobs.events = [
-        Event("interrupt", lambda root: (root / "checkpoints/toy/sft/checkpoints/checkpoint-4/complete.json").exists())
-    ]
+    literal.jobs.events = [Event("interrupt", sealed("sft", 4))]
     config = prepared('stages=["sft"]', "sft.max_steps=80", "sft.save_steps=4", more="instance_count = 2")
     run_stages(aws, config, make_plan(config, requirements=[]), ["sft"])
     text = capsys.readouterr().out

@@ -2,58 +2,17 @@
 
 import json
 import threading
-import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from fake_aws import FakeAws, client
 from fake_machine import Event
+from sagemaker_account import Toy, artefact, at_step, keys, wait_until
 
-from calltune.config.run_file import Config
 from calltune.errors import ConfigError, JobError
 from calltune.launch.sagemaker.aws import Aws
 from calltune.launch.sagemaker.clean import clean, remains
 from calltune.launch.sagemaker.fetch import fetch
-from calltune.launch.sagemaker.plan import make_plan
-from calltune.launch.sagemaker.submit import run_stages
-
-Toy = Callable[..., Config]
-
-
-@pytest.fixture
-def toy(prepared: Callable[..., Config]) -> Toy:
-    return lambda *overrides, more="": prepared('stages=["sft"]', *overrides, more=more)
-
-
-@pytest.fixture
-def run_sft(aws: Aws, toy_package: Path) -> Callable[[Config], dict]:
-    return lambda config: run_stages(aws, config, make_plan(config, toy_package, []), ["sft"])[0]
-
-
-def artefact(fake: FakeAws, job: dict) -> dict:
-    key = job["ModelArtifacts"]["S3ModelArtifacts"].removeprefix("s3://toy-bucket/") + "manifest.json"
-    return json.loads(client("s3", fake.jobs.url).get_object(Bucket="toy-bucket", Key=key)["Body"].read())
-
-
-def keys(fake: FakeAws, within: str) -> list[str]:
-    found = client("s3", fake.jobs.url).list_objects_v2(Bucket="toy-bucket", Prefix="calltune/").get("Contents", [])
-    return [item["Key"] for item in found if within in item["Key"]]
-
-
-def at_step(number: int) -> Callable[[Path], bool]:
-    def reached(root: Path) -> bool:
-        file = root / "checkpoints" / "toy" / "sft" / "checkpoints" / "step.txt"
-        return file.exists() and int(file.read_text() or 0) >= number
-
-    return reached
-
-
-def wait_until(happened: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_a_job_completes_and_is_fetched(
@@ -107,7 +66,7 @@ def test_a_failure_is_told_in_the_users_words(
 
 def test_killed_for_memory(fake: FakeAws, toy: Toy, run_sft: Callable[..., dict]) -> None:
     fake.jobs.events = [Event("kill", at_step(2))]
-    with pytest.raises(JobError, match=r"killed by SIGKILL \(the machine's memory is full; take a larger"):
+    with pytest.raises(JobError, match=r"killed by SIGKILL, exit code: 1 \(the machine's memory is full; take"):
         run_sft(toy("sft.steps=50"))
 
 

@@ -1,26 +1,37 @@
 """What is asked of SageMaker, against the service's own model, without any call."""
 
 import json
+import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from aws_rules import broken
 
 from calltune.cli import main
 from calltune.config.run_file import Config, load_config
 from calltune.errors import ConfigError
-from calltune.launch.sagemaker.limits import problems, require_within_limits
+from calltune.launch.sagemaker.limits import require_within_limits
 from calltune.launch.sagemaker.plan import make_plan, stage_job
 from calltune.launch.sagemaker.request import StageJob, job_name, training_job
+from calltune.runtime.terminal import ProgressBar
 
 ARN = "arn:aws:sagemaker:us-east-1:123456789012"
+TWO = 'instance_type = ["ml.p5.48xlarge", "ml.p4d.24xlarge"]'
 NETWORK = 'subnets = ["subnet-1"]\nsecurity_groups = ["sg-1"]\nkms_key = "arn:aws:kms:us-east-1:123456789012:key/1"'
+KEY = "arn:aws:kms:us-east-1:123456789012:key/1"
 TABLES = {
     "plain": "",
     "spot": "spot = true\nmax_runtime_hours = 2\nmax_wait_hours = 3",
     "warm": "keep_alive_minutes = 30",
     "network": NETWORK,
     "preferences": 'instance_type = ["ml.p5.48xlarge", "ml.p4d.24xlarge"]\ninstance_count = 2',
+    "encrypted": f"{TWO}\ninstance_count = 2\nencrypt_traffic = true\nmax_pending_hours = 1",
+    "cpu and key": f'instance_type = "ml.m5.xlarge"\nkms_key = "{KEY}"',
+    "mlflow": f'mlflow = "{ARN}:mlflow-tracking-server/mine"',
+    "environment": 'environment = {PIP_INDEX_URL = "https://host/simple"}',
+    "long": "spot = true\nmax_runtime_hours = 600",
     "plan": f'training_plan = "{ARN}:training-plan/mine"',
     "secret": 'secret = "arn:aws:secretsmanager:us-east-1:123456789012:secret:hf"\ntags = {team = "a b"}',
 }
@@ -41,7 +52,7 @@ def a_job(stage: str = "sft") -> StageJob:
 @pytest.mark.parametrize("stage", ["sft", "dpo", "evaluate"])
 def test_sagemaker_would_take_every_kind(sagemaker_file: Callable[..., Path], more: str, stage: str) -> None:
     config = with_table(sagemaker_file, more)
-    assert not list(problems(training_job(config, a_job(stage), 1)))
+    assert not list(broken(training_job(config, a_job(stage), 1)))
 
 
 def test_a_request(sagemaker_file: Callable[..., Path]) -> None:
@@ -74,7 +85,10 @@ def test_several_machines_have_efa_and_evaluation_has_one(sagemaker_file: Callab
 def test_any_name_of_a_run_makes_a_name_of_a_job(sagemaker_file: Callable[..., Path], name: str) -> None:
     config = load_config(sagemaker_file(), [f"name={name}"])
     request = training_job(config, a_job("evaluate"), 999)
-    assert not list(problems(request))
+    # By their beginning a stage's attempts are found.
+    first = training_job(config, a_job("evaluate"), 1)["TrainingJobName"]
+    assert request["TrainingJobName"] == f"{first.removesuffix('1')}999"
+    assert not list(broken(request))
     assert request["TrainingJobName"].endswith("-evaluate-01234567-999")
 
 
@@ -120,12 +134,91 @@ def test_what_sagemaker_would_refuse(
         ("max_usd = 5", "'max_usd' needs 'price_per_hour'"),
         ("instance_typ = 1", "unknown key 'launch.sagemaker.instance_typ', did you mean 'instance_type'?"),
         ('model_s3 = "bucket/x"', "'launch.sagemaker.model_s3'"),
+        (f'{TWO}\ntraining_plan = "{ARN}:training-plan/mine"', "'training_plan' is for one 'instance_type', its own"),
+        ('instance_type = ["ml.g5.xlarge", "ml.g5.xlarge"]', "'instance_type' names ml.g5.xlarge twice"),
+        ("encrypt_traffic = true", "'encrypt_traffic' is for 'instance_count' above 1"),
+        ('tags = {"aws:mine" = "x"}', "'aws:mine': AWS keeps what begins with 'aws:' for itself"),
+        ('tags = {mine = "AWS:x"}', "'mine': AWS keeps what begins with 'aws:' for itself"),
+        ('tags = {calltune-run = "x"}', "'calltune-run' is a tag of calltune's own"),
+        ("spot = true\nmax_wait_hours = 2000", "'launch.sagemaker.max_wait_hours': input should be less than or equal"),
+        ("volume_gb = 1_000_000_000", "'launch.sagemaker.volume_gb': input should be less than or equal to 16384"),
+        ("instance_count = 1000", "'launch.sagemaker.instance_count': input should be less than or equal to 256"),
+        ('image = ""', "'launch.sagemaker.image': string should match"),
+        ('image = "a b"', "'launch.sagemaker.image': string should match"),
+        ('kms_key = ""', "'launch.sagemaker.kms_key': string should match"),
+        ('requirements = ["x @ https://me:pw@host/x.whl"]', "'launch.sagemaker.requirements.0'"),
+        ('environment = {"A-B" = "x"}', "'launch.sagemaker.environment': 'A-B' cannot be the name of a variable"),
+        ("environment = {X = 1}", "'launch.sagemaker.environment.X' must be a string of at most 512 characters"),
+        ('environment = {CALLTUNE_SECRET_ARN = "x"}', "CALLTUNE_SECRET_ARN' is set by calltune or by SageMaker"),
     ],
 )
 def test_mistakes_in_the_table(sagemaker_file: Callable[..., Path], more: str, message: str) -> None:
     with pytest.raises(ConfigError) as error:
-        load_config(sagemaker_file(more))
+        with_table(sagemaker_file, more)
     assert message in str(error.value)
+    assert len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        'secret = "hf_PLANTED"',
+        'secret = ["hf_PLANTED"]',
+        'environment = {HF_TOKEN = "PLANTED"}',
+        'environment = {SOME_API_KEY = "PLANTED"}',
+        'environment = {PIP_INDEX_URL = "https://me:PLANTED@host/simple"}',
+        'environment = {X = "hf_PLANTED"}',
+        'environment = "PLANTED"',
+        'spot = true\nkeep_alive_minutes = 5\nmodel_s3 = "s3://bucket/PLANTED"',
+    ],
+)
+def test_a_secret_is_refused_and_not_shown(sagemaker_file: Callable[..., Path], more: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_config(sagemaker_file(more))
+    assert "launch.sagemaker" in str(error.value)
+    assert "PLANTED" not in str(error.value)
+
+
+def test_names_in_the_environment_that_only_look_alike(sagemaker_file: Callable[..., Path]) -> None:
+    table = '{PIP_INDEX_URL = "https://host/simple", PIP_KEYRING_PROVIDER = "auto", NCCL_DEBUG = "INFO"}'
+    config = load_config(sagemaker_file(f"environment = {table}"))
+    assert training_job(config, a_job(), 1)["Environment"]["PIP_INDEX_URL"] == "https://host/simple"
+
+
+def test_every_region_can_be_written(sagemaker_file: Callable[..., Path]) -> None:
+    for region in ("eusc-de-east-1", "us-isob-east-1", "cn-northwest-1", "us-gov-east-1"):
+        config = load_config(sagemaker_file(), [f"launch.sagemaker.region={region}"])
+        assert f".{region}." in training_job(config, a_job(), 1)["AlgorithmSpecification"]["TrainingImage"]
+
+
+def test_the_console_draws_the_loss(sagemaker_file: Callable[..., Path]) -> None:
+    config = load_config(sagemaker_file())
+    for stage in ("sft", "dpo"):
+        (metric,) = training_job(config, a_job(stage), 1)["AlgorithmSpecification"]["MetricDefinitions"]
+        assert metric["Name"] == f"{stage}:loss"
+        found = re.search(metric["Regex"], f"{stage}: 1,007/12,000 after 24 s loss 1.247")
+        assert found
+        assert found[1] == "1.247"
+        assert not re.search(metric["Regex"], f"{stage}: 7/12 after 24 s")
+    assert "MetricDefinitions" not in training_job(config, a_job("evaluate"), 1)["AlgorithmSpecification"]
+
+
+def test_progress_without_a_terminal_is_what_the_console_reads(
+    sagemaker_file: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A job has no terminal: what took over two seconds gets a line at its end."""
+    with ProgressBar("sft", 3) as bar:
+        for _ in range(3):
+            time.sleep(0.7)
+            bar.advance(1, "loss 1.247")
+    (metric,) = training_job(load_config(sagemaker_file()), a_job(), 1)["AlgorithmSpecification"]["MetricDefinitions"]
+    assert re.findall(metric["Regex"], capsys.readouterr().out) == ["1.247"]
+
+
+def test_mlflow_is_told_to_sagemaker(sagemaker_file: Callable[..., Path]) -> None:
+    request = training_job(load_config(sagemaker_file(f'mlflow = "{ARN}:mlflow-app/mine"')), a_job("dpo"), 1)
+    names = {"MlflowExperimentName": "calltune", "MlflowRunName": "toy-dpo"}
+    assert request["MlflowConfig"] == {"MlflowResourceArn": f"{ARN}:mlflow-app/mine", **names}
 
 
 def test_a_stage_is_told_by_what_goes_into_it(prepared: Callable[..., Config]) -> None:
@@ -136,6 +229,8 @@ def test_a_stage_is_told_by_what_goes_into_it(prepared: Callable[..., Config]) -
         ("evaluate.benchmarks.1.max_new_tokens=9", ["sft", "dpo"], ["evaluate"]),
         ("launch.sagemaker.max_runtime_hours=3", ["sft", "dpo", "evaluate"], []),
         ("launch.sagemaker.instance_count=2", [], ["sft", "dpo", "evaluate"]),
+        ("data.group_by_tools=true", [], ["sft", "dpo", "evaluate"]),
+        ('tuning.dpo={method="lora"}', ["sft"], ["dpo", "evaluate"]),
         ("seed=5", [], ["sft", "dpo", "evaluate"]),
     ]:
         changed = make_plan(prepared(override)).identities

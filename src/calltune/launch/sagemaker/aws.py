@@ -1,4 +1,4 @@
-"""The account: clients that try again by themselves, and what AWS says no with as one line that says what to do."""
+"""Reach the account: clients try again by themselves, and AWS's no becomes one line that says what to do."""
 
 import re
 from collections.abc import Iterator
@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from calltune.errors import CalltuneError, ConfigError, JobError
-
-_NUM_TRIES = 6
 
 HINTS = (
     (r"ResourceLimitExceeded|service limit|quota", "ask for a higher quota in the Service Quotas console"),
@@ -22,25 +20,27 @@ HINTS = (
     (r"AccessDenied|not authorized|Forbidden", "the policy in docs/sagemaker.md lists what is needed"),
     (r"ExpiredToken", "sign in again"),
     (r"InvalidClientTokenId|UnrecognizedClient|SignatureDoesNotMatch|InvalidAccessKeyId", "check your AWS credentials"),
+    (r"exit ?code:? 143", "run again to go on from its checkpoint"),
     (r"MaxRuntimeExceeded", "raise 'max_runtime_hours'; run again to go on from its checkpoint"),
     (r"MaxWaitTimeExceeded", "no spot machine for long enough; raise 'max_wait_hours', or run again"),
 )
 
 
 def hint(text: str) -> str:
-    """What to do about an error, as the end of its line; empty when nothing is known."""
+    """Say what to do about an error, as the end of its line; it is empty when nothing is known."""
     return next((f" ({what})" for pattern, what in HINTS if re.search(pattern, text)), "")
 
 
 @dataclass
 class Aws:
-    """The clients of one region, each made when it is first used."""
+    """Holds the clients of one region. Each is made when it is first used, and tries a call `num_tries` times."""
 
     region: str
+    num_tries: int = 6
     _clients: dict[str, Any] = field(default_factory=dict)
 
     def __getattr__(self, service: str) -> Any:
-        """`sagemaker`, `s3`, `logs`.
+        """Return the client of `sagemaker`, `s3` or `logs`.
 
         Raises:
             ConfigError: boto3 is not installed.
@@ -53,8 +53,8 @@ class Aws:
                 from botocore.config import Config
             except ModuleNotFoundError:
                 raise ConfigError("SageMaker needs boto3: pip install 'calltune[sagemaker]'") from None
-            # Standard: throttling, 5xx and lost connections are tried again, each time later.
-            tries: Any = {"mode": "standard", "total_max_attempts": _NUM_TRIES}
+            # In this mode throttling, 5xx and lost connections are tried again, each time later.
+            tries: Any = {"mode": "standard", "total_max_attempts": self.num_tries}
             settings = Config(retries=tries, connect_timeout=10, read_timeout=60)
             session: Any = boto3.Session(region_name=self.region)
             self._clients[service] = session.client(service, config=settings)
@@ -70,6 +70,7 @@ def plainly(what: str) -> Iterator[None]:
         JobError: AWS said no, or did not answer.
     """
     try:
+        from boto3.exceptions import Boto3Error
         from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
     except ModuleNotFoundError:
         raise ConfigError("SageMaker needs boto3: pip install 'calltune[sagemaker]'") from None
@@ -83,8 +84,17 @@ def plainly(what: str) -> Iterator[None]:
         said = error.response["Error"]
         text = f"{said['Code']}: {' '.join(str(said.get('Message')).split())}"
         raise JobError(f"{what}: {text}{hint(text)}") from error
-    except BotoCoreError as error:
-        raise JobError(f"{what}: {' '.join(str(error).split())}") from error
+    except (BotoCoreError, Boto3Error) as error:
+        text = " ".join(str(error).split())
+        raise JobError(f"{what}: {text}{hint(text)}") from error
+
+
+def was_refused(error: CalltuneError) -> bool:
+    """Say whether AWS itself said no, so that nothing came of the call; without an answer that is not known."""
+    from botocore.exceptions import ClientError
+
+    cause = error.__cause__
+    return isinstance(cause, ClientError) and cause.response["ResponseMetadata"]["HTTPStatusCode"] < 500
 
 
 def require_bucket(aws: Aws, bucket: str) -> None:

@@ -1,13 +1,18 @@
-"""Process 1 of a training job: `container.py STAGE ROOT`, the standard library alone, as nothing is installed yet.
+"""This is process 1 of a training job: `container.py STAGE ROOT`. It needs the standard library alone.
 
-It installs the pins, makes the run's folder out of the channels, and runs `calltune STAGE` in it. The folder lies in
-`checkpoints`, which SageMaker copies to S3 while it is written and puts back on the next machine. SIGTERM is handed on:
-training ends after its step, on every machine after the same one, with a checkpoint. `model`, which becomes the job's
-artefact, is written only when the stage is complete; `output/failure` says in the user's own words why it is not.
+It reads the secret, installs the pins, makes the run's folder out of the channels, and runs `calltune STAGE` in it.
+The folder lies in `checkpoints`, which SageMaker copies to S3 while it is written and puts back on the next machine.
+SIGTERM is handed on: training ends after its step, on every machine after the same one, with a checkpoint. `model`,
+which becomes the job's artefact, is written only when the stage is complete; `output/failure` says in the user's own
+words why it is not.
+
+SageMaker takes the exit code 0 for a complete job, and any other for a failed one, unless it was asked to stop it. So
+what was stopped before its end exits with 143: it is never complete, and the next attempt goes on from its checkpoints.
 """
 
 import collections
 import importlib.metadata
+import importlib.util
 import json
 import os
 import shutil
@@ -17,22 +22,13 @@ import subprocess
 import sys
 import tarfile
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
 LONGEST_FAILURE = 1024
+STOPPED = 128 + signal.SIGTERM
 FOLDER_OF = {"sft": "sft", "dpo": "dpo", "evaluate": "eval"}
-READ_SECRET = """
-import boto3, json, os
-arn = os.environ["CALLTUNE_SECRET_ARN"]
-region = arn.split(":")[3]
-text = boto3.client("secretsmanager", region_name=region).get_secret_value(SecretId=arn)["SecretString"]
-try:
-    value = json.loads(text)
-except ValueError:
-    value = text
-print(json.dumps(value if isinstance(value, dict) else {"HF_TOKEN": text.strip()}, allow_nan=False))
-"""
 
 
 class Failure(Exception):
@@ -40,7 +36,7 @@ class Failure(Exception):
 
 
 class Stage:
-    """One stage of a run in this container."""
+    """Runs one stage of a run in this container."""
 
     def __init__(self, stage: str, root: str) -> None:
         self.stage, self.root, self.code = stage, Path(root), Path(root) / "code"
@@ -54,33 +50,53 @@ class Stage:
         self.lines = collections.deque[str](maxlen=200)
 
     def stop(self, number: int, frame: Any) -> None:
-        """Hand SIGTERM on; before there is anybody to hand it to, there is nothing to keep either."""
+        """Hand SIGTERM on; while there is nobody to hand it to, there is nothing to keep either.
+
+        A stage that has ended gets it in vain: what it made is handed over all the same.
+        """
         self.stopped = True
-        print("calltune: asked to stop", flush=True)
+        # It cannot be printed, as the signal may have come within a print.
+        os.write(1, b"calltune: asked to stop\n")
         if self.child is None:
-            os._exit(0)
+            os._exit(self.end_stopped())
         self.child.send_signal(signal.SIGTERM)
 
+    def end_stopped(self) -> int:
+        """Return the exit code of what was stopped; SageMaker shows the reason unless it was asked to stop the job."""
+        os.write(1, b"calltune: stopped; the next attempt goes on from here\n")
+        self.tell("it was asked to stop before its end")
+        return STOPPED
+
+    def tell(self, text: str) -> None:
+        """Write why the job is not complete to where SageMaker looks for it."""
+        place = self.root / "output"
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "failure").write_text(text[:LONGEST_FAILURE], encoding="utf-8")
+
     def run(self) -> int:
-        """The exit code: 0 also after a stop, which is nobody's failure."""
+        """Run the stage and return the exit code, which is 0 for a complete stage alone."""
+        # A private index of packages may need a password, and boto3 comes with AWS's images.
+        has_boto3 = importlib.util.find_spec("boto3") is not None
+        self.secrets = self.read_secret() if has_boto3 else {}
         self.install()
-        self.secrets = self.read_secret()
+        self.secrets = self.secrets or self.read_secret()
+        self.look()
         self.lay_out()
         if len(self.hosts) > 1:
             self.wait_for_first_host()
         code = self.call([sys.executable, "-u", "-m", "calltune", self.stage, "config.json", *self.overrides()])
-        # 143: another machine was asked to stop, and this one stopped with it.
-        if self.stopped or code == 128 + signal.SIGTERM:
-            print("calltune: stopped; the next attempt goes on from here", flush=True)
+        if code == 0:
+            # It counts also when it was asked to stop just then: another attempt would only do this.
+            if self.rank == 0:
+                link_tree(self.run_folder / FOLDER_OF[self.stage], self.root / "model")
             return 0
-        if code:
-            raise Failure(reason(list(self.lines), code))
-        if self.rank == 0:
-            link_tree(self.run_folder / FOLDER_OF[self.stage], self.root / "model")
-        return 0
+        # With 143 and no signal, another machine was asked to stop, and this one stopped with it.
+        if self.stopped or code == STOPPED:
+            return self.end_stopped()
+        raise Failure(reason(list(self.lines), code))
 
     def install(self) -> None:
-        """The pinned packages, never another torch than the image's."""
+        """Install the pinned packages, and never another torch than the image's."""
         if not (self.code / "requirements.txt").read_text().strip():
             return
         try:
@@ -92,18 +108,25 @@ class Stage:
         if self.call([*pip, "-r", "requirements.txt", "-c", "constraints.txt"]):
             said = [line for line in self.lines if line.startswith("ERROR")] or list(self.lines) or ["pip failed"]
             raise Failure(f"the packages could not be installed: {said[-1]}")
+        self.child = None
+
+    def look(self) -> None:
+        """Look for what this stage or a later one needs, before hours of training are paid for."""
+        if self.call([sys.executable, "look.py"]):
+            raise Failure((list(self.lines) or ["needs.json could not be read"])[-1])
+        self.child = None
 
     def read_secret(self) -> dict[str, str]:
-        """The secret's variables, which are given to the stage alone and blotted out of all that is printed."""
+        """Read the secret's variables. The job's commands get them, and they are blotted out of what is printed."""
         if "CALLTUNE_SECRET_ARN" not in os.environ:
             return {}
-        done = subprocess.run([sys.executable, "-c", READ_SECRET], capture_output=True, text=True)
+        done = subprocess.run([sys.executable, str(self.code / "read_secret.py")], capture_output=True, text=True)
         if done.returncode:
             raise Failure(f"the secret could not be read: {(done.stderr.strip().splitlines() or [''])[-1]}")
         return {name: str(value) for name, value in json.loads(done.stdout).items()}
 
     def lay_out(self) -> None:
-        """The run's folder, as the stages before this one would have left it."""
+        """Make the run's folder as the stages before this one would have left it."""
         self.run_folder.mkdir(parents=True, exist_ok=True)
         for name in ("data", "sft", "dpo"):
             channel, place = self.root / "input" / "data" / name, self.run_folder / name
@@ -115,28 +138,33 @@ class Stage:
                 elif place.is_dir():
                     shutil.rmtree(place)
                 place.symlink_to(channel)
-        # Whose folder this is: the checkpoints are those of this stage with these inputs. calltune writes the rest.
+        # All that ever lay in the checkpoints' folder comes back.
+        restored = self.run_folder / FOLDER_OF[self.stage] / "checkpoints"
+        if restored.is_dir() and self.call([sys.executable, "restored.py", str(restored), self.stage]):
+            raise Failure((list(self.lines) or ["the checkpoints could not be looked at"])[-1])
+        self.child = None
+        # This says whose folder it is: the checkpoints are of this stage with these inputs. calltune writes the rest.
         model = self.root / "input" / "data" / "model"
         owner = {"model": str(model) if model.is_dir() else self.config["model"]}
         (self.run_folder / "config.json").write_text(json.dumps(owner, allow_nan=False))
 
     def overrides(self) -> list[str]:
-        """What of the run file only the container knows: its folders, and its place among the machines."""
-        found = [f"output={self.root / 'checkpoints'}"]
+        """Return what of the run file only the container knows: its folders, and its place among the machines."""
+        words = [f"output={self.root / 'checkpoints'}"]
         model = self.root / "input" / "data" / "model"
         if model.is_dir():
             unpack(model)
-            found.append(f"model={model}")
+            words.append(f"model={model}")
         for number, benchmark in enumerate(self.config["evaluate"]["benchmarks"]):
             channel = self.root / "input" / "data" / f"benchmark-{number}"
             if channel.is_dir():
                 file = channel / Path(benchmark["path"]).name
-                found.append(f"evaluate.benchmarks.{number}.path={file if file.is_file() else channel}")
+                words.append(f"evaluate.benchmarks.{number}.path={file if file.is_file() else channel}")
         machines = ["machines", len(self.hosts)], ["machine_rank", self.rank], ["main_address", f'"{self.hosts[0]}"']
-        return [*found, *(f"launch.{key}={value}" for key, value in machines)]
+        return [*words, *(f"launch.{key}={value}" for key, value in machines)]
 
     def wait_for_first_host(self) -> None:
-        """Machines come up one after the other, and their names with them."""
+        """Wait for the first machine's name: machines come up one after the other, and their names with them."""
         deadline = time.monotonic() + 600
         while True:
             try:
@@ -162,18 +190,19 @@ class Stage:
             child.send_signal(signal.SIGTERM)
         for line in child.stdout or ():
             for name, value in self.secrets.items():
-                line = line.replace(value, f"<{name}>") if value else line
+                # A key may have several lines.
+                for part in filter(None, value.splitlines()):
+                    line = line.replace(part, f"<{name}>")
             # It tells a command to go on with; here SageMaker, or the next attempt, goes on.
             if line.startswith("calltune: interrupted;"):
                 continue
             self.lines.append(line.rstrip("\n"))
             print(line, end="", flush=True)
-        code, self.child = child.wait(), None
-        return code
+        return child.wait()
 
 
 def reason(lines: list[str], code: int) -> str:
-    """Why a stage failed: the user's own line, an error with the end of its traceback, a signal, or the last words."""
+    """Say why a stage failed: by calltune's line, an error and its traceback's end, a signal, or the last words."""
     if code < 0:
         return f"killed by {signal.Signals(-code).name}"
     said = [line.removeprefix("calltune: ") for line in lines if line.startswith("calltune: ")]
@@ -190,16 +219,19 @@ def reason(lines: list[str], code: int) -> str:
 
 
 def unpack(channel: Path) -> None:
-    """An artefact that was written as an archive after all."""
+    """Unpack an artefact that was written as an archive after all."""
     archive = channel / "model.tar.gz"
     if archive.exists():
-        with tarfile.open(archive) as tar:
-            tar.extractall(channel, filter="data")
+        try:
+            with tarfile.open(archive) as tar:
+                tar.extractall(channel, filter="data")
+        except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+            raise Failure(f"{channel.name}: model.tar.gz cannot be unpacked: {error}") from None
         archive.unlink()
 
 
 def link_tree(source: Path, place: Path) -> None:
-    """The stage's folder under another name: as links where the disk is the same, which takes no time and no room."""
+    """Give a stage's folder another name: by links where the disk is the same, which takes no time and no room."""
 
     def link(one: str, other: str) -> None:
         try:
@@ -218,13 +250,11 @@ def main(stage: str, root: str) -> int:
         return job.run()
     except Failure as failure:
         if job.stopped:
-            return 0
+            return job.end_stopped()
         text = str(failure)
         if (line := f"calltune: {text.splitlines()[0]}") not in job.lines:
             print(line, flush=True)
-        place = Path(root) / "output"
-        place.mkdir(parents=True, exist_ok=True)
-        (place / "failure").write_text(text[:LONGEST_FAILURE], encoding="utf-8")
+        job.tell(text)
         return 1
 
 

@@ -1,4 +1,4 @@
-"""A request against the service's own model, which botocore carries: a mistake is told before anything is sent."""
+"""Hold a request against the service's own model, which botocore carries, before anything is sent."""
 
 import functools
 import re
@@ -19,7 +19,7 @@ def require_within_limits(request: Mapping[str, Any]) -> None:
 
 
 def problems(request: Mapping[str, Any]) -> Iterator[str]:
-    """All that is wrong with a CreateTrainingJob request, by the model and by what its documentation adds."""
+    """Yield all that is wrong with a CreateTrainingJob request, by the model and by what its documentation adds."""
     yield from _problems(request, _model().shape_for("CreateTrainingJobRequest"), "")
     bounds, resources = request["StoppingCondition"], request["ResourceConfig"]
     if request.get("EnableManagedSpotTraining"):
@@ -31,6 +31,8 @@ def problems(request: Mapping[str, Any]) -> Iterator[str]:
         yield "StoppingCondition.MaxWaitTimeInSeconds: only on spot machines"
     if ("InstanceType" in resources) == ("InstancePreferences" in resources):
         yield "ResourceConfig: either InstanceType or InstancePreferences"
+    if "alias/" in resources.get("VolumeKmsKeyId", ""):
+        yield "ResourceConfig.VolumeKmsKeyId: a volume takes a key's id or ARN, no alias"
     if len(keys := [tag["Key"] for tag in request.get("Tags", ())]) > len(set(keys)):
         yield "Tags: one key twice"
 
@@ -93,5 +95,5 @@ def _bound_problems(value: Any, shape: Any, where: str) -> Iterator[str]:
 
 
 def _python_pattern(pattern: str) -> str:
-    """Java's Unicode classes in Python's words; near enough, as these stand for letters, digits and spaces."""
+    """Put Java's Unicode classes into Python's words. It is near enough: they stand for letters, digits and spaces."""
     return pattern.replace(r"\p{L}\p{Z}\p{N}", r"\w\s").replace(r"\p{Alnum}", "A-Za-z0-9")

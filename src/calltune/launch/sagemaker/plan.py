@@ -1,4 +1,4 @@
-"""What a run comes to as jobs: which channels each has, and the hash of all that goes into it. Reads, sends nothing."""
+"""Plan a run as jobs: which channels each has, and the hash of all that goes into it. Nothing is sent here."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from calltune.config.run_file import Config
+from calltune.config.training import Tuning
 from calltune.errors import ConfigError, RunFolderError
 from calltune.files.hashes import file_sha256, value_sha256
 from calltune.files.json_lines import read_json
 from calltune.files.manifest import model_sha256
-from calltune.launch.sagemaker.archive import PACKAGE, code_archive, content_sha256, pins
-from calltune.launch.sagemaker.request import JOB_STAGES, StageJob, account, run_prefix
+from calltune.launch.sagemaker.archive import PACKAGE, code_archive, content_sha256
+from calltune.launch.sagemaker.images import image_of, may_have_volume_key
+from calltune.launch.sagemaker.own_files import OwnFiles, as_sent, own_files
+from calltune.launch.sagemaker.packages import needs, pins, variables
+from calltune.launch.sagemaker.request import JOB_STAGES, StageJob, account, run_prefix, run_tag
 
-# What decides no stage's result: where things lie, and what machines cost.
-_OUTSIDE = {"output", "tracking", "data", "model", "stages", "launch", "sft", "dpo", "evaluate"}
 _ROWS = {
     "sft": ("train.jsonl", "validation.jsonl"),
     "dpo": ("preferences.jsonl", "validation_preferences.jsonl"),
@@ -25,7 +27,7 @@ _ROWS = {
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """Local files and the prefix, or for the archive the key, under which the jobs find them."""
+    """Names local files and the prefix under which the jobs find them."""
 
     key: str
     place: Path
@@ -33,7 +35,7 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class JobPlan:
-    """The archive of code, the folders to send, and each stage's hash and own channels, in order."""
+    """Holds the archive of code with its key, the folders to send by channel, and each stage's hash, in order."""
 
     archive_key: str
     archive: bytes
@@ -42,11 +44,11 @@ class JobPlan:
 
 
 def make_plan(config: Config, package: Path = PACKAGE, requirements: Sequence[str] | None = None) -> JobPlan:
-    """Hash what `prepare` wrote, the model's folder and the benchmarks' files.
+    """Hash what `prepare` wrote, the model's folder, the benchmarks' files and what else of this machine is sent.
 
     Args:
         package: the source of the package that the jobs run.
-        requirements: what they install; by default the pins.
+        requirements: what they install; by default the pins, with what the run file needs beside them.
 
     Raises:
         CalltuneError: the data is not prepared, a path is not there, or the run file asks for what a job cannot do.
@@ -56,26 +58,31 @@ def make_plan(config: Config, package: Path = PACKAGE, requirements: Sequence[st
     if damaged := [name for name, sha256 in rows.items() if file_sha256(data / name) != sha256]:
         raise RunFolderError(f"{data / damaged[0]}: was altered since prepare wrote it; run prepare again")
     _require_possible(config)
+    pinned, own = pins(config), own_files(config)
     folders = {"data": data, **_model_folder(config), **_benchmark_folders(config)}
     hashes = {name: content_sha256(place) for name, place in folders.items()}
     prefix = run_prefix(config)
     uploads = {name: Upload(f"{prefix}{name}/{hashes[name][:16]}/", place) for name, place in folders.items()}
-    if requirements is None:
-        requirements = pins(mlflow=account(config).mlflow is not None)
-    archive = code_archive(container_config(config), requirements, package)
+    looked_for = {
+        "packages": {need.module: need.key for need in needs(config)},
+        "modules": {path: key for key, path in own.modules.items()},
+        "variables": variables(config),
+    }
+    installed = pinned if requirements is None else requirements
+    archive = code_archive(container_config(config, own), installed, package, own.files, looked_for)
     key = f"{prefix}code/{hashlib.sha256(archive).hexdigest()}/code.tar.gz"
-    return JobPlan(key, archive, uploads, _identities(config, rows, hashes))
+    return JobPlan(key, archive, uploads, _identities(config, rows, hashes, own))
 
 
 def stages_of(config: Config) -> list[str]:
-    """The jobs of a run, in order: its training stages, and the evaluation when the run file names a benchmark."""
+    """Return the jobs of a run, in order: its training stages, and the evaluation when the run file has a benchmark."""
     return [
         stage for stage in JOB_STAGES if stage in config.stages or (stage == "evaluate" and config.evaluate.benchmarks)
     ]
 
 
 def stage_job(config: Config, plan: JobPlan, stage: str, artefacts: Mapping[str, str]) -> StageJob:
-    """A stage with its channels; `artefacts` are the URIs of what the stages before it made."""
+    """Return a stage with its channels; `artefacts` are the URIs of what the stages before it made."""
     bucket = account(config).bucket
     channels = {"code": f"s3://{bucket}/{plan.archive_key.rpartition('/')[0]}/"}
     for name, upload in plan.uploads.items():
@@ -89,41 +96,48 @@ def stage_job(config: Config, plan: JobPlan, stage: str, artefacts: Mapping[str,
     return StageJob(stage, plan.identities[stage], channels)
 
 
-def container_config(config: Config) -> dict[str, Any]:
-    """The run file as the jobs read it: without the account, and tracked where they can reach it or not at all."""
-    table, wanted = config.model_dump(mode="json"), account(config)
+def container_config(config: Config, own: OwnFiles) -> dict[str, Any]:
+    """Return the run file as jobs read it: without the account, and tracked where they can reach it or not at all."""
+    table, wanted = as_sent(config.model_dump(mode="json"), own), account(config)
     del table["launch"]["sagemaker"]
     table["tracking"] |= {"mlflow": wanted.mlflow is not None, "uri": wanted.mlflow}
     table["output"] = "runs"
     return table
 
 
-def _identities(config: Config, rows: Mapping[str, str], hashes: Mapping[str, str]) -> dict[str, str]:
-    """The hash of all that goes into each stage, chained: another SFT makes another DPO."""
-    whole = config.model_dump(mode="json")
+def _identities(config: Config, rows: Mapping[str, str], hashes: Mapping[str, str], own: OwnFiles) -> dict[str, str]:
+    """Hash all that goes into each stage. The hashes are chained: another SFT makes another DPO.
+
+    Jobs' names are unique in an account: the bucket and prefix are in the hash, too. What decides no stage's result is
+    not in it: what machines cost, the gate, the report, the export.
+    """
+    whole, identities = config.model_dump(mode="json"), dict[str, str]()
     model = account(config).model_s3 or model_sha256(config.model)
-    shared = {key: value for key, value in whole.items() if key not in _OUTSIDE}
+    shared = [run_tag(config), model, config.seed, own.sha256_of("chat_template")]
     launch = [config.launch.processes, config.launch.strategy, account(config).instance_count]
-    found: dict[str, str] = {}
     for stage in stages_of(config):
-        own = [rows[name] for name in _ROWS[stage] if name in rows]
+        own_rows = [rows[name] for name in _ROWS[stage] if name in rows]
         if stage == "evaluate":
-            # Paths are told by what lies there.
+            # Paths are told by what lies there, modules of one's own by their code.
             asked = [{**entry, "path": None} for entry in whole["evaluate"]["benchmarks"]]
             files = {name: value for name, value in hashes.items() if name.startswith("benchmark-")}
-            inputs: list[Any] = [{**whole["evaluate"], "benchmarks": asked}, files, _hub_paths(config)]
+            inputs = [{**whole["evaluate"], "benchmarks": asked}, files, _hub_paths(config), own.code_sha256]
         else:
-            inputs = [whole[stage], launch]
-        found[stage] = value_sha256([stage, model, shared, own, inputs, dict(found)])
-    return found
+            tuning = [config.lora, _tuning(config, stage, own), config.data.group_by_tools]
+            inputs = [whole[stage], tuning, launch]
+        identities[stage] = value_sha256([stage, shared, own_rows, inputs, dict(identities)])
+    return identities
+
+
+def _tuning(config: Config, stage: Any, own: OwnFiles) -> list[Any]:
+    """Return what a stage trains of the model; Spectrum's file is told by its content."""
+    key = f"tuning.{stage}.spectrum_file" if getattr(config.tuning, stage) else "tuning.spectrum_file"
+    keys = {name: getattr(config.tuning.of(stage), name) for name in Tuning.model_fields}
+    return [{**keys, "spectrum_file": None}, own.sha256_of(key)]
 
 
 def _require_possible(config: Config) -> None:
-    for number, entry in enumerate(config.evaluate.benchmarks):
-        if "." in entry.name:
-            raise ConfigError(
-                f"'evaluate.benchmarks.{number}': a module of your own, '{entry.name}', is not sent to jobs"
-            )
+    image_of(account(config))
     for stage in config.stages:
         table = getattr(config, stage)
         if account(config).spot and table.get("save_strategy") == "no":
@@ -136,7 +150,7 @@ def _model_folder(config: Config) -> dict[str, Path]:
 
 
 def _benchmark_folders(config: Config) -> dict[str, Path]:
-    """The benchmarks' files on this machine; those that `prepare` wrote come with the data, others from the Hub."""
+    """Return the benchmarks' files of this machine; others come with the data or from the Hub."""
     folders = {}
     for number, entry in enumerate(config.evaluate.benchmarks):
         path = entry.options.get("path")
@@ -155,7 +169,16 @@ def _hub_paths(config: Config) -> list[Any]:
 
 
 def describe(config: Config, stage: str) -> str:
-    """The machines of a stage's job in a few words."""
+    """Describe the machines of a stage's job in a few words."""
     wanted = account(config)
     count = 1 if stage == "evaluate" else wanted.instance_count
     return f"{count} x {' or '.join(wanted.instance_types)}" + (" (spot)" if wanted.spot else "")
+
+
+def encryption_in_words(config: Config) -> str | None:
+    """Say what `kms_key` encrypts, where that is not all; None where it is, or where there is no key."""
+    wanted = account(config)
+    if wanted.kms_key is None or may_have_volume_key(wanted):
+        return None
+    kinds = " and ".join(wanted.instance_types)
+    return f"'kms_key' encrypts what lies in S3; {kinds} encrypts its own disks by hardware and takes no key for them"
