@@ -22,6 +22,7 @@ from typing import Any
 
 LONGEST_FAILURE = 1024
 FOLDER_OF = {"sft": "sft", "dpo": "dpo", "evaluate": "eval"}
+LOCK = ".calltune.lock"
 READ_SECRET = """
 import boto3, json, os
 arn = os.environ["CALLTUNE_SECRET_ARN"]
@@ -115,6 +116,10 @@ class Stage:
                 elif place.is_dir():
                     shutil.rmtree(place)
                 place.symlink_to(channel)
+        # One job at a time has these checkpoints, so the machine that locked the folder is gone.
+        if (lock := self.run_folder / LOCK).exists():
+            lock.unlink()
+            print("calltune: the lock of the machine before this one came with the checkpoints; removed", flush=True)
         # Whose folder this is: the checkpoints are those of this stage with these inputs. calltune writes the rest.
         model = self.root / "input" / "data" / "model"
         owner = {"model": str(model) if model.is_dir() else self.config["model"]}
