@@ -160,9 +160,7 @@ def test_another_machine_counts_as_alive_while_its_sign_is_fresh(folder: Path) -
 
 
 @pytest.mark.parametrize("age", [3600, DAYS_400, -DAYS_400])
-def test_another_machine_that_gives_no_sign_is_dead(
-    folder: Path, age: int, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_another_machine_that_gives_no_sign_is_dead(folder: Path, age: int, capsys: pytest.CaptureFixture[str]) -> None:
     leave(folder, elsewhere(), age)
     take(folder, "calltune sft a.toml", PACE).release()
     watching, taken = capsys.readouterr().out.splitlines()

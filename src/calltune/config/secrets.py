@@ -33,13 +33,13 @@ _POINTERS = frozenset(["env", "arn", "name", "file", "path", "folder", "id", "ty
 _TOKEN = re.compile(
     r"""(?<![A-Za-z0-9])(?:
         hf_[A-Za-z0-9]{16,}
-      | sk-(?=[\w-]*\d)[\w-]{16,}
+      | sk-(?=[\w-]{,80}\d)[\w-]{16,}
       | (?:AKIA|ASIA)[A-Z0-9]{16}
       | gh[oprsu]_[A-Za-z0-9]{20,} | github_pat_\w{20,} | glpat-[\w-]{16,}
       | xox[abeprs]-[\w-]{10,} | AIza[\w-]{30,} | ya29\.[\w-]{20,}
       | pypi-[\w-]{20,} | npm_[A-Za-z0-9]{30,} | nvapi-[\w-]{20,} | dapi[0-9a-f]{32}
-      | eyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]+)?
-      | (?i:bearer|basic)\s+(?=\S*\d)[\w.~+/=-]{16,}
+      | eyJ[\w-]{8,1000}\.[\w-]{8,}(?:\.[\w-]+)?
+      | (?i:bearer|basic)\s+(?=\S{,80}\d)[\w.~+/=-]{16,}
       | -----BEGIN\ [A-Z ]*PRIVATE\ KEY-----[^-]*
     )""",
     re.VERBOSE,
@@ -47,7 +47,7 @@ _TOKEN = re.compile(
 
 # The second form is a password with a slash in it, which is told from a port.
 _USER = re.compile(
-    r"(?<![\w+.-])([A-Za-z][\w+.-]*://)([^\s/?#@'\"]+|[^\s/@:'\"]+:(?!\d*(?:[/?#\s]|$))[^\s@'\"]*)@",
+    r"(?<![\w+.-])([A-Za-z][\w+.-]*://)([^\s/?#@'\"]{1,500}|[^\s/@:'\"]{1,100}:(?!\d*(?:[/?#\s]|$))[^\s@'\"]{,500})@",
 )
 
 _IN_QUERY = re.compile(r"[?&;]([\w.-]+)=[^&;#\s]")

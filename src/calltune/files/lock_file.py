@@ -39,7 +39,8 @@ class Owner:
 
     def words(self) -> str:
         """The owner for a message."""
-        return f"'{self.command}' (process {self.process} of {self.user} on {self.host}, since {self.since})"
+        command = self.command if len(self.command) <= 200 else f"{self.command[:200]}..."
+        return f"'{command}' (process {self.process} of {self.user} on {self.host}, since {self.since})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,7 +107,7 @@ def _take(folder: Path, command: str, pace: float, made: Sequence[Path]) -> "Hel
             # Whoever has the system's lock is about to write its name.
             time.sleep(0.05)
         elif before is None or state == "held" or _gives_sign(folder, before, sign, pace):
-            raise _in_use(folder, before, this.kernel, sign, pace)
+            raise _in_use(folder, before, this.kernel, pace)
         else:
             silent = sign
 
@@ -231,7 +231,7 @@ def _remove_empty(made: Sequence[Path]) -> None:
             folder.rmdir()
 
 
-def _in_use(folder: Path, owner: Owner | None, kernel: str, sign: Sign, pace: float) -> RunFolderError:
+def _in_use(folder: Path, owner: Owner | None, kernel: str, pace: float) -> RunFolderError:
     if owner is None:
         return RunFolderError(f"{folder}: is in use by another command, which has just begun")
     line = f"{folder}: is in use by {owner.words()}; wait for its end, or end it"

@@ -193,7 +193,8 @@ class Endpoint:
         # Servers repeat what they were sent.
         if self._key:
             text = text.replace(self._key, HIDDEN)
-        line = " ".join(conceal(text).split())
+        # Megabytes may have come.
+        line = " ".join(conceal(text[:10_000]).split())
         return line if len(line) <= 200 else f"{line[:200]}..."
 
     @contextlib.asynccontextmanager
