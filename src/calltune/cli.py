@@ -9,12 +9,15 @@ import os
 import shlex
 import signal
 import sys
+import traceback
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, TracebackType
 from typing import Any, NoReturn
 
+from calltune.config.secrets import conceal
 from calltune.runtime.threads import bound_threads
 from calltune.verbs.init import TEMPLATES
 
@@ -44,6 +47,9 @@ ACTIONS = {
     "clean": "stop jobs, end warm machines, delete what is in the bucket",
 }
 
+WRITES = (*(verb for verb in VERBS if verb != "check"), "plan", "fetch")
+"""The verbs and actions that write into the run's folder; only one of these may run there at a time."""
+
 
 class _Parser(argparse.ArgumentParser):
     """argparse, with one line for a mistake instead of the usage."""
@@ -55,7 +61,7 @@ class _Parser(argparse.ArgumentParser):
             message = f"unknown verb '{verb}'" + (
                 f", did you mean '{near[0]}'?" if near else f" (there are: {', '.join([*VERBS, *OTHERS])})"
             )
-        print(f"calltune: {message}", file=sys.stderr)
+        print(f"calltune: {conceal(message)}", file=sys.stderr)
         sys.exit(2)
 
 
@@ -144,6 +150,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Set before any heavy import reads it: forked tokenizer threads only warn.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     bound_threads()
+    if arguments is None:
+        sys.excepthook = _tell_traceback
     # PEFT imports bitsandbytes where it is installed, and on a CPU that warns of a kernel it would have to download.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     # PEFT 0.21 and TRL 1.16 ask transformers 5.23 by an old name; the user can do nothing about it.
@@ -152,12 +160,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from calltune.errors import CalltuneError, GateError
     from calltune.evaluation.jobs import open_benchmarks
     from calltune.files.disk import writing_to
+    from calltune.files.owner import owning
     from calltune.launch import IN_PROCESSES
     from calltune.launch.local import launch
     from calltune.runtime import child
     from calltune.runtime.stopping import Stopped, stoppable
     from calltune.verbs import init
 
+    command = shlex.join(["calltune", *map(conceal, sys.argv[1:] if arguments is None else arguments)])
     with stoppable():
         try:
             if child.is_child():
@@ -169,7 +179,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if config.gate.rules:
                 # Told before anything is paid for, whichever verb comes first.
                 open_benchmarks(config)
-            with writing_to(config.run_folder):
+            writes = (words.action if words.verb == "sagemaker" else words.verb) in WRITES
+            with writing_to(config.run_folder), owning(config, command) if writes else nullcontext():
                 if words.verb == "sagemaker" or words.on == "sagemaker" or words.dry_run or words.detach:
                     _on_sagemaker(config, words)
                 elif words.verb not in IN_PROCESSES or not launch(config, words.verb, *_rounds(config, words)):
@@ -179,14 +190,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if child.is_child():
                 child.tell("error", str(error))
             else:
-                print(f"calltune: {error}", file=sys.stderr)
+                print(f"calltune: {conceal(str(error))}", file=sys.stderr)
             return 3 if isinstance(error, GateError) else 2
         except (KeyboardInterrupt, Stopped) as stop:
             if not child.is_child():
-                again = shlex.join(["calltune", *(sys.argv[1:] if arguments is None else arguments)])
-                print(f"calltune: interrupted; '{again}' goes on from here", file=sys.stderr)
+                print(f"calltune: interrupted; '{command}' goes on from here", file=sys.stderr)
             return 128 + (stop.signal if isinstance(stop, Stopped) else signal.SIGINT)
     return 0
+
+
+def _tell_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    print(conceal("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)
 
 
 def _load(verb: str) -> ModuleType:

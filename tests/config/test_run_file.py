@@ -54,7 +54,7 @@ def test_overrides(tmp_path: Path, override: str, read) -> None:
         (GOOD + "[export]\ndtyp='float32'", [], "unknown key 'export.dtyp', did you mean 'dtype'?"),
         (GOOD + "[tuning]\nmethod='half'", [], "'tuning.method'"),
         (GOOD, ["seed=many"], "'seed'"),
-        (GOOD, ["sft.hub_token=hf_x"], "'hub_token': a run file holds no secret; set HF_TOKEN"),
+        (GOOD, ["sft.hub_token=hf_x"], "'sft.hub_token': a run file holds no secret; set HF_TOKEN"),
         (GOOD, ["stages=['dpo','sft']"], "'stages': must be"),
         (GOOD.replace('name = "toy"', ""), [], "'name' is missing"),
         (GOOD.replace('"toy"', '"../up"'), [], "'name'"),

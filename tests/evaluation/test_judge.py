@@ -250,10 +250,10 @@ def test_settings() -> None:
     table = {"base_url": "http://localhost:1/v1", "model": "m"}
     kept = parse_options(JudgeSettings, {**table, "concurrency": 2}, "x").model_dump()
     assert kept == {"model": "m", "extra_body": {}, "temperature": None}
-    for changed in ({"api_key_env": "sk-secret"}, {"base_url": "http://me:secret@host/v1"}):
+    for changed in ({"api_key_env": "sk-planted"}, {"base_url": "http://me:planted@host/v1"}):
         with pytest.raises(ConfigError) as raised:
             parse_options(JudgeSettings, {**table, **changed}, "x")
-        assert "secret" not in str(raised.value)
+        assert "planted" not in str(raised.value)
     for changed in ({"base_url": "localhost"}, {"model": ""}, {"max_tries": 0}, {"timeout_seconds": 0}, {"key": "x"}):
         with pytest.raises(ConfigError, match=next(iter(changed))):
             parse_options(JudgeSettings, {**table, **changed}, "x")

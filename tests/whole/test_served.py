@@ -26,6 +26,7 @@ max_tries = 2
 base_url = "%s"
 backoff_seconds = 0.01
 max_tries = 2
+extra_body = { user = "marked" }
 """
 KEY = "sk-planted-secret"
 
@@ -83,6 +84,10 @@ def test_it_fails_goes_on_and_leaks_nothing(
     assert KEY not in shown.out + shown.err
     for path in (tmp_path / "runs").rglob("*"):
         assert not path.is_file() or KEY.encode() not in path.read_bytes()
+    # What only its sender knows to be none of others' business.
+    holding = [path for path in (tmp_path / "runs").rglob("*") if path.is_file() and b"marked" in path.read_bytes()]
+    assert {path.name for path in holding} == {"config.json", "inputs.json", "manifest.json"}
+    assert {path.stat().st_mode & 0o077 for path in holding} == {0}
 
 
 def test_likelihoods_cannot_be_asked_of_a_server(

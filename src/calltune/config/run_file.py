@@ -13,6 +13,7 @@ from calltune.config.data import DataConfig
 from calltune.config.evaluation import EvaluateConfig
 from calltune.config.gate import GateConfig
 from calltune.config.launch import LaunchConfig
+from calltune.config.secrets import conceal
 from calltune.config.stages import CheckpointName, Stage, checkpoint_names
 from calltune.config.table import Table, parse_options, unknown_key
 from calltune.config.training import MineConfig, TuningConfig
@@ -132,15 +133,6 @@ class Config(Table):
             raise ValueError("[mine] needs the backend 'hf' or 'vllm': the openai backend draws none")
         return self
 
-    @pydantic.field_validator("sft", "dpo")
-    @classmethod
-    def _no_secret(cls, table: dict[str, Any]) -> dict[str, Any]:
-        # Every run's folder has a copy of its run file, and so would have the secret.
-        if "hub_token" in table:
-            # The message of a ValueError would have the table in it, and so the token.
-            raise ConfigError("'hub_token': a run file holds no secret; set HF_TOKEN in the environment instead")
-        return table
-
     @pydantic.field_validator("stages")
     @classmethod
     def _in_order(cls, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
@@ -222,8 +214,10 @@ def _parse_json(path: Path, text: str) -> Any:
 
 def _apply_override(table: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
+    # The value may be a secret, which is refused when all of the run file is known.
+    where = f"override '{conceal(path.strip())}'"
     if not equals or not path:
-        raise ConfigError(f"override '{override}': must be key.path=value")
+        raise ConfigError(f"override '{conceal(override)}': must be key.path=value")
     *parents, last = path.strip().split(".")
     place: Any = table
     for part in parents:
@@ -232,13 +226,13 @@ def _apply_override(table: dict[str, Any], override: str) -> None:
         elif isinstance(place, list) and part.isdigit() and int(part) < len(place):
             place = place[int(part)]
         else:
-            raise ConfigError(f"override '{override}': there is no '{part}' to go into")
+            raise ConfigError(f"{where}: there is no '{part}' to go into")
     if isinstance(place, list) and last.isdigit() and int(last) < len(place):
         place[int(last)] = _toml_value(text)
     elif isinstance(place, dict):
         place[last] = _toml_value(text)
     else:
-        raise ConfigError(f"override '{override}': there is no '{last}' to set")
+        raise ConfigError(f"{where}: there is no '{last}' to set")
 
 
 def _toml_value(text: str) -> Any:

@@ -6,6 +6,7 @@ from typing import Any, TypeVar, get_args
 
 import pydantic
 
+from calltune.config.secrets import refuse_secrets
 from calltune.errors import ConfigError
 
 
@@ -14,6 +15,8 @@ class Table(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
+
+_LONGEST_VALUE = 200
 
 _Model = TypeVar("_Model", bound=pydantic.BaseModel)
 
@@ -25,8 +28,10 @@ def parse_options(model: type[_Model], table: Mapping[str, Any], where: str) -> 
         where: what stands before the key in the message, such as the run file's name.
 
     Raises:
-        ConfigError: a key or value is wrong; the line names `where` and the key, and the nearest key to an unknown one.
+        ConfigError: a key or value is wrong, or a secret; the line names `where` and the key, and the nearest key to an
+            unknown one.
     """
+    refuse_secrets(table, where)
     try:
         return model.model_validate(table)
     except pydantic.ValidationError as error:
@@ -55,9 +60,17 @@ def _first_problem(model: type[pydantic.BaseModel], error: pydantic.ValidationEr
         text = problem["msg"].removeprefix("Value error, ")
     else:
         reason = problem["msg"].removeprefix("Value error, ")
-        text = f"'{key}': {reason[0].lower()}{reason[1:]}, not {problem['input']!r}"
+        text = f"'{key}': {reason[0].lower()}{reason[1:]}{_given(problem['input'])}"
     more = len(problems) - 1
     return text + (f" (and {more} more)" if more else "")
+
+
+def _given(value: Any) -> str:
+    """What was given instead. A table is not shown: more stands in it than what is wrong."""
+    if isinstance(value, Mapping | list | tuple):
+        return ""
+    text = repr(value)
+    return f", not {text}" if len(text) <= _LONGEST_VALUE else f", not {text[:_LONGEST_VALUE]}..."
 
 
 def _fields_at(model: type[pydantic.BaseModel], location: tuple[int | str, ...]) -> list[str]:

@@ -96,8 +96,11 @@ def require(row: Mapping[str, Any], key: str, kind: type | tuple[type, ...], whe
 
 
 @contextmanager
-def atomic_writer(path: Path) -> Iterator[IO[str]]:
+def atomic_writer(path: Path, *, private: bool = False) -> Iterator[IO[str]]:
     """A text file that appears under its name only when the block ends without an error.
+
+    Args:
+        private: whether its owner alone may read it.
 
     Raises:
         RunFolderError: the folder cannot be written.
@@ -113,10 +116,11 @@ def atomic_writer(path: Path) -> Iterator[IO[str]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp makes the file private; give it the mode an ordinary file would have had.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
+        if not private:
+            # mkstemp makes the file private; give it the mode an ordinary file would have had.
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(temporary, 0o666 & ~umask)
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -138,14 +142,17 @@ def write_lines(path: Path, lines: Iterable[str]) -> int:
     return count
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, *, private: bool = False) -> None:
     """Write one JSON document, indented, atomically.
+
+    Args:
+        private: whether its owner alone may read it: what holds values of the run file, which might be anybody's.
 
     Raises:
         NotFiniteError: a number in it is nan or infinite.
     """
     text = json_text(value, str(path), indent=2)
-    with atomic_writer(path) as file:
+    with atomic_writer(path, private=private) as file:
         file.write(text + "\n")
 
 
@@ -200,5 +207,7 @@ def read_json(path: Path) -> dict[str, Any]:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RunFolderError(f"{path}: is missing; run the stage before this one first") from None
+    except OSError as error:
+        raise RunFolderError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError):
         raise RunFolderError(f"{path}: is damaged; remove it and run again") from None

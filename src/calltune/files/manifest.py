@@ -16,6 +16,7 @@ from calltune.config.run_file import Config
 from calltune.errors import RunFolderError
 from calltune.files.hashes import file_sha256, value_sha256
 from calltune.files.json_lines import json_text, read_json, write_json
+from calltune.files.lock_file import LOCK
 
 MANIFEST = "manifest.json"
 
@@ -40,9 +41,9 @@ def claim_run_folder(config: Config) -> Path:
             raise RunFolderError(
                 f"{folder}: belongs to a run of model '{other}', not '{config.model}'; give this run another name"
             )
-    elif folder.exists() and any(folder.iterdir()):
+    elif folder.exists() and any(path.name != LOCK for path in folder.iterdir()):
         raise RunFolderError(f"{folder}: is not empty and not a calltune run; give this run another name")
-    write_json(written, config.model_dump(mode="json"))
+    write_json(written, config.model_dump(mode="json"), private=True)
     return folder
 
 
@@ -67,7 +68,7 @@ def begin(folder: Path, inputs: Mapping[str, Any]) -> str | None:
         if old != inputs:
             moved = set_aside(folder, old, inputs)
     (folder / MANIFEST).unlink(missing_ok=True)
-    write_json(begun, inputs)
+    write_json(begun, inputs, private=True)
     return moved
 
 
@@ -81,7 +82,9 @@ def set_aside(folder: Path, old: Mapping[str, Any], inputs: Mapping[str, Any]) -
 
 def finish(folder: Path, inputs: Mapping[str, Any], **facts: Any) -> None:
     """Write the manifest: the stage is complete. `facts` are what a reader wants to know: counts, seconds, hashes."""
-    write_json(folder / MANIFEST, {"stage": folder.name, "inputs": dict(inputs), **facts, "versions": versions()})
+    write_json(
+        folder / MANIFEST, {"stage": folder.name, "inputs": dict(inputs), **facts, "versions": versions()}, private=True
+    )
 
 
 def model_sha256(model: str) -> str:

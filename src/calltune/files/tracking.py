@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from calltune.config.run_file import Config
+from calltune.config.secrets import conceal
 from calltune.errors import ConfigError
 from calltune.files.hashes import value_sha256
 from calltune.files.json_lines import read_json, write_json
@@ -170,7 +171,7 @@ def _open(config: Config, stage: str, inputs: Mapping[str, Any]) -> dict[str, An
     except _no_answer() as error:
         raise ConfigError(f"'tracking.uri': {store} cannot be used: {_one_line(error)}") from error
     known["stages"][stage] = {"run": child, "inputs": identity}
-    write_json(path, known)
+    write_json(path, known, private=True)
     return {
         "parent": known["parent"],
         "child": child,
@@ -229,7 +230,7 @@ def _no_answer() -> tuple[type[Exception], ...]:
 
 
 def _one_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    return conceal((str(error).strip().splitlines() or [type(error).__name__])[0])[:300]
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from calltune.config.launch import LaunchConfig
 from calltune.config.run_file import Config
+from calltune.config.secrets import conceal
 from calltune.errors import CalltuneError, LaunchError
 from calltune.files.json_lines import write_json
 from calltune.files.manifest import claim_run_folder
@@ -48,7 +49,7 @@ def launch(config: Config, verb: str, *options: str) -> bool:
     if alone or child.is_child() or processes().count > 1:
         return False
     folder = claim_run_folder(config) / "launch"
-    write_json(folder / "config.json", config.model_dump(mode="json"))
+    write_json(folder / "config.json", config.model_dump(mode="json"), private=True)
     write_json(folder / "accelerate.json", accelerate_config(config, folder))
     if wanted.strategy.startswith("zero"):
         write_json(folder / "deepspeed.json", deepspeed_config(wanted))
@@ -152,7 +153,7 @@ def _run(command: list[str], verb: str, log: Path) -> None:
 def _relay(lines: IO[str], kept: IO[str], words: Path) -> None:
     """Hand on what the processes write to stderr, until one fails or all are stopped; all of it is kept."""
     over = False
-    for line in lines:
+    for line in map(conceal, lines):
         kept.write(line)
         kept.flush()
         # Our own processes leave their tracebacks in the folder.
@@ -185,7 +186,7 @@ def _tell_failure(verb: str, words: Path, log: Path) -> None:
     killed = re.findall(r"Signal \d+ \((SIG\w+)\) received by PID", log.read_text(encoding="utf-8"))
     tracebacks = sorted(words.glob("*.traceback"), key=lambda path: path.stat().st_mtime_ns)
     if tracebacks and "SIGKILL" not in killed:
-        sys.stderr.write(tracebacks[0].read_text(encoding="utf-8"))
+        sys.stderr.write(conceal(tracebacks[0].read_text(encoding="utf-8")))
         raise SystemExit(1)
     how = f"was ended by {killed[-1]}" if killed else "ended"
     raise LaunchError(f"{verb}: one of the processes {how}; run it again to go on from its last checkpoint (see {log})")

@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from typing import Any, TypeVar
 
 from calltune.config.endpoint import EndpointConfig
+from calltune.config.secrets import HIDDEN, conceal
 from calltune.errors import ConfigError, ModelError
 
 _LONGEST_BACKOFF_SECONDS = 60.0
@@ -191,8 +192,9 @@ class Endpoint:
     def _hide(self, text: str) -> str:
         # Servers repeat what they were sent.
         if self._key:
-            text = text.replace(self._key, "***")
-        line = " ".join(text.split())
+            text = text.replace(self._key, HIDDEN)
+        # Megabytes may have come.
+        line = " ".join(conceal(text[:10_000]).split())
         return line if len(line) <= 200 else f"{line[:200]}..."
 
     @contextlib.asynccontextmanager

@@ -116,6 +116,7 @@ def _describe(facts: CardFacts, parity: Parity, chat: Chat, built: Path, inputs:
         serve=line.command,
         sha256=files,
     )
+    (built / MANIFEST).chmod((built / "README.md").stat().st_mode)
 
 
 def _facts(config: Config, checkpoint: str, dtype: str) -> CardFacts:

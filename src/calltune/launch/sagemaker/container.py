@@ -29,6 +29,7 @@ from typing import Any
 LONGEST_FAILURE = 1024
 STOPPED = 128 + signal.SIGTERM
 FOLDER_OF = {"sft": "sft", "dpo": "dpo", "evaluate": "eval"}
+LOCK = ".calltune.lock"
 
 
 class Failure(Exception):
@@ -138,6 +139,10 @@ class Stage:
                 elif place.is_dir():
                     shutil.rmtree(place)
                 place.symlink_to(channel)
+        # One job at a time has these checkpoints, so the machine that locked the folder is gone.
+        if (lock := self.run_folder / LOCK).exists():
+            lock.unlink()
+            print("calltune: the lock of the machine before this one came with the checkpoints; removed", flush=True)
         # All that ever lay in the checkpoints' folder comes back.
         restored = self.run_folder / FOLDER_OF[self.stage] / "checkpoints"
         if restored.is_dir() and self.call([sys.executable, "restored.py", str(restored), self.stage]):
