@@ -148,9 +148,8 @@ class SageMakerConfig(Table):
 
     @pydantic.model_validator(mode="after")
     def _fit_together(self) -> Self:
-        # No ValueError, whose message would have the whole table in it.
         if problem := self._misfit():
-            raise ConfigError(f"'launch.sagemaker': {problem}")
+            raise ValueError(problem)
         return self
 
     def _misfit(self) -> str | None:
