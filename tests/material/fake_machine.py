@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,18 +91,28 @@ class Machines:
 
     def _end_all(self) -> None:
         for process in self._processes:
-            if process.poll() is None:
-                for each in (*psutil.Process(process.pid).children(recursive=True), process):
-                    each.kill()
+            # Two threads may be at it at once, and a process may end by itself.
+            with suppress(psutil.NoSuchProcess):
+                inside = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+                for each in inside:
+                    with suppress(psutil.NoSuchProcess):
+                        each.kill()
+            process.kill()
 
     def inside(self) -> list[psutil.Process]:
         """What runs in the containers as process 1."""
-        found = [psutil.Process(process.pid) for process in self._processes if process.poll() is None]
-        return [child for each in found for child in each.children()] if self._wrap else found
+        first = list[psutil.Process]()
+        for process in self._processes:
+            if process.poll() is None:
+                with suppress(psutil.NoSuchProcess):
+                    outer = psutil.Process(process.pid)
+                    first += outer.children() if self._wrap else [outer]
+        return first
 
     def _signal(self, number: int) -> None:
         for process in self.inside():
-            process.send_signal(number)
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
 
     def _attempt(self, attempt: int, event: Event | None) -> bool:
         """One life of the machines; whether there is another."""
@@ -147,13 +158,13 @@ class Machines:
             time.sleep(0.01)
             if self._is_over:
                 self._end_all()
-            if event and not told and event.when(roots[0]):
+            if event and not told and event.when(roots[0]) and (first := self.inside()):
                 told = True
                 if event.kind in ("interrupt", "sigterm"):
                     # One machine is told; the others must stop with it.
-                    self.inside()[-1].send_signal(signal.SIGTERM)
+                    first[-1].send_signal(signal.SIGTERM)
                 elif event.kind == "kill":
-                    self.inside()[0].children()[-1].kill()
+                    first[0].children()[-1].kill()
                 else:
                     self._end_all()
             if self._stop_as is None and time.monotonic() - start > bound:

@@ -75,4 +75,4 @@ def _most_hours(job: Mapping[str, Any]) -> float:
 
 def in_words(usd: float | None) -> str:
     """Write a sum for a reader."""
-    return "unknown, as 'price_per_hour' is not given" if usd is None else f"{usd:.2f} USD"
+    return "an unknown sum, as 'price_per_hour' is not given" if usd is None else f"{usd:.2f} USD"
