@@ -202,9 +202,15 @@ def test_no_key_that_may_be_given_has_a_secrets_name() -> None:
     ("name", "is_secret"),
     [
         *((name, True) for name in ("hub_token", "apiKey", "X-Api-Key", "AWS_SECRET_ACCESS_KEY", "Authorization")),
-        *((name, True) for name in ("password", "client_secret", "token", "sessionToken", "HF_TOKEN", "api_keys")),
+        *(
+            (name, True)
+            for name in ("password", "client_secret", "token", "sessionToken", "HF_TOKEN", "api_keys", "db_pwd")
+        ),
         *((name, False) for name in ("eos_token", "pad_token", "pad_token_id", "max_new_tokens", "tokens_per_batch")),
-        *((name, False) for name in ("api_key_env", "token_file", "secret_arn", "kms_key", "hub_private_repo", "")),
+        *(
+            (name, False)
+            for name in ("api_key_env", "token_file", "secret_arn", "kms_key", "hub_private_repo", "PWD", "")
+        ),
     ],
 )
 def test_names(name: str, is_secret: bool) -> None:
@@ -246,7 +252,10 @@ def test_the_environments_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "correct horse")
     monkeypatch.setenv("SOME_TOKEN", "short")
     monkeypatch.setenv("HOME_FOLDER", "correct stable")
-    assert conceal("401: 'correct horse' short correct stable") == "401: '***' short correct stable"
+    monkeypatch.setenv("PWD", "/somewhere/else")
+    monkeypatch.setenv("SOME_CREDENTIALS", "/proc/self")
+    text = "401: '{}' short correct stable /somewhere/else /proc/self/x"
+    assert conceal(text.format("correct horse")) == text.format("***")
 
 
 def test_a_text_of_megabytes_is_read_in_no_time() -> None:

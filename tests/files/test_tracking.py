@@ -1,7 +1,10 @@
 """MLflow as itself: its sqlite store, read back with its own client."""
 
+import base64
+import threading
 import time
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -108,6 +111,38 @@ def test_a_wrong_address_is_told_before_training_in_one_line(
     assert "\n" not in str(caught.value)
     assert time.monotonic() - start < 60
     assert not (config.run_folder / "tracking.json").exists()
+
+
+class _Echo(BaseHTTPRequestHandler):
+    """Refuses, and repeats what it was sent."""
+
+    def do_GET(self) -> None:
+        _, _, sent = self.headers["Authorization"].partition(" ")
+        body = f"no access with {base64.b64decode(sent).decode()}".encode()
+        self.send_response(401)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_the_password_of_a_store_is_the_environments_and_is_not_shown(
+    write_run_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "me")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "planted-pw")
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Echo) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        uri = f"http://127.0.0.1:{server.server_port}"
+        config = load_config(write_run_file(), ["tracking.mlflow=true", f"tracking.uri={uri}"])
+        config.run_folder.mkdir(parents=True)
+        with pytest.raises(ConfigError) as caught, track(config, "sft", {}):
+            pass
+        server.shutdown()
+    assert "no access with me:***" in str(caught.value)
+    assert "planted-pw" not in str(caught.value)
 
 
 def test_a_store_that_goes_away_costs_one_line(

@@ -17,7 +17,7 @@ HIDDEN = "***"
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 _SECRET_WORDS = frozenset(
-    {"secret", "secrets", "password", "passwords", "passwd", "pwd", "passphrase", "credential", "credentials"}
+    {"secret", "secrets", "password", "passwords", "passwd", "passphrase", "credential", "credentials"}
     | {"authorization", "apikey", "signature"}
 )
 
@@ -68,6 +68,9 @@ def names_secret(name: str) -> bool:
     if _SECRET_WORDS & set(words) or words[-1] in ("auth", "bearer", "sig"):
         return True
     before = words[-2] if len(words) > 1 else ""
+    if words[-1] == "pwd":
+        # Alone it is a shell's word for the folder that it is in.
+        return bool(before)
     if words[-1] in ("key", "keys"):
         return before in _KEYS_OF
     return words[-1] == "token" and before not in _TOKENS_OF_A_VOCABULARY
@@ -100,8 +103,8 @@ def conceal(text: str) -> str:
     environment that have such a name.
     """
     for name, value in os.environ.items():
-        # A shorter one would blot out words that have nothing to do with it.
-        if len(value) >= 8 and names_secret(name):
+        # A shorter one would blot out words that have nothing to do with it, and a path only says where a secret is.
+        if len(value) >= 8 and names_secret(name) and not os.path.exists(value):
             text = text.replace(value, HIDDEN)
     text = _TOKEN.sub(HIDDEN, text)
     text = _USER.sub(lambda found: f"{found[1]}{HIDDEN}@" if _is_password(found[1], found[2]) else found[0], text)
