@@ -9,20 +9,30 @@ from typing import Any
 
 from calltune.evaluation.jobs import SAMPLES_BETWEEN_SAVES, num_characters
 from calltune.files.json_lines import read_appended, to_json, write_jsonl
+from calltune.files.state import read_noun
 from calltune.runtime.processes import Processes
 from calltune.runtime.terminal import ProgressBar
 from calltune.types import Completion, Message, Sample, Score, ToolCall
 
-
-def completion_from(row: Mapping[str, Any]) -> Completion:
-    """A `Completion` from its JSON object."""
-    message = row["message"] and message_from(row["message"])
-    return Completion(**{**row, "message": message})
+_MEND = "run evaluate again with this version of calltune, or report with the one that wrote it"
 
 
-def score_from(row: Mapping[str, Any]) -> Score:
-    """A `Score` from its JSON object."""
-    return Score(**row)
+def completion_from(row: Mapping[str, Any], where: str = "a completion") -> Completion:
+    """A `Completion` from its JSON object.
+
+    Raises:
+        RunFolderError: it is none; the message begins with `where`.
+    """
+    return read_noun(Completion, row, where, _MEND)
+
+
+def score_from(row: Mapping[str, Any], where: str = "a score") -> Score:
+    """A `Score` from its JSON object.
+
+    Raises:
+        RunFolderError: it is none; the message begins with `where`.
+    """
+    return read_noun(Score, row, where, _MEND)
 
 
 def message_from(row: Mapping[str, Any]) -> Message:

@@ -34,7 +34,7 @@ def read_own_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     Raises:
         DataError: the file cannot be read, or a line is damaged.
     """
-    return ((where, _own_object(line, where)) for where, line in numbered_lines(path))
+    return ((where, parse_own_object(line, where)) for where, line in numbered_lines(path))
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -65,7 +65,12 @@ def parse_object(text: bytes | str, where: str) -> dict[str, Any]:
     return _as_object(parse_value(text, where), where)
 
 
-def _own_object(line: bytes, where: str) -> dict[str, Any]:
+def parse_own_object(line: bytes, where: str) -> dict[str, Any]:
+    """One JSON object that calltune wrote.
+
+    Raises:
+        DataError: the line is damaged; the message begins with `where`.
+    """
     try:
         # Decoded here, as json.loads would guess UTF-16 from the bytes.
         return _as_object(json.loads(line.decode("utf-8")), where)
@@ -163,7 +168,7 @@ def read_appended(path: Path) -> list[dict[str, Any]]:
     whole = data[: data.rfind(b"\n") + 1]
     if len(whole) < len(data):
         os.truncate(path, len(whole))
-    return [_own_object(line, f"{path}:{n}") for n, line in enumerate(whole.splitlines(), start=1)]
+    return [parse_own_object(line, f"{path}:{n}") for n, line in enumerate(whole.splitlines(), start=1)]
 
 
 def read_json(path: Path) -> dict[str, Any]:

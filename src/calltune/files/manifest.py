@@ -1,7 +1,7 @@
-"""What makes a stage's folder complete: `manifest.json`, written last, holding the hashes of all that went in.
+"""What makes a stage's folder complete: `manifest.json`, written last, with the hashes of what went in and came out.
 
-A stage is skipped when its manifest's inputs equal today's, resumed when it was begun with today's inputs, and
-otherwise its old folder is moved aside (never deleted) and the stage starts anew.
+A stage is skipped when its manifest's inputs equal today's and its files are as they were sealed, resumed when it was
+begun with today's inputs, and otherwise its old folder is moved aside (never deleted) and the stage starts anew.
 """
 
 import importlib.metadata
@@ -15,11 +15,17 @@ from calltune import __version__
 from calltune.config.run_file import Config
 from calltune.errors import RunFolderError
 from calltune.files.hashes import file_sha256, value_sha256
-from calltune.files.json_lines import read_json, write_json
+from calltune.files.json_lines import write_json
+from calltune.files.seals import FileSeal, broken_seal, seal_files, sealed_sha256
+from calltune.files.state import Inputs, Manifest, RunOwner, read_state
+from calltune.runtime.terminal import say
 
 MANIFEST = "manifest.json"
 
 _BEGUN = "inputs.json"
+
+_UNFINISHED = "checkpoints"
+"""Removed once the manifest is there."""
 
 _LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
 
@@ -35,7 +41,7 @@ def claim_run_folder(config: Config) -> Path:
     if folder.exists() and not folder.is_dir():
         raise RunFolderError(f"{folder}: is a file, the run's folder was expected")
     if written.exists():
-        other = read_json(written)["model"]
+        other = read_state(written, RunOwner)["model"]
         if other != config.model:
             raise RunFolderError(
                 f"{folder}: belongs to a run of model '{other}', not '{config.model}'; give this run another name"
@@ -46,15 +52,53 @@ def claim_run_folder(config: Config) -> Path:
     return folder
 
 
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a complete stage.
+
+    Raises:
+        RunFolderError: the stage is not complete, or the manifest is not of a stage.
+    """
+    return read_state(folder / MANIFEST, Manifest)
+
+
 def is_complete(folder: Path, inputs: Mapping[str, Any], *files: str) -> bool:
-    """Whether the stage in this folder was finished with exactly these inputs, and still has these files."""
+    """Whether the stage in this folder was finished with exactly these inputs, and its files are as they were sealed.
+
+    One line says which file is not. An older version sealed less, or nothing: then what it sealed is looked at.
+
+    Args:
+        files: those that must be there, sealed or not.
+    """
     if not all((folder / name).exists() for name in (MANIFEST, *files)):
         return False
-    return read_json(folder / MANIFEST)["inputs"] == json.loads(json.dumps(inputs))
+    manifest = read_manifest(folder)
+    if manifest["inputs"] != json.loads(json.dumps(inputs)):
+        return False
+    if problem := broken_seal(folder, _seals(manifest)):
+        say(f"{folder}: {problem}: it is not as it was sealed, so the stage is not complete")
+        return False
+    return True
 
 
-def begin(folder: Path, inputs: Mapping[str, Any]) -> str | None:
+def broken(folder: Path, *files: str) -> str | None:
+    """What of a complete stage's folder is not as it was sealed, such as `scores.jsonl was altered`; None when all is.
+
+    Args:
+        files: those to look at; by default all.
+
+    Raises:
+        RunFolderError: the stage is not complete.
+    """
+    seals = _seals(read_manifest(folder))
+    return broken_seal(folder, {name: seal for name, seal in seals.items() if not files or name in files})
+
+
+def begin(folder: Path, inputs: Mapping[str, Any], *, keep_files: bool = False) -> str | None:
     """Make a stage's folder ready to be written, keeping what an interrupted run with the same inputs left.
+
+    Args:
+        keep_files: whether the files of a stage that was complete, but is not as it was sealed, stay; else they are
+            moved aside.
 
     Returns:
         A sentence for the user when an older folder was moved aside, else None.
@@ -63,8 +107,8 @@ def begin(folder: Path, inputs: Mapping[str, Any]) -> str | None:
     inputs = json.loads(json.dumps(inputs))
     moved = None
     if folder.exists():
-        old = read_json(begun) if begun.exists() else {}
-        if old != inputs:
+        old = read_state(begun, Inputs) if begun.exists() else {}
+        if old != inputs or ((folder / MANIFEST).exists() and not keep_files):
             moved = set_aside(folder, old, inputs)
     (folder / MANIFEST).unlink(missing_ok=True)
     write_json(begun, inputs)
@@ -72,29 +116,53 @@ def begin(folder: Path, inputs: Mapping[str, Any]) -> str | None:
 
 
 def set_aside(folder: Path, old: Mapping[str, Any], inputs: Mapping[str, Any]) -> str:
-    """Rename a folder that was made from other inputs; a sentence for the user."""
+    """Rename a folder that was made from other inputs, or was altered since; a sentence for the user."""
     aside = _free_name(folder)
     folder.rename(aside)
-    changed = sorted(key for key in {*old, *inputs} if old.get(key) != inputs.get(key))
+    changed = sorted(key for key in {*old, *inputs} if old.get(key) != inputs.get(key)) or ["its files"]
     return f"{folder.name}: {', '.join(changed)} changed since it was made; the old one is kept as {aside.name}"
 
 
 def finish(folder: Path, inputs: Mapping[str, Any], **facts: Any) -> None:
-    """Write the manifest: the stage is complete. `facts` are what a reader wants to know: counts, seconds, hashes."""
-    write_json(folder / MANIFEST, {"stage": folder.name, "inputs": dict(inputs), **facts, "versions": versions()})
+    """Write the manifest: the stage is complete, and all that its folder holds is sealed.
+
+    Args:
+        facts: what a reader wants to know: counts, seconds.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    names = [path.relative_to(folder) for path in files]
+    # A hidden file is what a killed process had not written to its end.
+    ours = [str(n) for n in names if n.parts[0] not in (MANIFEST, _BEGUN, _UNFINISHED) and n.name[0] != "."]
+    seals = seal_files(folder, ours)
+    sealed = {
+        "sha256": {name: seal.sha256 for name, seal in seals.items()},
+        "bytes": {name: seal.num_bytes for name, seal in seals.items()},
+        "mtime_ns": {name: seal.mtime_ns for name, seal in seals.items() if seal.mtime_ns is not None},
+    }
+    stage = {"stage": folder.name, "inputs": dict(inputs)}
+    write_json(folder / MANIFEST, {**stage, **facts, **sealed, "versions": versions()})
+
+
+def _seals(manifest: Mapping[str, Any]) -> dict[str, FileSeal]:
+    sizes, times = manifest["bytes"], manifest["mtime_ns"]
+    return {name: FileSeal(sha256, sizes.get(name), times.get(name)) for name, sha256 in manifest["sha256"].items()}
 
 
 def model_sha256(model: str) -> str:
     """What identifies a model: the hash of a local folder's files, or the Hub id itself.
 
-    Only the folder's own files count, not its subfolders, where training keeps its checkpoints.
+    Only the folder's own files count, not its subfolders, where training keeps its checkpoints. Of a complete stage's
+    big files that are as they were sealed the seal's hash is taken.
     """
     folder = Path(model)
     if not folder.is_dir():
         return model
     own = {_BEGUN, MANIFEST, "history.json"}
     files = sorted(path for path in folder.iterdir() if path.is_file() and path.name not in own)
-    return value_sha256({path.name: file_sha256(path) for path in files})
+    # A manifest may lie in a base model's folder too, of whatever kind.
+    is_stage = (folder / MANIFEST).exists() and (folder / _BEGUN).exists()
+    seals = _seals(read_manifest(folder)) if is_stage else {}
+    return value_sha256({path.name: sealed_sha256(path, seals.get(path.name)) for path in files})
 
 
 def template_sha256(config: Config) -> str | None:

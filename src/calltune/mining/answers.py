@@ -1,21 +1,41 @@
 """The answers that are drawn from the model, on disk: to each question a row that holds all of its own."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from calltune.config.training import MineConfig
+from calltune.errors import RunFolderError
 from calltune.evaluation.answers import answer_rows, answer_the_rest, completion_from, keep_in_order
 from calltune.mining.questions import Question
 from calltune.runtime.processes import Processes
 from calltune.types import Completion, Sample, Sampling
 
+ANSWERS = "answers.jsonl"
+
 
 def read_answers(folder: Path) -> dict[str, list[Completion]]:
     """The answers to each question that has all of its own, whichever process wrote them."""
-    rows = answer_rows(_file(folder))
-    return {row["id"]: [completion_from(answer) for answer in row["answers"]] for row in rows}
+    rows = answer_rows(folder / ANSWERS)
+    return {row["id"]: answers_from(row) for row in rows}
+
+
+def answers_from(row: Mapping[str, Any], num_answers: int | None = None) -> list[Completion]:
+    """The answers of one row.
+
+    Args:
+        num_answers: how many there must be, if that is known.
+
+    Raises:
+        RunFolderError: it is no such row.
+    """
+    answers = row.get("answers")
+    if not isinstance(row.get("id"), str) or not isinstance(answers, list):
+        raise RunFolderError("a row of answers must have 'id' and 'answers'")
+    if num_answers not in (None, len(answers)):
+        raise RunFolderError(f"'{row['id']}' has {len(answers)} answers of {num_answers}")
+    return [completion_from(answer) for answer in answers]
 
 
 def draw_answers(
@@ -29,17 +49,13 @@ def draw_answers(
         return [_row(sample.id, own) for sample, own in zip(samples, answers, strict=True)]
 
     samples = [question.sample for question in questions]
-    answer_the_rest(_file(folder), samples, read_answers(folder), ask, "drawing answers", ours)
+    answer_the_rest(folder / ANSWERS, samples, read_answers(folder), ask, "drawing answers", ours)
 
 
 def gather_answers(questions: Sequence[Question], folder: Path) -> None:
     """Make one file of all answers, in the order of the questions."""
     done = read_answers(folder)
-    keep_in_order(_file(folder), (_row(question.id, done[question.id]) for question in questions))
-
-
-def _file(folder: Path) -> Path:
-    return folder / "answers.jsonl"
+    keep_in_order(folder / ANSWERS, (_row(question.id, done[question.id]) for question in questions))
 
 
 def _row(question_id: str, answers: Sequence[Completion]) -> dict[str, Any]:

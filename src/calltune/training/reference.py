@@ -20,7 +20,8 @@ from peft import PeftModel
 from transformers import LlamaConfig, LlamaForCausalLM, TrainingArguments
 
 from calltune.files.hashes import value_sha256
-from calltune.files.json_lines import read_json, write_json
+from calltune.files.json_lines import write_json
+from calltune.files.state import Reference, read_state
 from calltune.models.trie import batches, pack
 from calltune.runtime.processes import processes
 from calltune.runtime.terminal import ProgressBar, say
@@ -73,7 +74,7 @@ def store_reference(trainer: Any, folder: Path, sharing: Sharing) -> None:
 
 def _values(trainer: Any, dataset: Any, file: Path, sharing: Sharing) -> list[list[float]]:
     # The first process decides for all: another machine may not see its files.
-    found: list[Any] = [read_json(file) if processes().rank == 0 and file.exists() else None]
+    found: list[Any] = [_read(file) if processes().rank == 0 and file.exists() else None]
     broadcast_object_list(found)
     if found[0] is None:
         found[0] = dict(zip(_COLUMNS, _computed(trainer, dataset, sharing), strict=True))
@@ -82,6 +83,11 @@ def _values(trainer: Any, dataset: Any, file: Path, sharing: Sharing) -> list[li
     else:
         say(f"reference: log-probabilities of {len(dataset):,} pairs read from {file}")
     return [found[0][column] for column in _COLUMNS]
+
+
+def _read(file: Path) -> dict[str, list[float]]:
+    found = read_state(file, Reference)
+    return {column: found[column] for column in _COLUMNS}
 
 
 def _computed(trainer: Any, dataset: Any, sharing: Sharing) -> list[list[float]]:

@@ -18,10 +18,10 @@ from transformers.trainer_callback import PrinterCallback
 from calltune.calling.chat import Chat
 from calltune.config.run_file import Config
 from calltune.errors import ConfigError
+from calltune.files import manifest
 from calltune.files.disk import writing_to
 from calltune.files.hashes import file_sha256, value_sha256
-from calltune.files.json_lines import read_json, write_json
-from calltune.files.manifest import begin, claim_run_folder, finish, is_complete, model_sha256, template_sha256
+from calltune.files.json_lines import write_json
 from calltune.files.tracking import Tracker, track
 from calltune.models.load import load_model, load_tokenizer
 from calltune.runtime.processes import processes
@@ -102,17 +102,17 @@ def train_stage(config: Config, recipe: Recipe, model: str) -> Path:
         CalltuneError: the data, the model, the folder, or a table of the run file is wrong.
     """
     stage, ours = recipe.name, processes()
-    run_folder = ours.first(lambda: claim_run_folder(config))
+    run_folder = ours.first(lambda: manifest.claim_run_folder(config))
     data, folder = run_folder / "data", run_folder / stage
     inputs = ours.first(lambda: _inputs(config, recipe, model, data))
-    if ours.first(lambda: is_complete(folder, inputs)):
+    if ours.first(lambda: manifest.is_complete(folder, inputs)):
         say(f"{stage}: complete and unchanged, skipped")
         return folder
     # What is wrong in the run file is told here, before anything is loaded.
     settings = stage_settings(config, recipe.stage)
     ready = get_ready(settings, recipe, run_folder, model)
     with track(config, stage, inputs) as tracker, writing_to(folder):
-        if moved := ours.first(lambda: begin(folder, inputs)):
+        if moved := ours.first(lambda: manifest.begin(folder, inputs)):
             say(moved)
         write_plan(ready.plan, folder)
         begun_from = ours.first(lambda: newest_whole(folder / "checkpoints", stage))
@@ -140,7 +140,7 @@ def train_stage(config: Config, recipe: Recipe, model: str) -> Path:
             say(f"{stage}: {sharing.passes.sentence()}")
         if ours.rank == 0:
             write_json(folder / "history.json", {"log": state.log_history})
-            finish(folder, inputs, counts=ready.rows.counts(), too_long=ready.rows.too_long, **tuned, **facts)
+            manifest.finish(folder, inputs, counts=ready.rows.counts(), too_long=ready.rows.too_long, **tuned, **facts)
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     # Nobody goes on to the next stage before this one is there.
     ours.wait()
@@ -149,14 +149,14 @@ def train_stage(config: Config, recipe: Recipe, model: str) -> Path:
 
 def _inputs(config: Config, recipe: Recipe, model: str, data: Path) -> dict[str, Any]:
     """What a stage is made of; when none of it changed, a complete stage is skipped and an interrupted one goes on."""
-    read_json(data / "manifest.json")
+    manifest.read_manifest(data)
     stage = recipe.stage
     tuning = tuning_inputs(config.tuning.of(stage), config.lora)
     return {
-        "model": model_sha256(model),
+        "model": manifest.model_sha256(model),
         "train rows": file_sha256(config.run_folder / recipe.train_file),
         "validation rows": file_sha256(config.run_folder / recipe.validation_file),
-        "chat template": template_sha256(config),
+        "chat template": manifest.template_sha256(config),
         "settings": value_sha256([config.seed, tuning, getattr(config, stage)]),
         "grouped by tools": config.data.group_by_tools,
         # Batch sizes are per process, and a checkpoint belongs to its strategy.
@@ -176,7 +176,7 @@ def _tuned(settings: StageSettings, model: Any) -> dict[str, Any]:
 
 
 def _hashes(data: Path) -> dict[str, str]:
-    return {f"sha256 {name}": sha256 for name, sha256 in read_json(data / "manifest.json")["sha256"].items()}
+    return {f"sha256 {name}": sha256 for name, sha256 in manifest.read_manifest(data)["sha256"].items()}
 
 
 def make_trainer(ready: Ready, model: Any = None) -> Any:

@@ -5,16 +5,17 @@ Completions are appended as they come, so a killed evaluation goes on where it s
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from calltune.config.run_file import Config
 from calltune.errors import ModelError
-from calltune.evaluation.answers import answer_the_rest, answered, keep_in_order
+from calltune.evaluation.answers import answer_the_rest, answered, completion_from, keep_in_order
 from calltune.evaluation.benchmarks import check_stated
 from calltune.evaluation.jobs import Job, ask, open_backend, open_benchmarks, read_jobs
+from calltune.evaluation.records import can_be_kept, has_rows_of, mend
 from calltune.files.json_lines import write_json, write_jsonl
 from calltune.files.manifest import (
     begin,
@@ -32,7 +33,7 @@ from calltune.runtime.terminal import say
 from calltune.types import Completion, Score
 
 _MOST_ERRORS = 0.01
-_COMPLETIONS = "completions.jsonl"
+_COMPLETIONS, _SCORES = "completions.jsonl", "scores.jsonl"
 
 
 def existing_checkpoints(config: Config) -> list[str]:
@@ -75,7 +76,9 @@ def _evaluate(config: Config, checkpoint: str, jobs: Sequence[Job], folder: Path
             "chat template": template_sha256(config),
             "backend": {"name": config.evaluate.backend, **keys},
         }
-        complete = is_complete(place, inputs, "result.json", "scores.jsonl")
+        ids = {sample.id for sample in job.samples}
+        complete = is_complete(place, inputs, "result.json", _COMPLETIONS, _SCORES)
+        complete = complete and has_rows_of(ids, place / _COMPLETIONS, place / _SCORES)
         # Nobody may write before all have looked.
         ours.wait()
         if complete:
@@ -86,9 +89,7 @@ def _evaluate(config: Config, checkpoint: str, jobs: Sequence[Job], folder: Path
             # Before anything is written: a model that cannot be asked leaves nothing behind.
             backend = load(model)
         with track(config, f"evaluate-{checkpoint}-{job.title}", inputs) as tracker:
-            if ours.rank == 0 and (moved := begin(place, inputs)):
-                say(moved)
-            ours.wait()
+            ours.first(partial(_begin, place, inputs, ids))
             # What failed is asked again.
             done = {key for key, one in answered(place / _COMPLETIONS).items() if one.status != "error"}
             asking = partial(ask, backend, job)
@@ -100,6 +101,12 @@ def _evaluate(config: Config, checkpoint: str, jobs: Sequence[Job], folder: Path
             tracker.metrics({key: value for key, value in result["metrics"].items() if value is not None})
             tracker.metrics({key: value for key, value in result.items() if key.startswith("num_")})
             tracker.file(place / "result.json")
+
+
+def _begin(place: Path, inputs: dict[str, Any], ids: Collection[str]) -> None:
+    if moved := begin(place, inputs, keep_files=can_be_kept(place / _COMPLETIONS, ids)):
+        say(moved)
+    mend(place / _COMPLETIONS, ids, completion_from)
 
 
 def _finish(
@@ -137,7 +144,7 @@ def _conclude(job: Job, checkpoint: str, prompt: str, completions: Sequence[Comp
         "data_sha256": job.data_sha256,
     }
     keep_in_order(place / _COMPLETIONS, completions)
-    write_jsonl(place / "scores.jsonl", scores)
+    write_jsonl(place / _SCORES, scores)
     write_json(place / "result.json", result)
     return result
 
