@@ -149,10 +149,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from calltune.launch import IN_PROCESSES
     from calltune.launch.local import launch
     from calltune.runtime import child
-    from calltune.runtime.stopping import Stopped, stoppable
+    from calltune.runtime.stopping import Stopped, end_within_seconds, stoppable
     from calltune.verbs import init
 
-    with stoppable():
+    def tell_how_to_go_on() -> None:
+        if not child.is_child():
+            again = shlex.join(["calltune", *(sys.argv[1:] if arguments is None else arguments)])
+            print(f"calltune: interrupted; '{again}' goes on from here", file=sys.stderr)
+
+    with stoppable(tell_how_to_go_on):
         try:
             if child.is_child():
                 child.begin()
@@ -175,10 +180,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"calltune: {error}", file=sys.stderr)
             return 3 if isinstance(error, GateError) else 2
         except (KeyboardInterrupt, Stopped) as stop:
-            if not child.is_child():
-                again = shlex.join(["calltune", *(sys.argv[1:] if arguments is None else arguments)])
-                print(f"calltune: interrupted; '{again}' goes on from here", file=sys.stderr)
-            return 128 + (stop.signal if isinstance(stop, Stopped) else signal.SIGINT)
+            tell_how_to_go_on()
+            code = 128 + (stop.signal if isinstance(stop, Stopped) else signal.SIGINT)
+            if arguments is None:
+                # Threads that wait for a server, for instance.
+                end_within_seconds(code)
+            return code
     return 0
 
 

@@ -5,6 +5,7 @@ import logging
 import shutil
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from calltune.files.json_lines import write_json
 from calltune.files.tracking import Tracker, track
 from calltune.models.load import load_model, load_tokenizer
 from calltune.runtime.processes import processes
-from calltune.runtime.stopping import postponed_stop
+from calltune.runtime.stopping import StopRequest, postponed_stop
 from calltune.runtime.terminal import say
 from calltune.training.arguments import TrlArguments, allow_sharding_on_cpu
 from calltune.training.checkpoints import SealCheckpoints, newest_whole
@@ -33,7 +34,7 @@ from calltune.training.grouping import group_batches
 from calltune.training.labelled_head import score_labels_only
 from calltune.training.memory import Memory, choose_checkpointing
 from calltune.training.passes import bound_passes, check_passes
-from calltune.training.progress import Progress, StopWhenAsked
+from calltune.training.progress import Progress, StopWhenAsked, told_of_stop
 from calltune.training.recipe import FittedRows, Recipe, fit_rows
 from calltune.training.reference import stand_in, store_reference
 from calltune.training.settings import StageSettings, stage_settings
@@ -226,8 +227,13 @@ def to_dataset(texts: Sequence[dict[str, str]]) -> datasets.Dataset:
     return datasets.Dataset.from_list(list(texts))
 
 
-def train(trainer: Any, stage: str, checkpoint: Path | None, tracker: Tracker) -> tuple[TrainerState, float]:
+def train(
+    trainer: Any, stage: str, checkpoint: Path | None, tracker: Tracker, *, stops_at_once: bool = False
+) -> tuple[TrainerState, float]:
     """Run a TRL trainer to its last step, from a checkpoint or from the start, leaving the last step's checkpoint.
+
+    Args:
+        stops_at_once: whether a signal ends it where it is, instead of after the step with a checkpoint.
 
     Returns:
         The trainer's state after the last step, and the seconds it took now.
@@ -245,7 +251,8 @@ def train(trainer: Any, stage: str, checkpoint: Path | None, tracker: Tracker) -
     trainer.add_callback(Progress(stage, tracker))
     # Older ones are removed when a newer one is sealed, not, as transformers does it, before.
     num_kept, trainer.args.save_total_limit = trainer.args.save_total_limit, None
-    with warnings.catch_warnings(), postponed_stop() as request:
+    stopping = nullcontext(StopRequest()) if stops_at_once else postponed_stop(told_of_stop(stage))
+    with warnings.catch_warnings(), stopping as request:
         # TRL 1.16 asks transformers 5.23 by an old name, once a step; the user can do nothing about it.
         warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
         # Tied weights are stored once, and transformers warns of the other name.
