@@ -90,6 +90,44 @@ def test_no_file_over_300_lines() -> None:
     assert not long
 
 
+def calls(path: Path) -> list[ast.Call]:
+    return [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+
+
+def says(call: ast.Call, keyword: str) -> bool:
+    """Whether a call says False to a keyword."""
+    return any(k.arg == keyword and isinstance(k.value, ast.Constant) and k.value.value is False for k in call.keywords)
+
+
+def test_no_code_of_a_model_is_ever_run() -> None:
+    """Every class of transformers that looks for code beside a model is told to run none, and where is one place."""
+    named = ("AutoConfig", "AutoModelForCausalLM", "AutoTokenizer")
+    found = [
+        (module, ast.unparse(call.func), says(call, "trust_remote_code"))
+        for module, path in FILES.items()
+        for call in calls(path)
+        if isinstance(call.func, ast.Attribute) and ast.unparse(call.func.value) in named
+    ]
+    assert {module for module, _, _ in found} == {"calltune.models.load"}
+    assert len(found) >= 4
+    assert [each for each in found if not each[2]] == []
+    assert not [m for m, path in FILES.items() if "trust_remote_code=True" in path.read_text()]
+
+
+def test_every_json_that_is_written_is_json() -> None:
+    """Python's own writer also writes NaN, which no other reader takes."""
+    written = [
+        (module, call.lineno, says(call, "allow_nan"))
+        for module, path in FILES.items()
+        for call in calls(path)
+        if ast.unparse(call.func) in ("json.dumps", "json.dump")
+    ]
+    assert len(written) > 20
+    # The one that takes other options, and always says this one, is `json_text`.
+    assert {module for module, _, is_strict in written if not is_strict} == {"calltune.files.json_lines"}
+    assert sum(not is_strict for _, _, is_strict in written) == 1
+
+
 def test_help_is_light() -> None:
     """In seconds of the processor."""
     code = (

@@ -5,6 +5,8 @@ CalltuneError
 ├── ConfigError      the run file or an override: a key, a value, a name that does not exist
 ├── DataError        a data file: which file, which row, which field
 ├── ModelError       a model folder or its template: no tokenizer, no tools, no weights
+│   └── TemplateLimitError   a chat template takes more time, memory or text than a conversation can need
+├── NotFiniteError   a loss, a gradient, a weight or a number for a file is nan or infinite
 ├── RunFolderError   the output folder: another run's, not writable, incomplete
 ├── LaunchError      one of several processes was killed from outside
 ├── GateError        a rule of `[gate]` is broken; exits with 3, once the report is written
@@ -13,6 +15,10 @@ CalltuneError
 
 Anything else that escapes is a defect of calltune's own and keeps its traceback.
 """
+
+from collections.abc import Mapping
+from math import isfinite
+from typing import Any
 
 
 class CalltuneError(Exception):
@@ -31,6 +37,14 @@ class ModelError(CalltuneError):
     """A model cannot be used as asked."""
 
 
+class TemplateLimitError(ModelError):
+    """A chat template goes beyond what any conversation needs, so no other row is tried with it."""
+
+
+class NotFiniteError(CalltuneError):
+    """A number is nan or infinite where it decides something; the text says which, and where to look."""
+
+
 class RunFolderError(CalltuneError):
     """The run's folder cannot be used as asked."""
 
@@ -45,3 +59,14 @@ class GateError(CalltuneError):
 
 class JobError(CalltuneError):
     """A job on rented machines was refused, or did not complete; the text says what to do."""
+
+
+def not_finite_key(value: Any) -> str:
+    """The dotted path of the first number in nested tables and lists that is nan or infinite; empty without one."""
+    inner = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
+    for key, part in inner:
+        if isinstance(part, float) and not isfinite(part):
+            return str(key)
+        if below := not_finite_key(part):
+            return f"{key}.{below}"
+    return ""

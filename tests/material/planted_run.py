@@ -8,12 +8,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from calltune.evaluation.answers import count
 from calltune.evaluation.benchmarks import when2call, when2call_generation
 from calltune.evaluation.jobs import questions_sha256
 from calltune.files.json_lines import write_json, write_jsonl
 from calltune.files.manifest import versions
 from calltune.types import BEHAVIORS, Completion, Message, Sample, ToolCall
-from calltune.verbs.evaluate import count
 
 SKILL = {"base": 0.3, "sft": 0.5, "dpo": 0.8}
 HOSTILE_TOOL = "<script>alert(1)</script>"

@@ -94,7 +94,7 @@ def test_no_weights_or_broken_ones(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"there is no model\.safetensors"):
         scan(str(tmp_path))
     (tmp_path / "model.safetensors").write_bytes(b"broken")
-    with pytest.raises(ModelError, match=r"model\.safetensors cannot be read"):
+    with pytest.raises(ModelError, match=r"model\.safetensors is damaged or not whole"):
         scan(str(tmp_path))
     with pytest.raises(ModelError, match="the Hugging Face Hub did not give its weights"):
         scan("calltune/there-is-no-such-model")

@@ -16,13 +16,13 @@ from calltune.data.sources import synthetic
 from calltune.errors import ConfigError
 from calltune.files.json_lines import write_jsonl
 from calltune.models.load import load_model, load_tokenizer
+from calltune.training.adapter import merge_adapter
 from calltune.training.recipe import fit_rows
 from calltune.training.settings import stage_settings
 from calltune.training.stage import to_dataset
 from calltune.training.tuning import (
     count_parameters,
     load_to_train,
-    merge_adapter,
     plan_tuning,
     tuning_inputs,
     unfreeze,

@@ -1,6 +1,7 @@
 """The export is the checkpoint, loaded as a user would load it; a merge in the wrong precision is refused."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -142,7 +143,7 @@ def save_merged(base: Path, dtype: torch.dtype, stage: Path, *, adapter_too: boo
 
 WRONG_MERGES = {
     # float16 ends at 65,504: the weights still fit, what flows through the layer does not.
-    "activations overflow": (1.0, 2e3, "layers.0.mlp.down_proj", False),
+    "activations overflow": (1.0, 3e2, "layers.0.mlp.down_proj", False),
     # float16 has steps of 6e-8 near zero: the small matrix is lost in them, though the product is of ordinary size.
     "small numbers are lost": (3e-8, 1e4, "mlp", True),
 }
@@ -159,7 +160,8 @@ def test_a_merge_in_float16_is_refused_and_the_right_one_passes(
     capsys.readouterr()
     assert export(file, *LORA) == 2
     error = capsys.readouterr().err
-    assert error.startswith("calltune: export: the saved model is not the checkpoint 'sft': log-likelihoods differ by ")
+    refused = "export: the saved model is not the checkpoint 'sft': log-likelihoods (differ by|of one .* not finite)"
+    assert re.match(f"calltune: {refused}", error)
     assert error.count("\n") == 1
     assert not list(stage.parent.glob("*export*"))
     save_merged(base, torch.float32, stage)

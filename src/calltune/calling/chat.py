@@ -7,11 +7,11 @@ once, as strings; a begin-of-sequence token that the tokenizer adds by itself is
 
 from collections.abc import Sequence
 
-import jinja2
 from transformers import PreTrainedTokenizerBase
 
 from calltune.calling.calls import CallFormat, ParsedAnswer, detect_format, parse_answer
 from calltune.calling.layout import TEMPLATE_KEYS, message_dicts, tool_dict
+from calltune.calling.rendering import render
 from calltune.errors import ModelError
 from calltune.types import Message, Tool, ToolCall
 
@@ -32,6 +32,7 @@ class Chat:
 
         Raises:
             ModelError: there is no chat template, or it leaves out tools or tool calls.
+            TemplateLimitError: it takes more time, memory or text than a conversation can need.
         """
         self.tokenizer = tokenizer
         self.name = name
@@ -98,14 +99,12 @@ class Chat:
         return parse_answer(self.strip_end(text), self.call_format)
 
     def _render(self, messages: Sequence[Message], tools: Sequence[Tool], *, add_generation_prompt: bool) -> str:
-        try:
-            text = self.tokenizer.apply_chat_template(
-                message_dicts(messages),
-                tools=[tool_dict(tool) for tool in tools] or None,
-                tokenize=False,
-                add_generation_prompt=add_generation_prompt,
-                **TEMPLATE_KEYS,
-            )
-        except (jinja2.TemplateError, TypeError, ValueError) as error:
-            raise ModelError(f"model '{self.name}': its chat template refuses a conversation: {error}") from error
-        return str(text).removeprefix(self._automatic_bos)
+        text = render(
+            self.tokenizer,
+            self.name,
+            message_dicts(messages),
+            [tool_dict(tool) for tool in tools] or None,
+            add_generation_prompt=add_generation_prompt,
+            **TEMPLATE_KEYS,
+        )
+        return text.removeprefix(self._automatic_bos)

@@ -86,7 +86,7 @@ def read_tool(raw: Any, where: str) -> tuple[Tool, tuple[Change, ...]]:
             `where`.
     """
     try:
-        return _read_tool(raw if isinstance(raw, str) else json.dumps(raw))
+        return _read_tool(raw if isinstance(raw, str) else json.dumps(raw, allow_nan=False))
     except DataError as error:
         raise DataError(f"{where}: {str(error).removeprefix(': ')}") from None
     except RecursionError:
@@ -98,7 +98,7 @@ def read_tool(raw: Any, where: str) -> tuple[Tool, tuple[Change, ...]]:
 def published_tool(tool: Tool, changes: Iterable[Change]) -> dict[str, Any]:
     """Return the tool as it was published: the object with the name, with every edit undone."""
     now = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
-    return undo(json.loads(json.dumps(now)), changes)
+    return undo(json.loads(json.dumps(now, allow_nan=False)), changes)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -163,7 +163,7 @@ def drop_null_padding(call: ToolCall, tools: Iterable[Tool]) -> tuple[ToolCall, 
     if tool is None or not _holds_null(call.arguments):
         return call, ()
     edits = Edits()
-    arguments = json.loads(json.dumps(dict(call.arguments)))
+    arguments = json.loads(json.dumps(dict(call.arguments), allow_nan=False))
     _drop_nulls(arguments, tool.parameters, ("arguments",), edits)
     return (ToolCall(call.name, arguments), tuple(edits.changes)) if edits.changes else (call, ())
 

@@ -232,7 +232,7 @@ def _is_of(value: Any, kind: str) -> bool:
 def _cast(value: Any, kind: str) -> Any:
     """Return the value in a type's words, or unchanged where it has none."""
     if kind == "string":
-        return json.dumps(value)
+        return json.dumps(value, allow_nan=False)
     if kind == "boolean":
         return {"true": True, "false": False}.get(str(value).strip().lower(), value)
     if not isinstance(value, str):

@@ -10,6 +10,7 @@ from typing import Any
 
 from calltune.calling.calls import CallFormat
 from calltune.calling.chat import Chat
+from calltune.calling.rendering import render
 from calltune.types import Message, Tool, ToolCall
 
 _QUESTION = Message("user", "q")
@@ -71,11 +72,9 @@ def _thinks_unless_told(chat: Chat) -> bool:
 
     The model was trained and measured with thinking off.
     """
-    tokenizer: Any = chat.tokenizer
+    question: list[dict[str, Any]] = [{"role": "user", "content": "q"}]
+    told_of: tuple[dict[str, Any], ...] = ({}, {"enable_thinking": False})
     plain, told = (
-        tokenizer.apply_chat_template(
-            [{"role": "user", "content": "q"}], tokenize=False, add_generation_prompt=True, **keys
-        )
-        for keys in ({}, {"enable_thinking": False})
+        render(chat.tokenizer, chat.name, question, None, add_generation_prompt=True, **keys) for keys in told_of
     )
     return plain != told

@@ -75,11 +75,13 @@ def check_value(value: Any, where: str) -> Any:
         ]
         depth += 1
     try:
-        json.dumps(value, ensure_ascii=False).encode("utf-8")
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
     except UnicodeEncodeError as error:
         raise DataError(
             f"{where}: half of a surrogate pair, \\u{ord(error.object[error.start]):x}, is no text"
         ) from None
+    except ValueError:
+        raise DataError(f"{where}: not valid JSON: a number in it is not finite") from None
     return value
 
 

@@ -12,7 +12,7 @@ from itertools import product
 from typing import Any
 
 from calltune.calling.chat import Chat
-from calltune.errors import ModelError
+from calltune.errors import ModelError, TemplateLimitError
 from calltune.types import Example, Message, Preference, Tool, ToolCall
 
 _TOOL = Tool(
@@ -68,6 +68,8 @@ def prove_template(chat: Chat) -> None:
     for when, messages in shapes:
         try:
             prompt = chat.prompt(messages, _TOOLS)
+        except TemplateLimitError:
+            raise
         except ModelError:
             if len(messages) == 1:
                 raise
@@ -77,6 +79,8 @@ def prove_template(chat: Chat) -> None:
         for answer in (_TEXT, _CALL, Message("assistant", "", _CALL.tool_calls * 2)):
             try:
                 chat.answer(messages, _TOOLS, answer)
+            except TemplateLimitError:
+                raise
             except ModelError:
                 # Several calls at once are more than Llama's template takes.
                 if len(answer.tool_calls) < 2:
@@ -128,6 +132,9 @@ class Proof:
         """A prompt and its answers; of a chosen and a rejected one only the first must be read back as it was."""
         try:
             prompt, texts = self._chat.prompt_and_answers(messages, tools, answers)
+        except TemplateLimitError:
+            # The next rows would take as long.
+            raise
         except ModelError as error:
             return str(error).removeprefix(f"model '{self._chat.name}': ")
         end = str(self._chat.tokenizer.eos_token)

@@ -15,7 +15,7 @@ from calltune.config.launch import LaunchConfig
 from calltune.config.stages import CheckpointName, Stage, checkpoint_names
 from calltune.config.table import Table, parse_options, unknown_key
 from calltune.config.training import MineConfig, TuningConfig
-from calltune.errors import ConfigError
+from calltune.errors import ConfigError, not_finite_key
 
 
 class TrackingConfig(Table):
@@ -199,6 +199,8 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         raise ConfigError(f"{path}: {language} nested too deeply") from None
     for override in overrides:
         _apply_override(table, override)
+    if key := not_finite_key(table):
+        raise ConfigError(f"{path}: '{key}': must be a finite number")
     return parse_options(Config, table, str(path))
 
 

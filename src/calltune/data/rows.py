@@ -24,7 +24,9 @@ def training_row(row: Example | Preference) -> dict[str, Any]:
         prompt = message_dicts(row.prompt)
         chosen, rejected = (message_dicts((*row.prompt, answer))[-1:] for answer in row.answers)
         conversation = {"prompt": prompt, "chosen": chosen, "rejected": rejected}
-    tools = json.dumps([tool_dict(tool) for tool in row.tools], ensure_ascii=False) if row.tools else None
+    tools = (
+        json.dumps([tool_dict(tool) for tool in row.tools], ensure_ascii=False, allow_nan=False) if row.tools else None
+    )
     return {
         "id": row.id,
         "source": row.source,

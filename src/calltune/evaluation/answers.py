@@ -3,11 +3,12 @@
 Several processes share the questions; each appends to a file of its own, and in the end all is one file, in order.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from calltune.evaluation.jobs import SAMPLES_BETWEEN_SAVES, num_characters
+from calltune.evaluation.jobs import SAMPLES_BETWEEN_SAVES, not_finite_reason, num_characters
 from calltune.files.json_lines import read_appended, to_json, write_jsonl
 from calltune.files.state import read_noun
 from calltune.runtime.processes import Processes
@@ -16,6 +17,9 @@ from calltune.types import Completion, Message, Sample, Score, ToolCall
 
 _MEND = "run evaluate again with this version of calltune, or report with the one that wrote it"
 
+MOST_ERRORS = 0.01
+"""The share of questions that may be left without an answer; beyond it there is no result."""
+
 
 def completion_from(row: Mapping[str, Any], where: str = "a completion") -> Completion:
     """A `Completion` from its JSON object.
@@ -23,7 +27,11 @@ def completion_from(row: Mapping[str, Any], where: str = "a completion") -> Comp
     Raises:
         RunFolderError: it is none; the message begins with `where`.
     """
-    return read_noun(Completion, row, where, _MEND)
+    completion = read_noun(Completion, row, where, _MEND)
+    # An older version took the largest of nan for an answer.
+    if completion.status == "ok" and (reason := not_finite_reason(completion.logprobs)):
+        return Completion(completion.sample_id, None, "", "error", reason=reason)
+    return completion
 
 
 def score_from(row: Mapping[str, Any], where: str = "a score") -> Score:
@@ -38,6 +46,20 @@ def score_from(row: Mapping[str, Any], where: str = "a score") -> Score:
 def message_from(row: Mapping[str, Any]) -> Message:
     """A completion's `Message` from its JSON object."""
     return Message(row["role"], row["content"], tuple(ToolCall(c["name"], c["arguments"]) for c in row["tool_calls"]))
+
+
+def count(completions: Sequence[Completion], scores: Sequence[Score]) -> dict[str, int]:
+    """Every sample in exactly one bin: correct, wrong, malformed, truncated, error."""
+    bins = Counter[str]()
+    for completion, score in zip(completions, scores, strict=True):
+        if score.value is None:
+            bins["errors"] += 1
+        elif score.value == 1:
+            bins["correct"] += 1
+        else:
+            bins[completion.status if completion.status in ("malformed", "truncated") else "wrong"] += 1
+    names = ("correct", "wrong", "malformed", "truncated", "errors")
+    return {"num_samples": len(scores), **{f"num_{name}": bins[name] for name in names}}
 
 
 def answered(file: Path) -> dict[str, Completion]:

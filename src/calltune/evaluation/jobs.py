@@ -1,8 +1,9 @@
 """A benchmark with its questions, opened from the run file, and how a batch of them is asked."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from math import isfinite
 from typing import Any
 
 from calltune.config.entries import Entry, load_module, open_entries
@@ -13,7 +14,7 @@ from calltune.errors import ConfigError
 from calltune.evaluation.benchmarks import BENCHMARKS, BenchmarkModule, check_stated
 from calltune.files.hashes import value_sha256
 from calltune.models.backends import BACKENDS, OpenedBackend
-from calltune.types import Completion, Sample
+from calltune.types import Completion, Sample, ScoringRequest
 
 SAMPLES_BETWEEN_SAVES = 64
 
@@ -105,17 +106,25 @@ def ask(backend: OpenedBackend, job: Job, samples: Sequence[Sample]) -> list[Com
         # Such a backend has no likelihoods, and says so.
         backend.loglikelihood([])
     requests = [request_of(sample, job.settings, backend.chat) for sample in samples]
-    return [
-        Completion(
-            sample.id,
-            None,
-            "",
-            "ok",
-            logprobs=dict(zip(sample.choices, values, strict=True)),
-            num_characters=dict(zip(sample.choices, map(len, request.continuations), strict=True)),
-        )
-        for sample, request, values in zip(samples, requests, backend.loglikelihood(requests), strict=True)
-    ]
+    likelihoods = backend.loglikelihood(requests)
+    return [_scored(*each) for each in zip(samples, requests, likelihoods, strict=True)]
+
+
+def _scored(sample: Sample, request: ScoringRequest, values: Sequence[float]) -> Completion:
+    """The choices with their log-likelihoods; an error where one is no number, as the largest of nan is any."""
+    logprobs = dict(zip(sample.choices, values, strict=True))
+    if reason := not_finite_reason(logprobs):
+        return Completion(sample.id, None, "", "error", reason=reason)
+    lengths = dict(zip(sample.choices, map(len, request.continuations), strict=True))
+    return Completion(sample.id, None, "", "ok", logprobs=logprobs, num_characters=lengths)
+
+
+def not_finite_reason(logprobs: Mapping[str, float]) -> str:
+    """Why choices cannot be compared by these log-likelihoods, or an empty string."""
+    label = next((label for label, value in logprobs.items() if not isfinite(value)), None)
+    if label is None:
+        return ""
+    return f"the log-likelihood of '{label}' is {logprobs[label]} (look at the model's weights)"
 
 
 def num_characters(sample: Sample) -> int:

@@ -1,9 +1,10 @@
 """Hashes that say whether two files, or two values, are the same."""
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
+
+from calltune.files.json_lines import json_text
 
 
 def file_sha256(path: Path) -> str:
@@ -13,5 +14,9 @@ def file_sha256(path: Path) -> str:
 
 
 def value_sha256(value: Any) -> str:
-    """The SHA-256 of a JSON value, in hex; the order of keys does not matter."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+    """The SHA-256 of a JSON value, in hex; the order of keys does not matter.
+
+    Raises:
+        NotFiniteError: a number in it is nan or infinite.
+    """
+    return hashlib.sha256(json_text(value, sort_keys=True, ensure_ascii=True).encode()).hexdigest()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from calltune.calling.strict_json import parse_value
-from calltune.errors import DataError, RunFolderError
+from calltune.errors import DataError, NotFiniteError, RunFolderError, not_finite_key
 from calltune.types import Example, Preference
 
 
@@ -144,20 +144,44 @@ def write_lines(path: Path, lines: Iterable[str]) -> int:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write one JSON document, indented, atomically."""
+    """Write one JSON document, indented, atomically.
+
+    Raises:
+        NotFiniteError: a number in it is nan or infinite.
+    """
+    text = json_text(value, str(path), indent=2)
     with atomic_writer(path) as file:
-        file.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+        file.write(text + "\n")
+
+
+def json_text(value: Any, where: str = "", **options: Any) -> str:
+    """A value as JSON, which has no nan and no infinity: a reader would stop at them, or take them for numbers.
+
+    Args:
+        where: what the message begins with, such as the file's name.
+        options: of `json.dumps`.
+
+    Raises:
+        NotFiniteError: names the first number that is neither.
+    """
+    try:
+        return json.dumps(value, **{"ensure_ascii": False, **options, "allow_nan": False})
+    except ValueError:
+        if key := not_finite_key(value):
+            raise NotFiniteError(f"{where}{where and ': '}'{key}' is not finite, so it is not written") from None
+        raise
 
 
 def to_json(row: Any) -> str:
     """A noun or a plain object as one line of JSON.
 
     Raises:
+        NotFiniteError: a number in it is nan or infinite.
         TypeError: it is a training row, which has a layout of its own: `training_row` makes it.
     """
     if isinstance(row, Example | Preference):
         raise TypeError("a training row is written through training_row()")
-    return json.dumps(row if isinstance(row, dict) else asdict(row), ensure_ascii=False)
+    return json_text(row if isinstance(row, dict) else asdict(row))
 
 
 def read_appended(path: Path) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from calltune import __version__
 from calltune.config.run_file import Config
 from calltune.errors import RunFolderError
 from calltune.files.hashes import file_sha256, value_sha256
-from calltune.files.json_lines import write_json
+from calltune.files.json_lines import json_text, write_json
 from calltune.files.seals import FileSeal, broken_seal, seal_files, sealed_sha256
 from calltune.files.state import Inputs, Manifest, RunOwner, read_state
 from calltune.runtime.terminal import say
@@ -72,7 +72,7 @@ def is_complete(folder: Path, inputs: Mapping[str, Any], *files: str) -> bool:
     if not all((folder / name).exists() for name in (MANIFEST, *files)):
         return False
     manifest = read_manifest(folder)
-    if manifest["inputs"] != json.loads(json.dumps(inputs)):
+    if manifest["inputs"] != json.loads(json_text(inputs)):
         return False
     if problem := broken_seal(folder, _seals(manifest)):
         say(f"{folder}: {problem}: it is not as it was sealed, so the stage is not complete")
@@ -104,7 +104,7 @@ def begin(folder: Path, inputs: Mapping[str, Any], *, keep_files: bool = False) 
         A sentence for the user when an older folder was moved aside, else None.
     """
     begun = folder / _BEGUN
-    inputs = json.loads(json.dumps(inputs))
+    inputs = json.loads(json_text(inputs))
     moved = None
     if folder.exists():
         old = read_state(begun, Inputs) if begun.exists() else {}

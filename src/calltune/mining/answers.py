@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from calltune.config.training import MineConfig
-from calltune.errors import RunFolderError
-from calltune.evaluation.answers import answer_rows, answer_the_rest, completion_from, keep_in_order
+from calltune.errors import ModelError, RunFolderError
+from calltune.evaluation.answers import MOST_ERRORS, answer_rows, answer_the_rest, completion_from, keep_in_order
 from calltune.mining.questions import Question
 from calltune.runtime.processes import Processes
 from calltune.types import Completion, Sample, Sampling
@@ -17,8 +17,13 @@ ANSWERS = "answers.jsonl"
 
 def read_answers(folder: Path) -> dict[str, list[Completion]]:
     """The answers to each question that has all of its own, whichever process wrote them."""
-    rows = answer_rows(folder / ANSWERS)
-    return {row["id"]: answers_from(row) for row in rows}
+    found: dict[str, list[Completion]] = {}
+    for row in answer_rows(folder / ANSWERS):
+        answers = answers_from(row)
+        # What failed is drawn again, and its failure may stand in another process's file, read later.
+        if row["id"] not in found or not _failed(answers):
+            found[row["id"]] = answers
+    return found
 
 
 def answers_from(row: Mapping[str, Any], num_answers: int | None = None) -> list[Completion]:
@@ -38,6 +43,10 @@ def answers_from(row: Mapping[str, Any], num_answers: int | None = None) -> list
     return [completion_from(answer) for answer in answers]
 
 
+def _failed(answers: Sequence[Completion]) -> bool:
+    return any(answer.status == "error" for answer in answers)
+
+
 def draw_answers(
     backend: Any, questions: Sequence[Question], settings: MineConfig, seed: int, folder: Path, ours: Processes
 ) -> None:
@@ -49,12 +58,25 @@ def draw_answers(
         return [_row(sample.id, own) for sample, own in zip(samples, answers, strict=True)]
 
     samples = [question.sample for question in questions]
-    answer_the_rest(folder / ANSWERS, samples, read_answers(folder), ask, "drawing answers", ours)
+    done = {key for key, answers in read_answers(folder).items() if not _failed(answers)}
+    answer_the_rest(folder / ANSWERS, samples, done, ask, "drawing answers", ours)
 
 
 def gather_answers(questions: Sequence[Question], folder: Path) -> None:
-    """Make one file of all answers, in the order of the questions."""
+    """Make one file of all answers, in the order of the questions.
+
+    Raises:
+        ModelError: of more than one in a hundred questions an answer could not be drawn.
+    """
     done = read_answers(folder)
+    failed = [done[question.id] for question in questions if _failed(done[question.id])]
+    if len(failed) > MOST_ERRORS * len(questions):
+        reason = next(answer.reason for answer in failed[0] if answer.status == "error")
+        # Kept on the disk all the same: run again, and only these are drawn again.
+        raise ModelError(
+            f"{len(failed)} of {len(questions)} questions could not be answered, the first because {reason}; run again "
+            "to go on"
+        )
     keep_in_order(folder / ANSWERS, (_row(question.id, done[question.id]) for question in questions))
 
 

@@ -93,7 +93,7 @@ def drop_near_duplicates(found: Sequence[Candidate], dropped: Counter[str]) -> l
     """Those that differ from all before them in more than a tenth of question and answers."""
     known, kept = NearDuplicates(), []
     for number, one in enumerate(found):
-        answers = json.dumps(message_dicts((one.chosen, one.rejected)))
+        answers = json.dumps(message_dicts((one.chosen, one.rejected)), allow_nan=False)
         minima = signature(words(f"{asked(one.question.sample.messages)} {answers}"))
         if known.earlier(str(number), minima) is None:
             kept.append(one)

@@ -89,7 +89,10 @@ def show_examples(pairs: Sequence[Candidate], number: int) -> None:
 
 
 def _words(message: Message) -> str:
-    calls = [f"{call.name}({json.dumps(dict(call.arguments), ensure_ascii=False)})" for call in message.tool_calls]
+    calls = [
+        f"{call.name}({json.dumps(dict(call.arguments), ensure_ascii=False, allow_nan=False)})"
+        for call in message.tool_calls
+    ]
     return _cut(" ".join([message.content, *calls]))
 
 

@@ -1,18 +1,32 @@
-"""Loading a tokenizer or a model from the Hub or a local folder, or saying in one line why it cannot be."""
+"""Loading a tokenizer or a model from the Hub or a local folder, or saying in one line why it cannot be.
 
+A model is what its folder says: weights come from safetensors, none of them are made up or left out, and code that a
+folder brings along is never run, nor is anybody asked whether it may.
+"""
+
+import functools
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils.import_utils import is_flash_attn_2_available, is_flash_attn_3_available
 
 from calltune.errors import ModelError
+from calltune.models.folder import check_folder, check_loaded, check_shapes, one_line
 from calltune.runtime.terminal import say
-
-_LOAD_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError)
 
 
 class _HubSilence(logging.Filter):
@@ -32,6 +46,8 @@ class _HubSilence(logging.Filter):
 
 
 logging.getLogger("huggingface_hub.utils._http").addFilter(_HubSilence())
+# A table of missing weights, which are told in one line.
+logging.getLogger("transformers.modeling_utils").addFilter(lambda record: "LOAD REPORT" not in record.getMessage())
 
 
 def load_tokenizer(model: str, chat_template: str | None = None) -> PreTrainedTokenizerBase:
@@ -43,11 +59,10 @@ def load_tokenizer(model: str, chat_template: str | None = None) -> PreTrainedTo
     Raises:
         ModelError: there is none, or the Hub does not give it, or the template cannot be read.
     """
-    _require_folder_or_hub_id(model)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(model)
-    except _LOAD_ERRORS as error:
-        raise _not_loaded(model, "tokenizer", error) from error
+    check_folder(_require_folder_or_hub_id(model))
+    with one_line_for(model, "tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
+    _tell_unused_code(model, tokenizer.init_kwargs.get("auto_map"))
     # From a folder without tokenizer files, transformers 5 makes an empty tokenizer of the model's kind.
     if len(tokenizer) <= len(tokenizer.all_special_tokens):
         raise ModelError(f"model '{model}': its folder holds no tokenizer")
@@ -69,29 +84,102 @@ def load_model(model: str, dtype: torch.dtype, **others: Any) -> PreTrainedModel
         others: what else `from_pretrained` takes, such as `attn_implementation`.
 
     Raises:
-        ModelError: there is none, or the Hub does not give it.
+        ModelError: there is none, the Hub does not give it, it needs code of its own, its weights are pickled, or they
+            are not whole: keys are missing, unexpected, or of another shape.
     """
-    _require_folder_or_hub_id(model)
+    if Path(_require_folder_or_hub_id(model)).is_dir():
+        # Sizes that are out of all bounds are told before transformers fills them with numbers.
+        load_skeleton(model)
     # A bar for reading weights from the disk says nothing; the Hub's own download bars stay.
     transformers.utils.logging.disable_progress_bar()
-    try:
-        return AutoModelForCausalLM.from_pretrained(model, dtype=dtype, **others)
-    except _LOAD_ERRORS as error:
-        raise _not_loaded(model, "model", error) from error
+    with one_line_for(model, "model"):
+        found: Any = AutoModelForCausalLM.from_pretrained(
+            model,
+            dtype=dtype,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+            # They come back by their names, and are refused below.
+            ignore_mismatched_sizes=True,
+            **others,
+        )
+    loaded, info = found
+    check_loaded(model, info)
+    return loaded
 
 
 def load_skeleton(model: str) -> PreTrainedModel:
     """A model's modules and the shapes of its parameters, without any weights (on torch's meta device).
 
     Raises:
-        ModelError: there is no configuration, or the Hub does not give it.
+        ModelError: there is no configuration, the Hub does not give it, it needs code of its own, or a folder's weights
+            are not those of the model that it describes.
+    """
+    shapes = check_folder(_require_folder_or_hub_id(model))
+    configuration = model_config(model)
+    with one_line_for(model, "model"), torch.device("meta"):
+        skeleton = AutoModelForCausalLM.from_config(configuration, trust_remote_code=False)
+    if shapes:
+        check_shapes(model, skeleton, shapes)
+    return skeleton
+
+
+def model_config(model: str) -> PreTrainedConfig:
+    """The configuration of a Hub id or local folder.
+
+    Raises:
+        ModelError: there is none, a field of it is wrong, or it needs code of its own.
     """
     _require_folder_or_hub_id(model)
+    with one_line_for(model, "model"):
+        configuration = AutoConfig.from_pretrained(model, trust_remote_code=False)
+    attention = getattr(configuration, "_attn_implementation", None)
+    if isinstance(attention, str) and "/" in attention:
+        raise ModelError(
+            f"model '{model}': its config.json asks for code of the Hub, '{attention}', which is never run"
+        )
+    _tell_unused_code(model, getattr(configuration, "auto_map", None))
+    return configuration
+
+
+def stored_dtype(model: str) -> torch.dtype | None:
+    """The precision in which a model is stored, or None where its configuration does not say.
+
+    Raises:
+        ModelError: as `model_config`.
+    """
+    dtype = model_config(model).dtype
+    return dtype if isinstance(dtype, torch.dtype) else None
+
+
+def generation_config(model: str) -> GenerationConfig:
+    """The model's own settings of generation, or what its configuration says of it.
+
+    Raises:
+        ModelError: as `model_config`, or the settings cannot be read.
+    """
+    with one_line_for(model, "generation settings"):
+        try:
+            return GenerationConfig.from_pretrained(model)
+        except OSError:
+            return GenerationConfig.from_model_config(model_config(model))
+
+
+@contextmanager
+def one_line_for(model: str, what: str) -> Iterator[None]:
+    """Around a call of transformers or PEFT that reads a folder: whatever it raises is one line about the folder.
+
+    Which of its errors a wrong byte leads to, nobody can list: of `config.json` alone there are a dozen.
+
+    Raises:
+        ModelError: anything was raised.
+    """
     try:
-        with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model))
-    except _LOAD_ERRORS as error:
-        raise _not_loaded(model, "model", error) from error
+        yield
+    except ModelError:
+        raise
+    except Exception as error:
+        raise _not_loaded(model, what, error) from error
 
 
 def fastest_attention(skeleton: PreTrainedModel, bf16: bool) -> str:
@@ -104,16 +192,32 @@ def fastest_attention(skeleton: PreTrainedModel, bf16: bool) -> str:
     return "sdpa" if skeleton._supports_sdpa else "eager"
 
 
-def _require_folder_or_hub_id(model: str) -> None:
+def _require_folder_or_hub_id(model: str) -> str:
     path = Path(model)
     if path.is_file():
         raise ModelError(f"model '{model}': is a file, a folder was expected")
     if not path.is_dir() and (path.is_absolute() or model.startswith(".") or model.count("/") > 1):
         raise ModelError(f"model '{model}': no such folder")
+    return model
 
 
 def _not_loaded(model: str, what: str, error: Exception) -> ModelError:
+    if "trust_remote_code" in str(error):
+        return ModelError(f"model '{model}': its {what} needs code that comes with it, and such code is never run")
     if Path(model).is_dir():
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        return ModelError(f"model '{model}': its folder holds no {what} that can be loaded: {reason}")
-    return ModelError(f"model '{model}': not a local folder, and the Hugging Face Hub did not give its {what}")
+        return ModelError(f"model '{model}': its folder holds no {what} that can be loaded: {one_line(error)}")
+    # A Hub that cannot be asked says so at length; what is wrong with a model that it gave is worth a word.
+    is_away = isinstance(error, OSError) and "safetensors" not in str(error)
+    reason = "" if is_away else f": {one_line(error)}"
+    return ModelError(f"model '{model}': not a local folder, and the Hugging Face Hub did not give its {what}{reason}")
+
+
+@functools.cache
+def _say_once(text: str) -> None:
+    say(text)
+
+
+def _tell_unused_code(model: str, auto_map: object) -> None:
+    """A folder may bring its own code for what transformers has code for, too; which of them runs is said once."""
+    if auto_map:
+        _say_once(f"model '{model}': brings code of its own, which is not run; transformers' own is used")

@@ -12,6 +12,7 @@ bfloat16 of 22 adapters of random numbers strayed by 0.018 to 0.026 nats on aver
 answers parted where they had been decided by up to 0.31.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -108,7 +109,9 @@ def compare(before: Reading, model: Any, probes: Sequence[Probe], max_new_tokens
         ]
     )
     mean, most = float(differences.mean()), float(differences.max())
-    if not mean <= bound:
+    if not math.isfinite(mean):
+        problem = "log-likelihoods of one of the two are not finite; look at the weights"
+    elif not mean <= bound:
         problem = f"log-likelihoods differ by {mean:.2g} nats a token, {bound:.2g} are allowed in {_name(model.dtype)}"
     same = sum(theirs == ours for theirs, ours in zip(before.greedy, greedy, strict=True))
     return Parity(len(probes), same, undecided, differences.numel(), mean, most, bound, problem)

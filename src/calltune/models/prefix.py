@@ -156,6 +156,8 @@ def _difference(model: PreTrainedModel, windows: list[int | None], vocab_size: i
             plain = backbone(input_ids=torch.tensor([row], device=model.device), use_cache=False)
             plain = plain.last_hidden_state[0].float()
             error = (shared[places(path, 0, len(row))].float() - plain).abs().max() / plain.abs().max()
+            if not torch.isfinite(error):
+                return "its states are not finite, so packed and plain rows cannot be compared; look at its weights"
             if not error < torch.finfo(shared.dtype).eps ** 0.5:
                 return f"packed rows give it other states than plain rows, by {float(error):.1g}"
     return None

@@ -95,7 +95,7 @@ def _front_matter(facts: CardFacts) -> str:
         "tags": tags,
     }
     # A JSON value is a YAML value, whatever characters it holds.
-    return "\n".join(["---", *(f"{key}: {json.dumps(value)}" for key, value in fields.items()), "---"])
+    return "\n".join(["---", *(f"{key}: {json.dumps(value, allow_nan=False)}" for key, value in fields.items()), "---"])
 
 
 def _results(facts: CardFacts) -> list[str]:
@@ -159,7 +159,7 @@ def _training(facts: CardFacts) -> list[str]:
         for name, stage in facts.stages.items()
     ]
     columns = ["stage", "rows", "left out as too long", "answer tokens", "steps", "trained share of the weights"]
-    recipe = json.dumps(_without_secrets(facts.recipe), indent=2)
+    recipe = json.dumps(_without_secrets(facts.recipe), indent=2, allow_nan=False)
     return [
         "## Training",
         _table(columns, rows),

@@ -92,7 +92,12 @@ class Findings:
             "model": self.config.model,
             "headline": asdict(self.headline),
             "results": [
-                {**asdict(answers.result), "checkpoint": name, "seconds": answers.seconds}
+                {
+                    **asdict(answers.result),
+                    "checkpoint": name,
+                    "seconds": answers.seconds,
+                    **({"num_not_finite": answers.num_not_finite} if answers.num_not_finite else {}),
+                }
                 for benchmark in self.benchmarks
                 for name, answers in benchmark.answers.items()
             ],
@@ -204,6 +209,11 @@ def _problems(benchmarks: Sequence[Measured]) -> list[str]:
             if is_newer(version):
                 wrote = f"calltune {version}, newer than this {__version__}: what that added is not shown"
                 found.append(f"{benchmark.title}: {name} was measured by {wrote}")
+            if answers.num_not_finite:
+                found.append(
+                    f"{benchmark.title}: {answers.num_not_finite} of {name}'s log-likelihoods are not finite and count "
+                    "as errors; look at the model's weights"
+                )
         prompts = {name: answers.result.prompt for name, answers in benchmark.answers.items()}
         if len(set(prompts.values())) > 1:
             told = ", ".join(f"{name}: {prompt}" for name, prompt in prompts.items())

@@ -5,7 +5,7 @@ are joined to the questions by sample id, so every comparison is between answers
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,7 +13,7 @@ from calltune.config.entries import Entry
 from calltune.config.run_file import Config
 from calltune.config.stages import checkpoint_names
 from calltune.errors import CalltuneError, ConfigError, RunFolderError
-from calltune.evaluation.answers import completion_from, score_from
+from calltune.evaluation.answers import MOST_ERRORS, completion_from, count, score_from
 from calltune.evaluation.benchmarks import BenchmarkModule, ConfusionTable, Metric, check_stated, stated
 from calltune.evaluation.jobs import questions_sha256
 from calltune.files.json_lines import read_own_jsonl
@@ -90,6 +90,8 @@ class Answers:
     seconds: float | None
     completions: Sequence[Completion]
     scores: Sequence[Score]
+    num_not_finite: int = 0
+    """Answers of an older version with log-likelihoods that are no numbers; they count as errors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,13 +184,35 @@ def _measured(title: str, module: BenchmarkModule[Any], settings: Any, places: M
         if samples is None or name in unpaired:
             answers[name] = Answers(results[name], seconds, (), ())
         else:
-            answers[name] = Answers(
-                results[name],
-                seconds,
-                _joined(place / "completions.jsonl", completion_from, samples),
-                _joined(place / "scores.jsonl", score_from, samples),
-            )
+            completions = _joined(place / "completions.jsonl", completion_from, samples)
+            scores = _joined(place / "scores.jsonl", score_from, samples)
+            answers[name] = _finite(module, samples, Answers(results[name], seconds, completions, scores))
     return Measured(title, module, samples, problem, answers, unpaired)
+
+
+def _finite(module: BenchmarkModule[Any], samples: Sequence[Sample], answers: Answers) -> Answers:
+    """Count an older version's answers with log-likelihoods that are not finite as errors; leave others as they are.
+
+    Where they are more than may fail, the checkpoint has no figures.
+    """
+    bad = [
+        number
+        for number, (completion, score) in enumerate(zip(answers.completions, answers.scores, strict=True))
+        if completion.status == "error" and score.value is not None
+    ]
+    if not bad:
+        return answers
+    scores = list(answers.scores)
+    for number in bad:
+        scores[number] = Score(samples[number].id, None, "error", answers.completions[number].reason)
+    summary = module.summarize(samples, answers.completions, scores)
+    metrics, intervals = summary.metrics, summary.intervals
+    if len(bad) > MOST_ERRORS * len(samples):
+        metrics = {name: value if stated(module, name).baseline else None for name, value in metrics.items()}
+        intervals = {}
+    counts = count(answers.completions, scores)
+    result = replace(answers.result, **counts, metrics=metrics, intervals=intervals, confusion=summary.confusion)
+    return Answers(result, answers.seconds, answers.completions, scores, len(bad))
 
 
 def _result(place: Path, module: BenchmarkModule[Any]) -> Result:

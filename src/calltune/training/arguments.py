@@ -31,6 +31,7 @@ _OURS = {
     "disable_tqdm": "calltune shows the progress",
     "max_seq_length": "TRL calls it max_length",
     "trust_remote_code": "code from the Hub is never run",
+    "logging_nan_inf_filter": "a loss that is no number ends the stage, and is never replaced by another",
 }
 
 # Of what `from_pretrained` takes; the rest would hold for training and not for scanning, evaluation and export.
@@ -42,6 +43,8 @@ _PLAIN = {int, float, bool, str, types.NoneType}
 _DEFAULTS: dict[str, Any] = {
     # Every step: a run that was interrupted and one that was not then have the same history.
     "logging_steps": 1,
+    # It would tell a loss that is nan as the mean of those before it; `calltune.training.finite` ends the stage.
+    "logging_nan_inf_filter": False,
     "save_strategy": "steps",
     "save_steps": 0.2,
     "save_total_limit": 2,

@@ -1,13 +1,12 @@
 """A checkpoint as a folder to hand on: built, loaded as a user would, and held against what was trained."""
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, GenerationConfig
+from transformers import GenerationConfig
 
 from calltune.calling.chat import Chat
 from calltune.data.rows import read_examples, read_preferences
@@ -15,9 +14,11 @@ from calltune.errors import ModelError, RunFolderError
 from calltune.files.hashes import value_sha256
 from calltune.files.manifest import model_sha256, read_manifest
 from calltune.models.backends.tokens import end_ids
-from calltune.models.load import load_model, load_tokenizer
+from calltune.models.load import load_model, load_tokenizer, stored_dtype
 from calltune.models.parity import Parity, Probe, Reading, compare, read_model
 from calltune.runtime.terminal import say
+from calltune.training.adapter import load_adapter
+from calltune.training.finite import require_finite_weights
 from calltune.types import Example, Preference
 
 _NUM_PROBES = 8
@@ -47,6 +48,7 @@ def build_export(
         del before
         model = load_model(str(checkpoint), dtype)
     model.generation_config = _generation_config(model, chat)
+    require_finite_weights(model, f"export: '{checkpoint}' as {str(dtype).removeprefix('torch.')}")
     model.save_pretrained(str(built), max_shard_size=max_shard_size)
     del model
     chat.tokenizer.save_pretrained(str(built))
@@ -68,10 +70,7 @@ def as_trained(checkpoint: Path, base: str | None) -> Any:
         return _placed(load_model(str(checkpoint), torch.float32))
     if model_sha256(base) != read_manifest(checkpoint)["inputs"].get("model"):
         raise RunFolderError(f"{checkpoint}: was trained from another model than {base} is now; train it again")
-    with warnings.catch_warnings():
-        # PEFT 0.21 asks transformers 5.23 by an old name.
-        warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
-        return _placed(PeftModel.from_pretrained(load_model(base, torch.float32), str(adapter)))
+    return _placed(load_adapter(base, adapter))
 
 
 def check_export(before: Reading, probes: Sequence[Probe], folder: Path, checkpoint: str) -> Parity:
@@ -80,8 +79,8 @@ def check_export(before: Reading, probes: Sequence[Probe], folder: Path, checkpo
     Raises:
         ModelError: they are not one model.
     """
-    after: Any = AutoModelForCausalLM.from_pretrained(str(folder), dtype="auto")
-    parity = compare(before, _placed(after), probes, _NEW_TOKENS)
+    stored = stored_dtype(str(folder)) or torch.float32
+    parity = compare(before, _placed(load_model(str(folder), stored)), probes, _NEW_TOKENS)
     if parity.problem:
         raise ModelError(f"export: the saved model is not the checkpoint '{checkpoint}': {parity.problem}")
     say(f"export: the saved model is the checkpoint '{checkpoint}': {parity.sentence()}")

@@ -22,9 +22,11 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 from calltune.files.tracking import Tracker
 from calltune.models.trie import pack
 from calltune.runtime.terminal import say
+from calltune.training.finite import row_names
 from calltune.training.flops import Flops
 from calltune.training.reference import can_store, time_reference
-from calltune.training.stage import Ready, group, make_trainer, save_model, share, train
+from calltune.training.saving import save_model
+from calltune.training.stage import Ready, group, make_trainer, share, train
 
 _FEWEST_STEPS = 4
 _FEWEST_SECONDS = 2.0
@@ -174,7 +176,8 @@ def time_training(
     trainer = make_trainer(ready)
     sharing = share(settings, trainer)
     once = time.perf_counter() - begun
-    reference = time_reference(trainer, sharing, limit / 2) if stage == "dpo" else 0.0
+    names = row_names(ready.chat, ready.rows)
+    reference = time_reference(trainer, sharing, limit / 2, names) if stage == "dpo" else 0.0
     group(settings, trainer, ready.rows)
     steps, epochs = count_steps(trainer, num_processes)
     saves = trainer.args.save_strategy
@@ -189,7 +192,7 @@ def time_training(
     with tracking as tracker:
         tracker.parameters(trainer.args.to_dict())
         once += time.perf_counter() - begun
-        state, _ = train(trainer, f"{stage}, a probe", None, tracker, stops_at_once=True)
+        state, _ = train(trainer, f"{stage}, a probe", None, tracker, names, stops_at_once=True)
         save = time.perf_counter() - watch.last
         begun = time.perf_counter()
         checkpoints = Path(trainer.args.output_dir)

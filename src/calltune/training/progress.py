@@ -19,6 +19,7 @@ class Progress(TrainerCallback):
 
     def __init__(self, stage: str, tracker: Tracker) -> None:
         self._stage, self._tracker, self._note, self._tokens_before = stage, tracker, "", 0
+        self._bar: ProgressBar | None = None
 
     def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
         """Open the bar; a resumed run begins where it stopped."""
@@ -31,7 +32,8 @@ class Progress(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
         """One optimiser step."""
-        self._bar.advance(1, self._note)
+        if self._bar:
+            self._bar.advance(1, self._note)
 
     def on_log(self, args: TrainingArguments, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """Keep the loss for the bar and hand every number on."""
@@ -52,7 +54,13 @@ class Progress(TrainerCallback):
 
     def on_train_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
         """Close the bar."""
-        self._bar.__exit__(None, None, None)
+        self.close()
+
+    def close(self) -> None:
+        """Close the bar, also when training ended with an error."""
+        if self._bar:
+            self._bar.__exit__(None, None, None)
+            self._bar = None
 
 
 def told_of_stop(stage: str) -> str:

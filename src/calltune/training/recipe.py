@@ -38,10 +38,11 @@ class Recipe:
 class FittedRows:
     """Rows as text, none longer than `max_length` tokens; the ids of those that were; the tokens trained on.
 
-    `tools[i]` are row i's tools, as JSON.
+    `tools[i]` are row i's tools, as JSON; `ids[i]` is its id.
     """
 
     texts: list[dict[str, str]]
+    ids: list[str]
     max_length: int
     too_long: list[str]
     num_tokens: int
@@ -86,13 +87,17 @@ def fit_rows(chat: Chat, recipe: Recipe, file: Path, max_length: int | None) -> 
             f"{len(too_long):,} left out; {tokens - prompts:,} answer tokens of {tokens:,} are trained on"
         )
     tools = ["".join(map(to_json, rows[number].tools)) for number in fits]
-    return FittedRows([texts[number] for number in fits], limit, too_long, tokens, tokens - prompts, tools)
+    kept, ids = [texts[number] for number in fits], [rows[number].id for number in fits]
+    return FittedRows(kept, ids, limit, too_long, tokens, tokens - prompts, tools)
+
+
+def whole_texts(text: Mapping[str, str], end: str) -> list[str]:
+    """The prompt with each answer, as TRL's trainers tokenize them: they add the end where an answer has none."""
+    return [text["prompt"] + answer.removesuffix(end) + end for key, answer in text.items() if key != "prompt"]
 
 
 def _lengths(chat: Chat, text: Mapping[str, str]) -> tuple[int, list[int]]:
     """Tokens of the prompt, and of the prompt with each answer."""
-    prompt, end = text["prompt"], str(chat.tokenizer.eos_token)
-    # TRL adds the end where an answer has none.
-    wholes = [prompt + answer.removesuffix(end) + end for key, answer in text.items() if key != "prompt"]
-    sizes = [len(ids) for ids in chat.tokenizer([prompt, *wholes]).input_ids]
+    wholes = whole_texts(text, str(chat.tokenizer.eos_token))
+    sizes = [len(ids) for ids in chat.tokenizer([text["prompt"], *wholes]).input_ids]
     return sizes[0], sizes[1:]

@@ -26,6 +26,7 @@ from calltune.models.trie import batches, pack
 from calltune.runtime.processes import processes
 from calltune.runtime.terminal import ProgressBar, say
 from calltune.training.arguments import is_spread
+from calltune.training.finite import RowNames, no_names, require_finite_reference
 from calltune.training.sharing import Sharing, share_prefixes
 
 _TOKENS_PER_BATCH = 8_192
@@ -49,11 +50,17 @@ def stand_in(arguments: TrainingArguments, is_peft: bool) -> dict[str, Any]:
     return {"ref_model": LlamaForCausalLM(tiny)}
 
 
-def store_reference(trainer: Any, folder: Path, sharing: Sharing) -> None:
+def store_reference(trainer: Any, folder: Path, sharing: Sharing, names: RowNames = no_names) -> None:
     """Give a DPO trainer its rows' reference log-probabilities, from `folder` or computed and written there.
 
     Call it before the first step, while the policy still is the reference. Where `can_store` says no, a reference model
     that TRL keeps shares prefixes as the policy does.
+
+    Args:
+        names: of rows, for a message.
+
+    Raises:
+        NotFiniteError: one of them is no number.
     """
     if not can_store(trainer.args):
         if getattr(trainer, "ref_model", None) is not None and sharing.off_because is None:
@@ -66,18 +73,19 @@ def store_reference(trainer: Any, folder: Path, sharing: Sharing) -> None:
         if dataset is None:
             continue
         file = folder / f"{_key(trainer, dataset, weights)}.json"
-        for column, values in zip(_COLUMNS, _values(trainer, dataset, file, sharing), strict=True):
+        for column, values in zip(_COLUMNS, _values(trainer, dataset, file, sharing, names), strict=True):
             dataset = dataset.add_column(column, values)
         setattr(trainer, name, dataset)
     trainer.precompute_ref_logps = True
 
 
-def _values(trainer: Any, dataset: Any, file: Path, sharing: Sharing) -> list[list[float]]:
+def _values(trainer: Any, dataset: Any, file: Path, sharing: Sharing, names: RowNames) -> list[list[float]]:
     # The first process decides for all: another machine may not see its files.
     found: list[Any] = [_read(file) if processes().rank == 0 and file.exists() else None]
     broadcast_object_list(found)
     if found[0] is None:
         found[0] = dict(zip(_COLUMNS, _computed(trainer, dataset, sharing), strict=True))
+        _require_finite(trainer, dataset, [found[0][column] for column in _COLUMNS], names)
         if processes().rank == 0:
             write_json(file, found[0])
     else:
@@ -88,6 +96,10 @@ def _values(trainer: Any, dataset: Any, file: Path, sharing: Sharing) -> list[li
 def _read(file: Path) -> dict[str, list[float]]:
     found = read_state(file, Reference)
     return {column: found[column] for column in _COLUMNS}
+
+
+def _require_finite(trainer: Any, pairs: Any, values: list[list[float]], names: RowNames) -> None:
+    require_finite_reference(values, lambda number: _rows([pairs[number]])[0], names, trainer.model)
 
 
 def _computed(trainer: Any, dataset: Any, sharing: Sharing) -> list[list[float]]:
@@ -104,11 +116,15 @@ def _computed(trainer: Any, dataset: Any, sharing: Sharing) -> list[list[float]]
     return [[row[column] for row in everything] for column in (1, 2)]
 
 
-def time_reference(trainer: Any, sharing: Sharing, seconds: float) -> float:
+def time_reference(trainer: Any, sharing: Sharing, seconds: float, names: RowNames = no_names) -> float:
     """The seconds that `store_reference` takes for the training rows, from a few of its batches; stores zeros.
 
     Args:
         seconds: to try for.
+        names: of rows, for a message.
+
+    Raises:
+        NotFiniteError: one of them is no number.
     """
     if not can_store(trainer.args):
         store_reference(trainer, Path(), sharing)
@@ -125,7 +141,8 @@ def time_reference(trainer: Any, sharing: Sharing, seconds: float) -> float:
     with _asking(trainer) as ask:
         for number in order:
             begun = time.perf_counter()
-            ask([pairs[each] for each in parts[number]])
+            part = [pairs[each] for each in parts[number]]
+            _require_finite(trainer, part, list(ask(part)), names)
             spent, num_asked = spent + time.perf_counter() - begun, num_asked + 1
             if spent >= seconds:
                 break

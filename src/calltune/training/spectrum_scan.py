@@ -15,9 +15,11 @@ import torch
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError, safe_open
 
-from calltune.errors import ModelError, RunFolderError
+from calltune.errors import ModelError, NotFiniteError, RunFolderError
 from calltune.files.hashes import file_sha256, value_sha256
-from calltune.files.json_lines import parse_object, require, write_json
+from calltune.files.json_lines import write_json
+from calltune.models.folder import one_line, refuse_pointers
+from calltune.models.folder import weight_files as local_weight_files
 from calltune.runtime.terminal import ProgressBar, say
 from calltune.training.spectrum import kind_of, read_ratios, signal_to_noise
 
@@ -60,7 +62,7 @@ def scan(model: str, workers: int | None = None) -> dict[str, float]:
     try:
         write_json(kept, ratios)
         where = f"kept in {kept}"
-    except RunFolderError as error:
+    except (NotFiniteError, RunFolderError) as error:
         where = f"not kept: {error}"
     say(f"spectrum: {len(ratios)} matrices of {model} ranked in {time.monotonic() - start:.0f} s, {where}")
     return ratios
@@ -80,15 +82,10 @@ def weight_files(model: str) -> list[Path]:
             )
         except (OSError, ValueError) as error:
             raise ModelError(f"model '{model}': the Hugging Face Hub did not give its weights") from error
-    index = folder / "model.safetensors.index.json"
-    if index.exists():
-        weights = require(parse_object(index.read_bytes(), str(index)), "weight_map", dict, str(index))
-        names = sorted(set(weights.values()))
-    else:
-        names = ["model.safetensors"]
-    files = [folder / name for name in names]
-    if missing := [file.name for file in files if not file.is_file()]:
-        raise ModelError(f"model '{model}': Spectrum reads safetensors, and there is no {missing[0]}")
+    refuse_pointers(model, folder)
+    files = local_weight_files(model, folder)
+    if not files:
+        raise ModelError(f"model '{model}': Spectrum reads safetensors, and there is no model.safetensors")
     return files
 
 
@@ -101,7 +98,7 @@ def _matrices(model: str, files: Sequence[Path]) -> dict[str, Path]:
                 shapes = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118
                 shapes = {name: (part.get_shape(), part.get_dtype()) for name, part in shapes.items()}
         except SafetensorError as error:
-            raise ModelError(f"model '{model}': {file.name} cannot be read: {error}") from None
+            raise ModelError(f"model '{model}': {file.name} is damaged or not whole: {one_line(error)}") from None
         for name, (shape, dtype) in shapes.items():
             module = name.removesuffix(".weight")
             if (kind := kind_of(module)) is None or len(shape) < 2:

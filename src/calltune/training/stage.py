@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import torch
-from transformers import AutoConfig, TrainerState
-from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+from transformers import TrainerState
 from transformers.trainer_callback import PrinterCallback
 
 from calltune.calling.chat import Chat
@@ -24,12 +22,13 @@ from calltune.files.disk import writing_to
 from calltune.files.hashes import file_sha256, value_sha256
 from calltune.files.json_lines import write_json
 from calltune.files.tracking import Tracker, track
-from calltune.models.load import load_model, load_tokenizer
+from calltune.models.load import load_tokenizer
 from calltune.runtime.processes import processes
 from calltune.runtime.stopping import StopRequest, postponed_stop
 from calltune.runtime.terminal import say
 from calltune.training.arguments import TrlArguments, allow_sharding_on_cpu
 from calltune.training.checkpoints import SealCheckpoints, newest_whole
+from calltune.training.finite import FiniteSteps, RowNames, no_names, row_names
 from calltune.training.grouping import group_batches
 from calltune.training.labelled_head import score_labels_only
 from calltune.training.memory import Memory, choose_checkpointing
@@ -37,13 +36,13 @@ from calltune.training.passes import bound_passes, check_passes
 from calltune.training.progress import Progress, StopWhenAsked, told_of_stop
 from calltune.training.recipe import FittedRows, Recipe, fit_rows
 from calltune.training.reference import stand_in, store_reference
+from calltune.training.saving import save_model
 from calltune.training.settings import StageSettings, stage_settings
 from calltune.training.sharing import Sharing, share_prefixes
 from calltune.training.tuning import (
     TuningPlan,
     count_parameters,
     load_to_train,
-    merge_adapter,
     plan_tuning,
     tuning_inputs,
     write_plan,
@@ -119,7 +118,8 @@ def train_stage(config: Config, recipe: Recipe, model: str) -> Path:
         begun_from = ours.first(lambda: newest_whole(folder / "checkpoints", stage))
         trainer = make_trainer(ready)
         sharing = share(settings, trainer)
-        store_reference(trainer, run_folder / "reference", sharing)
+        names = row_names(ready.chat, ready.rows, ready.watched)
+        store_reference(trainer, run_folder / "reference", sharing, names)
         group(settings, trainer, ready.rows)
         tuned = _tuned(settings, trainer.model)
         say(
@@ -127,7 +127,7 @@ def train_stage(config: Config, recipe: Recipe, model: str) -> Path:
             f"are trained, {tuned['trainable_share']:.2%}"
         )
         tracker.parameters({"model": model, **tuned, **_hashes(data), **trainer.args.to_dict()})
-        state, seconds = train(trainer, stage, begun_from, tracker)
+        state, seconds = train(trainer, stage, begun_from, tracker, names)
         ours.first(lambda: save_model(_best_or_last(trainer.args, state), model, folder, ready.chat))
         facts = {
             "steps": state.global_step,
@@ -228,11 +228,18 @@ def to_dataset(texts: Sequence[dict[str, str]]) -> datasets.Dataset:
 
 
 def train(
-    trainer: Any, stage: str, checkpoint: Path | None, tracker: Tracker, *, stops_at_once: bool = False
+    trainer: Any,
+    stage: str,
+    checkpoint: Path | None,
+    tracker: Tracker,
+    names: RowNames = no_names,
+    *,
+    stops_at_once: bool = False,
 ) -> tuple[TrainerState, float]:
     """Run a TRL trainer to its last step, from a checkpoint or from the start, leaving the last step's checkpoint.
 
     Args:
+        names: of rows, for a message.
         stops_at_once: whether a signal ends it where it is, instead of after the step with a checkpoint.
 
     Returns:
@@ -240,6 +247,7 @@ def train(
 
     Raises:
         Stopped, KeyboardInterrupt: a signal came; training goes on from the checkpoint that was written then.
+        NotFiniteError: a loss, a gradient norm or a weight is no number.
     """
     if checkpoint:
         say(f"{stage}: resuming from {checkpoint.name}")
@@ -248,7 +256,10 @@ def train(
             # Killed while the model was saved. The trainer would do one step too many.
             return state, 0.0
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(Progress(stage, tracker))
+    progress = Progress(stage, tracker)
+    # First of all, so that nothing is told or sealed of what is no number.
+    trainer.add_callback(FiniteSteps(trainer, stage, names))
+    trainer.add_callback(progress)
     # Older ones are removed when a newer one is sealed, not, as transformers does it, before.
     num_kept, trainer.args.save_total_limit = trainer.args.save_total_limit, None
     stopping = nullcontext(StopRequest()) if stops_at_once else postponed_stop(told_of_stop(stage))
@@ -259,7 +270,10 @@ def train(
         logging.getLogger("transformers.trainer").addFilter(lambda record: "missing keys" not in record.msg)
         trainer.add_callback(StopWhenAsked(request))
         trainer.add_callback(SealCheckpoints(num_kept))
-        outcome = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        try:
+            outcome = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        finally:
+            progress.close()
     request.raise_if_asked()
     return trainer.state, outcome.metrics["train_runtime"]
 
@@ -278,23 +292,3 @@ def _mean_loss(history: Sequence[Mapping[str, Any]]) -> float:
             total += entry["loss"] * (entry["step"] - before)
             before = entry["step"]
     return total / before
-
-
-def save_model(checkpoint: Path, base: str, folder: Path, chat: Chat) -> None:
-    """Make the stage's model from its last checkpoint: whole, in the precision of the one it began as.
-
-    Adapters are merged, and kept beside it. They are merged in float32 and rounded once, and evaluation reads the
-    result from disk: what is measured is shipped.
-    """
-    # One process loads it, whole, also where training had spread it.
-    unset_hf_deepspeed_config()
-    if (checkpoint / "adapter_config.json").exists():
-        (folder / "adapter").mkdir(exist_ok=True)
-        for file in checkpoint.glob("adapter_*"):
-            shutil.copy(file, folder / "adapter")
-        model: Any = merge_adapter(base, folder / "adapter")
-    else:
-        model = load_model(str(checkpoint), torch.float32)
-    stored = AutoConfig.from_pretrained(base).dtype
-    model.to(stored if isinstance(stored, torch.dtype) else torch.float32).save_pretrained(str(folder))
-    chat.tokenizer.save_pretrained(folder)

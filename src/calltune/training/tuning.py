@@ -25,6 +25,7 @@ from calltune.errors import ConfigError
 from calltune.files.hashes import file_sha256
 from calltune.models.load import fastest_attention, load_model, load_skeleton
 from calltune.runtime.processes import processes
+from calltune.training.finite import require_finite_weights
 from calltune.training.settings import StageSettings
 from calltune.training.spectrum import highest, write_unfrozen
 from calltune.training.spectrum_scan import scan
@@ -146,6 +147,7 @@ def load_to_train(settings: StageSettings, plan: TuningPlan, model: str) -> PreT
 
     Raises:
         ModelError: it cannot be loaded.
+        NotFiniteError: one of its weights is no number.
     """
     bf16 = bool(settings.arguments.bf16)
     keys: dict[str, Any] = {
@@ -161,6 +163,7 @@ def load_to_train(settings: StageSettings, plan: TuningPlan, model: str) -> PreT
             bnb_4bit_compute_dtype=torch.bfloat16,
         )
     loaded = load_model(model, **keys)
+    require_finite_weights(loaded, f"model '{model}'")
     if plan.patterns:
         unfreeze(loaded, plan.patterns)
     return loaded
@@ -183,8 +186,3 @@ def count_parameters(model: Any) -> tuple[int, int]:
         everything += size
         trained += size * parameter.requires_grad
     return trained, everything
-
-
-def merge_adapter(base: str, adapter: Path) -> PreTrainedModel:
-    """The base model's own weights, in float32 and never quantised, with an adapter folder added to them."""
-    return PeftModel.from_pretrained(load_model(base, torch.float32), str(adapter)).merge_and_unload()  # type: ignore

@@ -4,7 +4,6 @@ Completions are appended as they come, so a killed evaluation goes on where it s
 """
 
 import time
-from collections import Counter
 from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,14 @@ from typing import Any
 
 from calltune.config.run_file import Config
 from calltune.errors import ModelError
-from calltune.evaluation.answers import answer_the_rest, answered, completion_from, keep_in_order
+from calltune.evaluation.answers import (
+    MOST_ERRORS,
+    answer_the_rest,
+    answered,
+    completion_from,
+    count,
+    keep_in_order,
+)
 from calltune.evaluation.benchmarks import check_stated
 from calltune.evaluation.jobs import Job, ask, open_backend, open_benchmarks, read_jobs
 from calltune.evaluation.records import can_be_kept, has_rows_of, mend
@@ -30,9 +36,8 @@ from calltune.files.tracking import track
 from calltune.models.backends import OpenedBackend
 from calltune.runtime.processes import processes
 from calltune.runtime.terminal import say
-from calltune.types import Completion, Score
+from calltune.types import Completion
 
-_MOST_ERRORS = 0.01
 _COMPLETIONS, _SCORES = "completions.jsonl", "scores.jsonl"
 
 
@@ -122,7 +127,7 @@ def _finish(
 
 def _conclude(job: Job, checkpoint: str, prompt: str, completions: Sequence[Completion], place: Path) -> dict[str, Any]:
     failed = [completion for completion in completions if completion.status == "error"]
-    if len(failed) > _MOST_ERRORS * len(completions):
+    if len(failed) > MOST_ERRORS * len(completions):
         # Kept on the disk all the same: run again, and only these are asked again.
         raise ModelError(
             f"{len(failed)} of {len(completions)} questions of {job.title} could not be answered, the first because "
@@ -147,17 +152,3 @@ def _conclude(job: Job, checkpoint: str, prompt: str, completions: Sequence[Comp
     write_jsonl(place / _SCORES, scores)
     write_json(place / "result.json", result)
     return result
-
-
-def count(completions: Sequence[Completion], scores: Sequence[Score]) -> dict[str, int]:
-    """Every sample in exactly one bin: correct, wrong, malformed, truncated, error."""
-    bins = Counter[str]()
-    for completion, score in zip(completions, scores, strict=True):
-        if score.value is None:
-            bins["errors"] += 1
-        elif score.value == 1:
-            bins["correct"] += 1
-        else:
-            bins[completion.status if completion.status in ("malformed", "truncated") else "wrong"] += 1
-    names = ("correct", "wrong", "malformed", "truncated", "errors")
-    return {"num_samples": len(scores), **{f"num_{name}": bins[name] for name in names}}

@@ -12,7 +12,6 @@ from typing import Any
 import huggingface_hub
 import torch
 import yaml
-from transformers import AutoConfig
 
 from calltune.calling.chat import Chat
 from calltune.calling.serving import serving
@@ -32,7 +31,7 @@ from calltune.files.manifest import (
     versions,
 )
 from calltune.files.state import TrainedManifest, read_state
-from calltune.models.load import load_tokenizer
+from calltune.models.load import load_tokenizer, stored_dtype
 from calltune.models.parity import Parity
 from calltune.report.card import CardFacts, DataFile, TrainedStage, model_card
 from calltune.report.results import Result, read_result
@@ -60,7 +59,7 @@ def run(config: Config) -> Path:
     checkpoint = _checkpoint(config, settings)
     claim_run_folder(config)
     stage = str(config.run_folder / checkpoint)
-    stored: Any = AutoConfig.from_pretrained(stage).dtype or torch.float32
+    stored = stored_dtype(stage) or torch.float32
     dtype = getattr(torch, settings.dtype) if settings.dtype else stored
     facts = _facts(config, checkpoint, str(dtype).removeprefix("torch."))
     inputs = {

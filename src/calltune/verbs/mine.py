@@ -160,8 +160,8 @@ def _draw(this: _Round, asked: Asked, inputs: Mapping[str, Any]) -> None:
     ours.first(lambda: _begin(this, asked, inputs))
     draw_answers(backend, asked.questions, this.settings, this.seed, this.answers, ours)
     ours.wait()
+    ours.first(lambda: gather_answers(asked.questions, this.answers))
     if ours.rank == 0:
-        gather_answers(asked.questions, this.answers)
         finish(this.answers, inputs, seconds=round(time.monotonic() - start, 1))
     ours.wait()
 

@@ -1,5 +1,6 @@
 """`calltune report`: every checkpoint side by side: on the terminal, in `report.json`, on the page `report.html`."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from calltune.config.run_file import Config
@@ -8,6 +9,7 @@ from calltune.evaluation.jobs import open_benchmarks
 from calltune.files.json_lines import write_json
 from calltune.files.tracking import track_report
 from calltune.report.findings import Findings, find
+from calltune.report.finite import NOT_FINITE, for_file, is_finite
 from calltune.report.headline import points
 from calltune.report.page import write_page
 from calltune.report.results import Measured, Result, checkpoints, read_results
@@ -30,6 +32,8 @@ def run(config: Config) -> Path:
     if not any(name in config.checkpoints for benchmark in benchmarks for name in benchmark.answers):
         raise RunFolderError(f"{config.run_folder}: nothing was evaluated yet; run evaluate first")
     findings = find(config, benchmarks)
+    report = for_file(findings.as_json())
+    findings = replace(findings, problems=report["problems"])
     for benchmark in benchmarks:
         _show(benchmark)
     _show_changes(findings)
@@ -39,7 +43,7 @@ def run(config: Config) -> Path:
     say("")
     say(findings.headline.text)
     path = config.run_folder / "report.json"
-    write_json(path, findings.as_json())
+    write_json(path, report)
     page = write_page(findings, config.run_folder)
     track_report(config)
     say(f"written: {path}, {page}")
@@ -114,6 +118,8 @@ def _figure(result: Result, metric: str) -> str:
     value, interval = result.metrics.get(metric), result.intervals.get(metric)
     if value is None:
         return "-"
+    if not is_finite(value):
+        return NOT_FINITE
     return f"{value:.3f}" + (f" ({interval[0]:.3f}-{interval[1]:.3f})" if interval else "")
 
 

@@ -95,7 +95,7 @@ def _show_requests(config: Config, plan: JobPlan, stages: list[str]) -> None:
     for stage in stages:
         request = training_job(config, stage_job(config, plan, stage, artefacts), 1)
         require_within_limits(request)
-        say(json.dumps(request, indent=2))
+        say(json.dumps(request, indent=2, allow_nan=False))
 
 
 def _show_plan(aws: Aws, config: Config, plan: JobPlan) -> None:

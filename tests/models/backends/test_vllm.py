@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from changed_models import with_number
 
 from calltune.config.entries import load_module
 from calltune.config.table import parse_options
@@ -38,11 +39,12 @@ class SamplingParams:
         seed: int | None = None,
         max_tokens: int | None = 16,
         prompt_logprobs: int | None = None,
+        logprobs: int | None = None,
         detokenize: bool = True,
         stop_token_ids: list[int] | None = None,
     ) -> None:
         self.temperature, self.max_tokens, self.prompt_logprobs = temperature, max_tokens, prompt_logprobs
-        self.n, self.top_p, self.seed = n, top_p, seed
+        self.n, self.top_p, self.seed, self.logprobs = n, top_p, seed, logprobs
         self.stop_token_ids = stop_token_ids or []
 
 
@@ -83,9 +85,18 @@ class LLM:
             likeliest = int(row.argmax())
             places.append({t: SimpleNamespace(logprob=float(row[t])) for t in (likeliest, token)})
         generator = torch.Generator().manual_seed(params.seed or 0)
-        outputs = [SimpleNamespace(token_ids=tuple(self._write(ids, params, generator))) for _ in range(params.n)]
+        outputs = [self._output(ids, params, generator) for _ in range(params.n)]
         logprobs = places if params.prompt_logprobs is not None else None
         return SimpleNamespace(prompt_logprobs=logprobs, outputs=outputs)
+
+    def _output(self, ids: list[int], params: SamplingParams, generator: torch.Generator) -> Any:
+        tokens = self._write(ids, params, generator)
+        logits = self._model(torch.tensor([ids + tokens])).logits[0, len(ids) - 1 : -1]
+        written = logits.log_softmax(-1)[range(len(tokens)), tokens].sum()
+        # Without the log-probabilities of what was written, there is no sum of them.
+        return SimpleNamespace(
+            token_ids=tuple(tokens), cumulative_logprob=None if params.logprobs is None else float(written)
+        )
 
     def _write(self, ids: list[int], params: SamplingParams, generator: torch.Generator) -> list[int]:
         assert params.max_tokens is not None
@@ -151,12 +162,21 @@ def test_engine_arguments(vllm: Any, tiny_model: Path) -> None:
     (started,) = vllm.vllm.LLM.started
     assert started["model"] == str(tiny_model)
     assert (started["max_model_len"], started["dtype"]) == (2048, "float32")
+    assert (started["load_format"], started["trust_remote_code"]) == ("safetensors", False)
     assert (started["max_num_batched_tokens"], started["max_num_seqs"]) == (300, 256)
     vllm.vllm.LLM.broken = "Engine core initialization failed.\nSee root cause above."
     with pytest.raises(ModelError, match=r"vLLM does not start: Engine core initialization failed\. See root"):
         vllm.Backend(str(tiny_model), 300, settings)
     with pytest.raises(ConfigError, match="unknown key 'engin', did you mean 'engine'"):
         parse_options(vllm.Settings, {"engin": {}}, "x")
+    with pytest.raises(ConfigError, match="'trust_remote_code' cannot be set: code of a model's folder is never run"):
+        parse_options(vllm.Settings, {"engine": {"trust_remote_code": True}}, "x")
+
+
+def test_answers_from_no_numbers_are_errors(vllm: Any, tiny_model: Path, tmp_path: Path) -> None:
+    backend = vllm.Backend(str(with_number(tiny_model, tmp_path / "nan")), 2048, vllm.Settings())
+    (answer,) = backend.answer(questions(1), 5)
+    assert (answer.status, answer.reason) == ("error", "the model's logits are not finite (look at its weights)")
 
 
 def test_what_does_not_fit(vllm: Any, tiny_model: Path) -> None:

@@ -70,8 +70,8 @@ def _said(case: Deciding) -> list[str]:
 def _request(case: Deciding, parameter: str) -> str:
     return _REQUEST.format(
         what=thing(parameter, case.target.parameters["properties"][parameter]) or f"the {parameter}",
-        value=json.dumps(case.call.arguments[parameter], ensure_ascii=False),
-        messages=json.dumps({"messages": _said(case)}, ensure_ascii=False, indent=1),
+        value=json.dumps(case.call.arguments[parameter], ensure_ascii=False, allow_nan=False),
+        messages=json.dumps({"messages": _said(case)}, ensure_ascii=False, indent=1, allow_nan=False),
     )
 
 

@@ -32,7 +32,7 @@ class ChangeLog:
         self._times[key] += 1
         if self._times[key] == 1:
             row = {"where": where, "what": what, "changes": [asdict(change) for change in changes]}
-            self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            self._file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield each distinct edit in the order in which it was met.

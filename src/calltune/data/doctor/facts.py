@@ -15,6 +15,7 @@ from calltune.data.doctor.values import null_padding, unsound
 from calltune.data.near import signature
 from calltune.data.rows import training_row
 from calltune.data.text import asked, digest, first_question, words
+from calltune.errors import NotFiniteError
 from calltune.files.json_lines import to_json
 from calltune.types import Behavior, Example, Message, Preference, Rejected, Sample
 
@@ -63,7 +64,12 @@ class Examiner:
         kind: Kind = "example" if isinstance(row, Example) else "preference"
         facts = Facts(row.id, source, kind, row.parent, row.behavior)
         try:
-            line = to_json(training_row(row))
+            try:
+                line = to_json(training_row(row))
+            except (NotFiniteError, ValueError):
+                # Sources refuse such numbers; one of the user's own may give them.
+                facts.problems.append(("broken", "holds a number that is not finite"))
+                return facts, _any_json(asdict(row))
             if problem := unsound(line, lambda: asdict(row)):
                 facts.problems.append(("broken", problem))
                 return facts, _any_json(training_row(row))
@@ -86,12 +92,12 @@ class Examiner:
         else:
             facts.tokens = (written.num_prompt_tokens, *written.num_answer_tokens)
         said = message_dicts(prompt)
-        tools = [json.dumps(tool_dict(tool)) for tool in row.tools]
-        replies = json.dumps(message_dicts(answers))
-        whole = "\n".join([json.dumps(said), *tools, replies])
+        tools = [json.dumps(tool_dict(tool), allow_nan=False) for tool in row.tools]
+        replies = json.dumps(message_dicts(answers), allow_nan=False)
+        whole = "\n".join([json.dumps(said, allow_nan=False), *tools, replies])
         facts.content = hashlib.blake2b(whole.encode(), digest_size=16).digest()
         plain = [(m["role"], words(m["content"]), *m.get("tool_calls", ())) for m in said]
-        facts.prompt = digest(json.dumps([plain, sorted(tools)]))
+        facts.prompt = digest(json.dumps([plain, sorted(tools)], allow_nan=False))
         facts.question = first_question(prompt)
         facts.minima = signature(words(f"{asked(prompt)} {replies}"))
         facts.tools = tuple(tool.name for tool in row.tools)
@@ -139,8 +145,10 @@ def _keys(value: Any) -> Any:
 
 
 def _any_json(value: Any) -> str:
-    """Return whatever a source read, as JSON; null when it is nested too deeply to be written."""
+    """Return whatever a source read, as JSON; its text where JSON has no such number, null where it is too deep."""
     try:
-        return json.dumps(value, ensure_ascii=False, default=repr)
+        return json.dumps(value, ensure_ascii=False, default=repr, allow_nan=False)
+    except ValueError:
+        return json.dumps(repr(value), ensure_ascii=False, allow_nan=False)
     except RecursionError:
         return "null"

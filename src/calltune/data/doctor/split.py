@@ -88,7 +88,7 @@ def _lines(part: Sequence[Facts], copies: dict[int, int], spool: Spool, books: _
         yield line
         times = copies.get(id(facts), 1)
         for number in range(2, times + 1):
-            yield json.dumps({**json.loads(line), "id": f"{facts.id}~{number}"}, ensure_ascii=False)
+            yield json.dumps({**json.loads(line), "id": f"{facts.id}~{number}"}, ensure_ascii=False, allow_nan=False)
         books.written[facts.source] += times
         books.repeated[facts.source] += times - 1
 
@@ -98,5 +98,5 @@ def _rejected_lines(rows: Sequence[Facts], titles: Sequence[str], spool: Spool, 
         assert facts.verdict, "only rejected rows are written here"
         finding, reason = facts.verdict
         told = {"id": facts.id, "source": titles[facts.source], "finding": finding, "reason": reason}
-        yield f'{json.dumps(told, ensure_ascii=False)[:-1]}, "row": {spool.line(facts)}}}'
+        yield f'{json.dumps(told, ensure_ascii=False, allow_nan=False)[:-1]}, "row": {spool.line(facts)}}}'
         books.rejected[facts.source] += 1

@@ -133,7 +133,8 @@ def _answer(text: str, where: str) -> Message:
     """Return the assistant's words and Hermes calls. Some Hermes rows spell a call as Python does."""
 
     def strict(block: re.Match[str]) -> str:
-        return f"<tool_call>{json.dumps(parse_literal(block[1].strip(), f'{where}: <tool_call>'))}</tool_call>"
+        call = parse_literal(block[1].strip(), f"{where}: <tool_call>")
+        return f"<tool_call>{json.dumps(call, allow_nan=False)}</tool_call>"
 
     # The search stops at the last end of a call, because looking for ends that are not there takes the square of the
     # text's length.

@@ -156,7 +156,7 @@ def _call_mistake(one: ExpectedCall, call: ToolCall, language: Language, offered
 
 
 def _shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    text = json.dumps(value, ensure_ascii=False, default=str, allow_nan=False)
     return text if len(text) <= 80 else text[:77] + "..."
 
 

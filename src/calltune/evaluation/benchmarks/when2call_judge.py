@@ -182,7 +182,7 @@ def judge_prompt(sample: Sample, answer: Message) -> str:
 Whether the reply is right plays no part; only its kind is asked for. It may hold a call of a tool, or not.
 
 <offered_tools>
-{json.dumps(tools, ensure_ascii=False)}
+{json.dumps(tools, ensure_ascii=False, allow_nan=False)}
 </offered_tools>
 
 <question>
@@ -227,7 +227,7 @@ def summarize(samples: Sequence[Sample], completions: Sequence[Completion], scor
 
 def _answer_text(message: Message) -> str:
     calls = (
-        json.dumps({"name": call.name, "arguments": dict(call.arguments)}, ensure_ascii=False)
+        json.dumps({"name": call.name, "arguments": dict(call.arguments)}, ensure_ascii=False, allow_nan=False)
         for call in message.tool_calls
     )
     return "\n".join(part for part in (message.content.strip(), *calls) if part)

@@ -81,7 +81,9 @@ def _one_per_line(tools: Sequence[str], where: str) -> str:
 
 
 def _one_json_list(tools: Sequence[str], where: str) -> str:
-    return json.dumps([parse_object(tool, f"{where}: tools[{number}]") for number, tool in enumerate(tools)])
+    return json.dumps(
+        [parse_object(tool, f"{where}: tools[{number}]") for number, tool in enumerate(tools)], allow_nan=False
+    )
 
 
 def _spaced(tools: Sequence[str], where: str) -> str:
@@ -127,7 +129,7 @@ def _pythonic_call(text: str, where: str) -> str:
 def _functionary_call(text: str, where: str) -> str:
     call = parse_object(text, where)
     arguments = require(call, "arguments" if "arguments" in call else "parameters", dict, where)
-    spelled = ", ".join(f'"{name}": "{json.dumps(value)}"' for name, value in arguments.items())
+    spelled = ", ".join(f'"{name}": "{json.dumps(value, allow_nan=False)}"' for name, value in arguments.items())
     return f"<function={require(call, 'name', str, where)}>{{{spelled}}}</function>"
 
 

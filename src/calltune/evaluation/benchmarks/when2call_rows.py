@@ -111,7 +111,7 @@ def _question(row: Mapping[str, Any], where: str) -> Question:
         answers=messages,
         published={
             "question": row["question"],
-            "tools": [tool if isinstance(tool, str) else json.dumps(tool) for tool in tools],
+            "tools": [tool if isinstance(tool, str) else json.dumps(tool, allow_nan=False) for tool in tools],
             "answers": {behavior: answers[behavior] for behavior in BEHAVIORS},
             **({"messages": row["messages"]} if "messages" in row else {}),
         },

@@ -33,7 +33,7 @@ def code_archive(config: dict[str, Any], requirements: Sequence[str], package: P
         if path.suffix in _SUFFIXES and "__pycache__" not in path.parts
     }
     files["container.py"] = (_OURS / "container.py").read_bytes()
-    files["config.json"] = json.dumps(config, indent=2, sort_keys=True).encode()
+    files["config.json"] = json.dumps(config, indent=2, sort_keys=True, allow_nan=False).encode()
     files["requirements.txt"] = "".join(f"{line}\n" for line in requirements).encode()
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w", format=tarfile.USTAR_FORMAT) as tar:

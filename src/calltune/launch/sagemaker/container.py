@@ -31,7 +31,7 @@ try:
     value = json.loads(text)
 except ValueError:
     value = text
-print(json.dumps(value if isinstance(value, dict) else {"HF_TOKEN": text.strip()}))
+print(json.dumps(value if isinstance(value, dict) else {"HF_TOKEN": text.strip()}, allow_nan=False))
 """
 
 
@@ -118,7 +118,7 @@ class Stage:
         # Whose folder this is: the checkpoints are those of this stage with these inputs. calltune writes the rest.
         model = self.root / "input" / "data" / "model"
         owner = {"model": str(model) if model.is_dir() else self.config["model"]}
-        (self.run_folder / "config.json").write_text(json.dumps(owner))
+        (self.run_folder / "config.json").write_text(json.dumps(owner, allow_nan=False))
 
     def overrides(self) -> list[str]:
         """What of the run file only the container knows: its folders, and its place among the machines."""

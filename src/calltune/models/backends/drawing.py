@@ -28,6 +28,28 @@ def numbers_for(seed: int, questions: Sequence[str], num_answers: int, count: in
     return torch.tensor(rows, dtype=torch.float32)
 
 
+class Watch(LogitsProcessor):
+    """Leaves logits as they are and notes where a row's are no numbers, from which greedy decoding takes any token."""
+
+    def __init__(self) -> None:
+        self._bad: list[torch.Tensor] = []
+        self._first: list[int] | None = None
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.FloatTensor:
+        """The scores."""
+        # A nan is the largest of its row; a minus infinity may stand beside numbers.
+        self._bad.append(~scores.amax(-1).isfinite())
+        return scores  # pyright: ignore[reportReturnType]
+
+    def first(self, row: int) -> int | None:
+        """The first token of a row, counted from its prompt's end, that was taken from no numbers; None without one."""
+        if self._first is None:
+            # Read once, after the last token: asking the device for each of them would make it wait.
+            bad = torch.stack(self._bad).cpu()
+            self._first = [int(column.nonzero()[0]) if column.any() else -1 for column in bad.T]
+        return None if self._first[row] < 0 else self._first[row]
+
+
 class Draw(LogitsProcessor):
     """Leaves, in each row, the token that the row's next number draws.
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import torch
@@ -11,8 +11,8 @@ from transformers.cache_utils import DynamicLayer
 
 from calltune.calling.chat import Chat
 from calltune.config.table import Table
-from calltune.models.backends.drawing import Draw, numbers_for
-from calltune.models.backends.tokens import completion, encode_requests, end_ids
+from calltune.models.backends.drawing import Draw, Watch, numbers_for
+from calltune.models.backends.tokens import completion, encode_requests, end_ids, not_finite
 from calltune.models.load import load_model, load_tokenizer
 from calltune.models.prefix import backbone_outputs, can_share, shared_attention
 from calltune.models.trie import batches, pack, places
@@ -88,9 +88,10 @@ class Backend:
                 input_ids=ids,
                 attention_mask=mask,
                 max_new_tokens=max_new_tokens,
+                logits_processor=LogitsProcessorList([watch := Watch()]),
             )
-            for number, tokens in zip(batch, generated[:, ids.shape[1] :].tolist(), strict=True):
-                completions[number] = completion(self.chat, self._ends, samples[number], tokens)
+            for row, (number, tokens) in enumerate(zip(batch, generated[:, ids.shape[1] :].tolist(), strict=True)):
+                completions[number] = self._completion(samples[number], tokens, watch.first(row))
         return [completion for completion in completions if completion is not None]
 
     @torch.inference_mode()
@@ -109,15 +110,25 @@ class Backend:
                 past_key_values=self._prompt_cache(ids, mask, copies),
                 max_new_tokens=max_new_tokens,
                 logits_processor=LogitsProcessorList(
-                    [Draw(numbers.to(self._device), ids.shape[1], sampling.temperature, sampling.top_p)]
+                    [
+                        watch := Watch(),
+                        Draw(numbers.to(self._device), ids.shape[1], sampling.temperature, sampling.top_p),
+                    ]
                 ),
             )
-            rows = iter(generated[:, ids.shape[1] :].tolist())
+            rows = iter(enumerate(generated[:, ids.shape[1] :].tolist()))
             for number in batch:
                 answers[number] = [
-                    completion(self.chat, self._ends, samples[number], next(rows)) for _ in range(copies)
+                    self._completion(samples[number], tokens, watch.first(row)) for row, tokens in islice(rows, copies)
                 ]
         return answers
+
+    def _completion(self, sample: Sample, tokens: Sequence[int], first_bad: int | None) -> Completion:
+        """The answer, or an error when one of its tokens was taken from logits that are not finite."""
+        length = next((place for place, token in enumerate(tokens) if token in self._ends), len(tokens))
+        if first_bad is not None and first_bad <= length:
+            return not_finite(sample)
+        return completion(self.chat, self._ends, sample, tokens)
 
     def _prompt_cache(self, ids: torch.Tensor, mask: torch.Tensor, copies: int) -> Any:
         """What the model keeps of prompts, for so many answers to each; None where it cannot be copied."""

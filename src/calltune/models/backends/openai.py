@@ -125,7 +125,7 @@ def read_reply(sample_id: str, reply: Reply, names: Mapping[str, str]) -> Comple
     if reply.message is None:
         return Completion(sample_id, None, "", "error", reason=reply.reason)
     content, calls = message_text(reply.message), reply.message.get("tool_calls") or []
-    text = "\n".join(part for part in (content, json.dumps(calls, ensure_ascii=False) if calls else "") if part)
+    text = "\n".join(part for part in (content, _calls_text(calls) if calls else "") if part)
     if reply.finish_reason == "length":
         return Completion(sample_id, None, text, "truncated", reason="the server cut it off at the bound of tokens")
     if reply.finish_reason == "content_filter":
@@ -139,6 +139,14 @@ def read_reply(sample_id: str, reply: Reply, names: Mapping[str, str]) -> Comple
             return Completion(sample_id, None, text, "malformed", reason=f"call {number} {parsed}")
         read.append(parsed)
     return Completion(sample_id, Message("assistant", content.strip(), tuple(read)), text, "ok")
+
+
+def _calls_text(calls: Any) -> str:
+    """What the server said of calls, as JSON; as Python where it holds what JSON does not have."""
+    try:
+        return json.dumps(calls, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        return repr(calls)
 
 
 def _call(call: Any, names: Mapping[str, str]) -> ToolCall | str:
@@ -184,7 +192,10 @@ def _body(sample: Sample, names: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _function(call: ToolCall, names: Mapping[str, str]) -> dict[str, str]:
-    return {"name": names[call.name], "arguments": json.dumps(dict(call.arguments), ensure_ascii=False)}
+    return {
+        "name": names[call.name],
+        "arguments": json.dumps(dict(call.arguments), ensure_ascii=False, allow_nan=False),
+    }
 
 
 def _declaration(tool: Tool, names: Mapping[str, str]) -> dict[str, Any]:

@@ -27,6 +27,11 @@ def completion(chat: Chat, ends: Collection[int], sample: Sample, tokens: Sequen
     return Completion(sample.id, parsed.message, text, "ok" if parsed.message else "malformed", reason=parsed.reason)
 
 
+def not_finite(sample: Sample) -> Completion:
+    """An answer that was written from logits that are no numbers: none of its tokens was decided by the model."""
+    return Completion(sample.id, None, "", "error", reason="the model's logits are not finite (look at its weights)")
+
+
 def encode_requests(tokenizer: Any, requests: Sequence[ScoringRequest]) -> list[tuple[list[int], list[int]]]:
     """Per request and continuation, token ids of the prompt and of the continuation to be scored after it.
 

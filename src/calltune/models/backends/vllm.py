@@ -7,19 +7,19 @@ in the engine's arithmetic alone. vLLM ignores its prefix cache where log-probab
 """
 
 from collections.abc import Callable, Sequence
-from math import fsum
+from math import fsum, isfinite
+from pathlib import Path
 from typing import Any
 
 import pydantic
 import vllm  # pyright: ignore[reportMissingImports]  # an extra of its own, with its own torch
-from transformers import AutoConfig, GenerationConfig
 
 from calltune.calling.chat import Chat
 from calltune.config.table import Table
 from calltune.errors import ModelError
 from calltune.models.backends.drawing import question_seed
-from calltune.models.backends.tokens import completion, encode_requests, end_ids
-from calltune.models.load import load_tokenizer
+from calltune.models.backends.tokens import completion, encode_requests, end_ids, not_finite
+from calltune.models.load import generation_config, load_skeleton, load_tokenizer
 from calltune.types import Completion, Sample, Sampling, ScoringRequest
 
 
@@ -28,6 +28,13 @@ class Settings(Table):
 
     engine: dict[str, Any] = pydantic.Field(default_factory=dict)
     """Goes word for word to `vllm.LLM`, such as `tensor_parallel_size`, `max_model_len`, `gpu_memory_utilization`."""
+
+    @pydantic.field_validator("engine")
+    @classmethod
+    def _no_code(cls, engine: dict[str, Any]) -> dict[str, Any]:
+        if "trust_remote_code" in engine:
+            raise ValueError("'trust_remote_code' cannot be set: code of a model's folder is never run")
+        return engine
 
 
 class Backend:
@@ -46,10 +53,15 @@ class Backend:
             ModelError: the model cannot be loaded, its template cannot write tools, or the engine does not start.
         """
         self.chat = Chat(load_tokenizer(model, chat_template), model)
+        if Path(model).is_dir():
+            # Told in calltune's words, and before the engine takes the device.
+            load_skeleton(model)
         self._model = model
-        self._ends = end_ids(_generation_config(model), self.chat)
+        self._ends = end_ids(generation_config(model), self.chat)
         options: dict[str, Any] = {
             "dtype": "bfloat16",
+            "load_format": "safetensors",
+            "trust_remote_code": False,
             "seed": 0,
             "max_num_batched_tokens": tokens_per_batch,
             "max_num_seqs": min(256, tokens_per_batch),
@@ -123,12 +135,20 @@ class Backend:
         rooms = [min(max_new_tokens, self._num_positions - len(prompt)) for prompt in prompts]
         fitting = [number for number, room in enumerate(rooms) if room > 0]
         asked = [
-            vllm.SamplingParams(max_tokens=rooms[number], stop_token_ids=sorted(self._ends), **drawing(samples[number]))
+            # With the log-probability of each token that was written, which tells whether its logits were numbers.
+            vllm.SamplingParams(
+                max_tokens=rooms[number], stop_token_ids=sorted(self._ends), logprobs=0, **drawing(samples[number])
+            )
             for number in fitting
         ]
         outputs = dict(zip(fitting, self._generate([prompts[number] for number in fitting], asked), strict=True))
         return [
-            [completion(self.chat, self._ends, sample, written.token_ids) for written in outputs[number].outputs]
+            [
+                completion(self.chat, self._ends, sample, written.token_ids)
+                if written.cumulative_logprob is None or isfinite(written.cumulative_logprob)
+                else not_finite(sample)
+                for written in outputs[number].outputs
+            ]
             if number in outputs
             else [_too_long(sample, len(prompts[number]), self._num_positions)] * num_answers
             for number, sample in enumerate(samples)
@@ -139,14 +159,6 @@ class Backend:
             return []
         tokens = [vllm.TokensPrompt(prompt_token_ids=prompt) for prompt in prompts]
         return self._engine.generate(tokens, list(params), use_tqdm=False)
-
-
-def _generation_config(model: str) -> GenerationConfig:
-    """The model's own settings, or what its configuration says of generation."""
-    try:
-        return GenerationConfig.from_pretrained(model)
-    except OSError:
-        return GenerationConfig.from_model_config(AutoConfig.from_pretrained(model))
 
 
 def _too_long(sample: Sample, length: int, num_positions: int) -> Completion:

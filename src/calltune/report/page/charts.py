@@ -88,8 +88,18 @@ def forest(title: str, bars: Sequence[Bar]) -> str:
     return _svg(title, told, bottom + 22, parts)
 
 
-def lines(title: str, series: Mapping[str, Sequence[tuple[float, float]]], x_name: str, tones: Sequence[str]) -> str:
-    """Curves over one axis in their colours, each with its last value written at its end."""
+def lines(
+    title: str,
+    series: Mapping[str, Sequence[tuple[float, float]]],
+    x_name: str,
+    tones: Sequence[str],
+    num_left_out: int = 0,
+) -> str:
+    """Curves over one axis in their colours, each with its last value written at its end.
+
+    Args:
+        num_left_out: points that are not finite; how many they are is written beside the axis.
+    """
     points = [point for curve in series.values() for point in curve]
     (left, right), (low, high) = _span([x for x, _ in points]), _span([y for _, y in points])
     step = _nice((high - low) / 3)
@@ -114,7 +124,11 @@ def lines(title: str, series: Mapping[str, Sequence[tuple[float, float]]], x_nam
         parts.append(f'<circle class="{tone}" cx="{x0 + 4 + 150 * number}" cy="9" r="4"/>')
         parts.append(_text(x0 + 13 + 150 * number, 13, name, ""))
     told = "; ".join(f"{name} ends at {curve[-1][1]:.3g}" for name, curve in series.items())
-    return _svg(title, told, y1 + 26, parts)
+    if num_left_out:
+        left_out = f"{num_left_out:,} point{'s' * (num_left_out > 1)} not finite, left out"
+        parts.append(_text((x0 + x1) / 2, y1 + 34, left_out, "quiet mid"))
+        told = f"{told}; {left_out}"
+    return _svg(title, told, y1 + (42 if num_left_out else 26), parts)
 
 
 def trade_off(

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from calltune.report.comparison import Comparison, Difference
 from calltune.report.findings import Findings
+from calltune.report.finite import is_finite
 from calltune.report.operating_point import OperatingPoint, Rates
 from calltune.report.page.charts import Bar, forest, ladder, lines, trade_off
 from calltune.report.resampling import Interval
@@ -44,11 +45,13 @@ def drawings(findings: Findings) -> dict[str, str]:
                 _CURVE_NAMES[name]: [(row["step"], row[name]) for row in log if name in row and "step" in row]
                 for name in names
             }
-            series = {name: curve for name, curve in series.items() if curve}
+            whole = {name: [point for point in curve if is_finite(point[1])] for name, curve in series.items()}
+            num_left_out = sum(len(series[name]) - len(whole[name]) for name in series)
+            series = {name: curve for name, curve in whole.items() if curve}
             if series and max(map(len, series.values())) > 1:
                 title, colours = f"{stage}: {', '.join(series)}", [tone.get(stage, "c1"), "c0"]
                 told = {f"{stage}: {name}": curve for name, curve in series.items()}
-                found[f"training-{stage}-{file_name(names[0])}"] = lines(title, told, "step", colours)
+                found[f"training-{stage}-{file_name(names[0])}"] = lines(title, told, "step", colours, num_left_out)
     return found
 
 
@@ -75,10 +78,10 @@ def _ladder(benchmark: Measured, intervals: Mapping[str, Mapping[str, Interval]]
     bars = [
         Bar(name, value, intervals[name].get(first.primary_metric), tone[name])
         for name, value in values.items()
-        if value is not None
+        if value is not None and is_finite(value)
     ]
     named = {benchmark.metric(name).baseline: value for name, value in first.metrics.items()}
-    baselines = {name: value for name, value in named.items() if name and value is not None}
+    baselines = {name: value for name, value in named.items() if name and value is not None and is_finite(value)}
     return ladder(f"{benchmark.title}: {first.primary_metric} in %", bars, baselines)
 
 

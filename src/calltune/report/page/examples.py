@@ -80,7 +80,7 @@ def _answer(sample: Sample, completion: Completion, score: Score, texts: _Pool) 
 
 def _message_text(message: Message) -> str:
     calls = (
-        json.dumps({"name": call.name, "arguments": dict(call.arguments)}, ensure_ascii=False)
+        json.dumps({"name": call.name, "arguments": dict(call.arguments)}, ensure_ascii=False, allow_nan=False)
         for call in message.tool_calls
     )
     return "\n".join(part for part in (message.content, *calls) if part)
@@ -90,8 +90,9 @@ def _target_text(sample: Sample) -> str:
     """The behaviour that is right where it says all; where a call is due, the target as the scorer has it."""
     if sample.behavior not in (None, "tool_call"):
         return sample.behavior
-    return sample.target if isinstance(sample.target, str) else json.dumps(sample.target, ensure_ascii=False, indent=1)
+    target = sample.target
+    return target if isinstance(target, str) else json.dumps(target, ensure_ascii=False, indent=1, allow_nan=False)
 
 
 def _tool(tool: Tool) -> tuple[str, str, str]:
-    return tool.name, tool.description, json.dumps(dict(tool.parameters), ensure_ascii=False)
+    return tool.name, tool.description, json.dumps(dict(tool.parameters), ensure_ascii=False, allow_nan=False)

@@ -22,7 +22,7 @@ def json_for_page(value: Any) -> str:
 
     Control characters in its strings are made visible first.
     """
-    text = json.dumps(_visible_all(value), ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(_visible_all(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from calltune.report.comparison import Comparison
 from calltune.report.findings import Findings
+from calltune.report.finite import NOT_FINITE, is_finite
 from calltune.report.page.drawings import file_name, main_comparison, tone_of
 from calltune.report.page.tables import doctor_tables, mining_tables
 from calltune.report.published import Published
@@ -44,7 +45,9 @@ def view(findings: Findings, drawn: Mapping[str, str]) -> dict[str, Any]:
 
 def share(value: float | None) -> str:
     """A share in percent."""
-    return _DASH if value is None else f"{100 * value:.1f}"
+    if value is None:
+        return _DASH
+    return f"{100 * value:.1f}" if is_finite(value) else NOT_FINITE
 
 
 def span(interval: Sequence[float] | None) -> str:
@@ -92,6 +95,8 @@ def count(value: Any) -> str:
     """A number with its thousands apart; any other value as it is."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return _DASH if value is None else str(value)
+    if not is_finite(value):
+        return NOT_FINITE
     return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 

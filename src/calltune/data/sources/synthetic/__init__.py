@@ -112,10 +112,12 @@ def _answer_text(message: Message) -> str:
     if not message.tool_calls:
         return message.content
     call = message.tool_calls[0]
-    return json.dumps({"name": call.name, "arguments": dict(call.arguments)}, ensure_ascii=False)
+    return json.dumps({"name": call.name, "arguments": dict(call.arguments)}, ensure_ascii=False, allow_nan=False)
 
 
 def _json(tool: Tool) -> str:
     return json.dumps(
-        {"name": tool.name, "description": tool.description, "parameters": tool.parameters}, ensure_ascii=False
+        {"name": tool.name, "description": tool.description, "parameters": tool.parameters},
+        ensure_ascii=False,
+        allow_nan=False,
     )
