@@ -143,14 +143,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     # PEFT 0.21 and TRL 1.16 ask transformers 5.23 by an old name; the user can do nothing about it.
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
-    from calltune.config.run_file import load_config
     from calltune.errors import CalltuneError, GateError
-    from calltune.evaluation.jobs import open_benchmarks
-    from calltune.launch import IN_PROCESSES
-    from calltune.launch.local import launch
     from calltune.runtime import child
     from calltune.runtime.stopping import Stopped, end_within_seconds, stoppable
-    from calltune.verbs import init
 
     def tell_how_to_go_on() -> None:
         if not child.is_child():
@@ -159,20 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     with stoppable(tell_how_to_go_on):
         try:
-            if child.is_child():
-                child.begin()
-            if words.verb == "init":
-                init.run(words.template, words.output, words.force)
-                return 0
-            config = load_config(words.run_file, words.overrides)
-            if config.gate.rules:
-                # Told before anything is paid for, whichever verb comes first.
-                open_benchmarks(config)
-            if words.verb == "sagemaker" or words.on == "sagemaker" or words.dry_run:
-                _on_sagemaker(config, words)
-            elif words.verb not in IN_PROCESSES or not launch(config, words.verb, *_rounds(config, words)):
-                given = {name: vars(words)[name] for name in ("show_rows", "round_number") if name in words}
-                _load(words.verb).run(config, **given)
+            _do(words)
         except CalltuneError as error:
             if child.is_child():
                 child.tell("error", str(error))
@@ -187,6 +169,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 end_within_seconds(code)
             return code
     return 0
+
+
+def _do(words: argparse.Namespace) -> None:
+    from calltune.config.run_file import load_config
+    from calltune.evaluation.jobs import open_benchmarks
+    from calltune.launch import IN_PROCESSES
+    from calltune.launch.local import launch
+    from calltune.runtime import child
+    from calltune.verbs import init
+
+    if child.is_child():
+        child.begin()
+    if words.verb == "init":
+        init.run(words.template, words.output, words.force)
+        return
+    config = load_config(words.run_file, words.overrides)
+    if config.gate.rules:
+        # Told before anything is paid for, whichever verb comes first.
+        open_benchmarks(config)
+    if words.verb == "sagemaker" or words.on == "sagemaker" or words.dry_run:
+        _on_sagemaker(config, words)
+    elif words.verb not in IN_PROCESSES or not launch(config, words.verb, *_rounds(config, words)):
+        given = {name: vars(words)[name] for name in ("show_rows", "round_number") if name in words}
+        _load(words.verb).run(config, **given)
 
 
 def _load(verb: str) -> ModuleType:

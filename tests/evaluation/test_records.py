@@ -1,17 +1,28 @@
 """What is left of an evaluation on disk: kept where it is whole, told where it is not."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from calltune.evaluation.answers import completion_from
-from calltune.evaluation.records import can_be_kept, has_rows_of, mend
+from calltune.errors import RunFolderError
+from calltune.evaluation.answers import completion_from, completions_of
+from calltune.evaluation.records import can_be_kept, is_whole, mend
 from calltune.files import manifest
-from calltune.files.json_lines import write_jsonl
-from calltune.types import Completion
+from calltune.files.json_lines import write_json, write_jsonl
+from calltune.types import Completion, Message, Sample, Score
 
 IDS = ["a", "b", "c"]
+RESULT = {
+    "benchmark": "when2call",
+    "checkpoint": "base",
+    "prompt": "chat_template",
+    **dict.fromkeys(("num_samples", "num_correct", "num_wrong", "num_malformed", "num_truncated", "num_errors"), 1),
+    "primary_metric": "acc",
+    "metrics": {"acc": 0.5},
+    "data_sha256": "00",
+}
 
 
 @pytest.fixture
@@ -38,8 +49,7 @@ def test_whole_rows_stay_and_what_goes_is_told(file: Path, capsys: pytest.Captur
     assert ids_in(file) == ["a"]
     told = capsys.readouterr().out.splitlines()
     assert told == [
-        "warning: 2 rows cannot be read and are asked again; the first, a completion: 'message' is missing; run "
-        "evaluate again with this version of calltune, or report with the one that wrote it",
+        f"warning: 2 rows cannot be read and are asked again; the first, {file}:3: 'message' is missing",
         f"warning: {file}: 1 rows answer questions that are not asked, the first 'nobody asked'; they are left out",
     ]
     mend(file, IDS, completion_from)
@@ -54,22 +64,66 @@ def test_the_files_of_several_processes_are_mended_too(file: Path) -> None:
 
 
 def test_rows_are_those_of_the_questions(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert has_rows_of(IDS, file)
-    whole = file.read_text()
-    lines = whole.splitlines(keepends=True)
-    for text, problem in (
-        (lines[0], "lacks 2 of 3 questions, the first 'b'"),
-        (whole + lines[1], "line 4 answers 'b' once more"),
-        (whole.replace('"b"', '"x"', 1), "line 2 answers 'x', which is not asked"),
-        (whole[:-9] + "\n", "line 3: not valid JSON"),
-        ("[]\n", "line 1: a JSON object was expected"),
-    ):
-        file.write_text(text)
-        assert not has_rows_of(IDS, file)
+    samples = [Sample(sample_id, "toy", (), (), "") for sample_id in IDS]
+    write_json(file.with_name("result.json"), RESULT)
+    write_jsonl(file.with_name("scores.jsonl"), [Score(sample_id, 1.0, "right") for sample_id in IDS])
+
+    def sum_up(completions: list[Completion], scores: list[Score]) -> None:
+        assert [completion.sample_id for completion in completions] == IDS
+        if unknown := {score.label for score in scores} - {"right"}:
+            raise ValueError(f"labels outside right: {unknown}")
+
+    def is_told() -> str:
+        assert not is_whole(file.parent, samples, sum_up)
         line = capsys.readouterr().out
-        assert line.startswith(f"{file}: {problem}")
         assert line.count("\n") == 1
-    assert not has_rows_of(IDS, file.with_name("none.jsonl"))
+        return line
+
+    assert is_whole(file.parent, samples, sum_up)
+    for path in (file, file.with_name("scores.jsonl")):
+        whole = path.read_text()
+        lines = whole.splitlines(keepends=True)
+        for text, problem in (
+            (lines[0], "lacks 2 of 3 questions, the first 'b'"),
+            (whole + lines[1], "line 4 answers 'b' once more"),
+            (whole.replace('"b"', '"x"', 1), "line 2 answers 'x', which is not asked"),
+            (whole[:-9] + "\n", "line 3: not valid JSON"),
+            (whole.replace('"sample_id"', '"id"', 1), "line 1: 'sample_id' is missing"),
+            ("[]\n", "line 1: a JSON object was expected"),
+        ):
+            path.write_text(text)
+            assert is_told().startswith(f"{path}: {problem}")
+        path.unlink()
+        assert "is missing" in is_told()
+        path.write_text(whole.replace("right", "of tomorrow", 1))
+        assert (path == file) == is_whole(file.parent, samples, sum_up)
+        capsys.readouterr()
+        path.write_text(whole)
+    write_json(file.with_name("result.json"), {**RESULT, "metrics": []})
+    assert "result.json: 'metrics' is wrong" in is_told()
+
+
+def test_an_answer_has_a_likelihood_of_each_choice(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    choices = {label: Message("assistant", label) for label in ("direct", "tool_call")}
+    samples = [Sample(sample_id, "when2call", (), (), "direct", choices) for sample_id in IDS]
+    logprobs, lengths = {"direct": -1.0, "tool_call": -2.0}, {"direct": 6, "tool_call": 9}
+    rows = [Completion(sample_id, None, "", "ok", logprobs, lengths) for sample_id in IDS]
+    rows[1] = replace(rows[1], logprobs={"direct": -1.0})
+    rows[2] = replace(rows[2], num_characters={"direct": 6, "tool_call": 0})
+    write_jsonl(file, rows)
+    problems = []
+    for number, line in enumerate(file.read_text().splitlines(), start=1):
+        try:
+            completions_of(samples)(json.loads(line), f"line {number}")
+        except RunFolderError as error:
+            problems.append(str(error))
+    assert problems == [
+        "line 2: 'logprobs.tool_call' is missing",
+        "line 3: 'num_characters.tool_call' is missing",
+    ]
+    mend(file, IDS, completions_of(samples))
+    assert ids_in(file) == ["a"]
+    assert "2 rows cannot be read and are asked again; the first, " in capsys.readouterr().out
 
 
 def test_a_cut_file_is_built_upon_and_an_altered_one_is_not(file: Path) -> None:

@@ -8,7 +8,17 @@ import pytest
 
 from calltune.errors import RunFolderError
 from calltune.files.json_lines import write_json
-from calltune.files.state import History, Manifest, ResultFile, RunConfig, State, Tracking, read_noun, read_state
+from calltune.files.state import (
+    Fetched,
+    History,
+    Manifest,
+    ResultFile,
+    RunConfig,
+    State,
+    Tracking,
+    read_noun,
+    read_state,
+)
 from calltune.types import Score
 
 RESULT: dict[str, Any] = {
@@ -108,7 +118,23 @@ def test_another_run_cannot_name_folders_outside(tmp_path: Path) -> None:
 
 def test_a_row_with_more_fields_is_read_and_one_with_fewer_is_one_line() -> None:
     row = {"sample_id": "a", "value": 1.0, "label": "direct", "reason": ""}
-    assert read_noun(Score, {**row, "of_tomorrow": 1}, "f:1", "mend it") == Score("a", 1.0, "direct")
+    assert read_noun(Score, {**row, "of_tomorrow": 1}, "f:1") == Score("a", 1.0, "direct")
     del row["label"]
-    with pytest.raises(RunFolderError, match=r"^f:1: 'label' is missing; mend it$"):
-        read_noun(Score, row, "f:1", "mend it")
+    with pytest.raises(RunFolderError, match=r"^f:1: 'label' is missing$"):
+        read_noun(Score, row, "f:1")
+
+
+def test_a_file_says_what_to_do_however_it_is_damaged(tmp_path: Path) -> None:
+    for shape in (History, RunConfig, ResultFile, Fetched):
+        path = tmp_path / f"{shape.__name__}.json"
+        path.write_text('{"cut')
+        with pytest.raises(RunFolderError) as caught:
+            read_state(path, shape)
+        assert str(caught.value) == f"{path}: is damaged; {shape.mend}"
+    assert "remove" not in History.mend
+
+
+def test_what_was_fetched_is_named_by_texts(tmp_path: Path) -> None:
+    write_json(tmp_path / "fetched.json", {"sft": "job-1"})
+    assert read_state(tmp_path / "fetched.json", Fetched) == {"sft": "job-1"}
+    assert "'sft' is no job's name" in told(tmp_path / "fetched.json", Fetched, {"sft": ["job-1"]})

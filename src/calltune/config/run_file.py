@@ -15,7 +15,7 @@ from calltune.config.launch import LaunchConfig
 from calltune.config.stages import CheckpointName, Stage, checkpoint_names
 from calltune.config.table import Table, parse_options, unknown_key
 from calltune.config.training import MineConfig, TuningConfig
-from calltune.errors import ConfigError, not_finite_key
+from calltune.errors import ConfigError, not_finite_key, special_file, special_key
 
 
 class TrackingConfig(Table):
@@ -181,6 +181,8 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         ConfigError: the file is missing, is not TOML, or a key or value is wrong; the line names the file and the key.
     """
     language, parse = ("JSON", json.loads) if path.suffix == ".json" else ("TOML", tomllib.loads)
+    if kind := special_file(path):
+        raise ConfigError(f"{path}: is {kind}, a run file was expected")
     try:
         table = parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -201,6 +203,9 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         _apply_override(table, override)
     if key := not_finite_key(table):
         raise ConfigError(f"{path}: '{key}': must be a finite number")
+    key, named, kind = special_key(table)
+    if kind:
+        raise ConfigError(f"{path}: '{key}': {named} is {kind}; files and folders alone are read")
     return parse_options(Config, table, str(path))
 
 

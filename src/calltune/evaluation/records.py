@@ -4,24 +4,59 @@ A file of answers may be cut, hold answers to questions that are not asked, or b
 only what is missing is asked again; what is left out is told.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from calltune.errors import DataError, RunFolderError
+from calltune.evaluation.answers import completions_of, score_from
 from calltune.files.json_lines import parse_own_object, write_lines
 from calltune.files.manifest import MANIFEST, broken
+from calltune.files.state import ResultFile, read_state
 from calltune.runtime.terminal import say
+from calltune.types import Completion, Sample, Score
+
+_Row = TypeVar("_Row", Completion, Score)
+
+COMPLETIONS, SCORES = "completions.jsonl", "scores.jsonl"
+Read = Callable[[Mapping[str, Any], str], object]
+"""Makes the noun of a row and its place `file:line`, or raises `RunFolderError`."""
 
 
-def has_rows_of(ids: Collection[str], *files: Path) -> bool:
-    """Whether each file has one row for each sample, in `sample_id`, and no other; one line says what is not so."""
-    for file in files:
-        problem = _other_rows(file, ids)
-        if problem:
-            say(f"{file}: {problem}, so the stage is not complete")
-            return False
+def is_whole(place: Path, samples: Sequence[Sample], sum_up: Callable[[list[Completion], list[Score]], object]) -> bool:
+    """Whether an evaluation's files can be reported: a result, and of each sample an answer and a score that belong.
+
+    One line says what is not so. What an older version wrote is not sealed, and another one may have other fields.
+
+    Args:
+        sum_up: the benchmark's summary of answers and scores in the order of the samples; it raises `ValueError` at
+            a score that is none of its own.
+    """
+    file = place / COMPLETIONS
+    try:
+        completions = _rows_of(file, samples, completions_of(samples))
+        file = place / SCORES
+        scores = _rows_of(file, samples, score_from)
+        sum_up(completions, scores)
+        file = place / "result.json"
+        read_state(file, ResultFile)
+    except (DataError, RunFolderError, ValueError) as error:
+        told = str(error).removeprefix(f"{file}: ")
+        say(f"{file}: {told}; so the stage is not complete")
+        return False
     return True
+
+
+def _rows_of(file: Path, samples: Sequence[Sample], read: Callable[[Mapping[str, Any], str], _Row]) -> list[_Row]:
+    rows: dict[str, _Row] = {}
+
+    def keep(row: Mapping[str, Any], where: str) -> None:
+        found = read(row, where)
+        rows[found.sample_id] = found
+
+    if problem := _other_rows(file, dict.fromkeys(sample.id for sample in samples), read=keep):
+        raise RunFolderError(problem)
+    return [rows[sample.id] for sample in samples]
 
 
 def can_be_kept(file: Path, ids: Collection[str], key: str = "sample_id") -> bool:
@@ -35,13 +70,13 @@ def can_be_kept(file: Path, ids: Collection[str], key: str = "sample_id") -> boo
     return _other_rows(file, ids, key) is not None
 
 
-def mend(file: Path, ids: Collection[str], read: Callable[[Mapping[str, Any]], object], key: str = "sample_id") -> None:
+def mend(file: Path, ids: Collection[str] | None, read: Read, key: str = "sample_id") -> None:
     """Remove the rows that are damaged, or answer no question that is asked, from a file of answers and its parts.
 
     What is removed is told, but for a last line that a kill cut off.
 
     Args:
-        read: makes the noun of a row, or raises `RunFolderError`.
+        ids: of the questions that are asked; None where rows of others stay.
         key: the field that holds the question's id.
     """
     for part in sorted(file.parent.glob(f"{file.stem}*.jsonl")):
@@ -51,11 +86,11 @@ def mend(file: Path, ids: Collection[str], read: Callable[[Mapping[str, Any]], o
         for number, line in enumerate(lines, start=1):
             try:
                 row = parse_own_object(line, f"{part}:{number}")
-                read(row)
+                read(row, f"{part}:{number}")
             except (DataError, RunFolderError) as error:
                 damaged.append(str(error))
                 continue
-            if row.get(key) in ids:
+            if ids is None or row.get(key) in ids:
                 kept.append(line.decode("utf-8"))
             else:
                 foreign.append(str(row.get(key)))
@@ -68,16 +103,19 @@ def mend(file: Path, ids: Collection[str], read: Callable[[Mapping[str, Any]], o
             write_lines(part, kept)
 
 
-def _other_rows(file: Path, ids: Collection[str], key: str = "sample_id") -> str | None:
-    """How the rows of a file differ from one for each id; None when they do not."""
+def _other_rows(file: Path, ids: Collection[str], key: str = "sample_id", read: Read | None = None) -> str | None:
+    """How the rows of a file differ from one for each id, which `read` takes; None when they do not."""
     if not file.exists():
         return "is missing"
     seen = set[str]()
     for number, line in enumerate(file.read_bytes().splitlines(), start=1):
         try:
-            found = parse_own_object(line, f"line {number}").get(key)
-        except DataError as error:
+            row = parse_own_object(line, f"line {number}")
+            if read is not None:
+                read(row, f"line {number}")
+        except (DataError, RunFolderError) as error:
             return str(error)
+        found = row.get(key)
         if not isinstance(found, str) or found not in ids:
             return f"line {number} answers '{str(found)[:200]}', which is not asked"
         if found in seen:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from calltune.calling.strict_json import parse_value
-from calltune.errors import DataError, NotFiniteError, RunFolderError, not_finite_key
+from calltune.errors import DataError, NotFiniteError, RunFolderError, not_finite_key, special_file
 from calltune.types import Example, Preference
 
 
@@ -41,8 +41,10 @@ def numbered_lines(path: Path) -> Iterator[tuple[str, bytes]]:
     """The lines of a file that are not blank, past a byte-order mark, each with its place `file:line`.
 
     Raises:
-        DataError: the file is missing or cannot be read.
+        DataError: the file is missing, is no file, or cannot be read.
     """
+    if kind := special_file(path):
+        raise DataError(f"{path}: is {kind}, a data file was expected")
     try:
         lines = path.open("rb")
     except FileNotFoundError:
@@ -195,15 +197,22 @@ def read_appended(path: Path) -> list[dict[str, Any]]:
     return [parse_own_object(line, f"{path}:{n}") for n, line in enumerate(whole.splitlines(), start=1)]
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, mend: str = "remove it and run again") -> dict[str, Any]:
     """A JSON object that calltune wrote.
+
+    Args:
+        mend: what the user can do when it is damaged.
 
     Raises:
         RunFolderError: it is missing or damaged.
     """
+    if kind := special_file(path):
+        raise RunFolderError(f"{path}: is {kind}, a file was expected; {mend}")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RunFolderError(f"{path}: is missing; run the stage before this one first") from None
     except (ValueError, RecursionError):
-        raise RunFolderError(f"{path}: is damaged; remove it and run again") from None
+        raise RunFolderError(f"{path}: is damaged; {mend}") from None
+    except OSError as error:
+        raise RunFolderError(f"{path}: {error.strerror}; {mend}") from None

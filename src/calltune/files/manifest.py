@@ -27,6 +27,9 @@ _BEGUN = "inputs.json"
 _UNFINISHED = "checkpoints"
 """Removed once the manifest is there."""
 
+_TOLD = "history.json"
+"""What a trainer logged: nothing is made of it but curves, and to train again for them would take hours."""
+
 _LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
 
 
@@ -46,10 +49,15 @@ def claim_run_folder(config: Config) -> Path:
             raise RunFolderError(
                 f"{folder}: belongs to a run of model '{other}', not '{config.model}'; give this run another name"
             )
-    elif folder.exists() and any(folder.iterdir()):
+    elif folder.exists() and any(folder.iterdir()) and not _holds_stages(folder):
         raise RunFolderError(f"{folder}: is not empty and not a calltune run; give this run another name")
     write_json(written, config.model_dump(mode="json"))
     return folder
+
+
+def _holds_stages(folder: Path) -> bool:
+    """Whether stages were begun in a folder, as in a run's whose `config.json` was removed because it is damaged."""
+    return any(any(folder.glob(f"{depth}/{_BEGUN}")) for depth in ("*", "eval/*/*"))
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -74,9 +82,13 @@ def is_complete(folder: Path, inputs: Mapping[str, Any], *files: str) -> bool:
     manifest = read_manifest(folder)
     if manifest["inputs"] != json.loads(json_text(inputs)):
         return False
-    if problem := broken_seal(folder, _seals(manifest)):
+    seals = _seals(manifest)
+    told = {name: seals.pop(name) for name in list(seals) if name == _TOLD}
+    if problem := broken_seal(folder, seals):
         say(f"{folder}: {problem}: it is not as it was sealed, so the stage is not complete")
         return False
+    if problem := broken_seal(folder, told):
+        say(f"{folder}: {problem}: the report leaves its curves out; the stage is complete all the same")
     return True
 
 
@@ -91,6 +103,21 @@ def broken(folder: Path, *files: str) -> str | None:
     """
     seals = _seals(read_manifest(folder))
     return broken_seal(folder, {name: seal for name, seal in seals.items() if not files or name in files})
+
+
+def require_sealed(folder: Path, *files: str) -> None:
+    """Refuse what a complete stage holds when it is not as it was sealed; what an older version did not seal is taken.
+
+    Args:
+        files: those to look at; by default all but those that are only told.
+
+    Raises:
+        RunFolderError: the stage is not complete, or one of the files is missing or altered.
+    """
+    seals = _seals(read_manifest(folder))
+    asked = {name: seal for name, seal in seals.items() if (name in files if files else name != _TOLD)}
+    if problem := broken_seal(folder, asked):
+        raise RunFolderError(f"{folder}: {problem}: it is not as it was sealed; run the stage that made it again")
 
 
 def begin(folder: Path, inputs: Mapping[str, Any], *, keep_files: bool = False) -> str | None:
@@ -153,16 +180,24 @@ def model_sha256(model: str) -> str:
 
     Only the folder's own files count, not its subfolders, where training keeps its checkpoints. Of a complete stage's
     big files that are as they were sealed the seal's hash is taken.
+
+    Raises:
+        RunFolderError: it is a stage's folder, and one of the files is not as it was sealed.
     """
     folder = Path(model)
     if not folder.is_dir():
         return model
-    own = {_BEGUN, MANIFEST, "history.json"}
+    own = {_BEGUN, MANIFEST, _TOLD}
     files = sorted(path for path in folder.iterdir() if path.is_file() and path.name not in own)
     # A manifest may lie in a base model's folder too, of whatever kind.
     is_stage = (folder / MANIFEST).exists() and (folder / _BEGUN).exists()
     seals = _seals(read_manifest(folder)) if is_stage else {}
-    return value_sha256({path.name: sealed_sha256(path, seals.get(path.name)) for path in files})
+    hashes = {path.name: sealed_sha256(path, seals.get(path.name)) for path in files}
+    for name, seal in seals.items():
+        if "/" not in name and name not in own and hashes.get(name) != seal.sha256:
+            what = "was altered" if name in hashes else "is missing"
+            raise RunFolderError(f"{folder}: {name} {what}: it is not as it was sealed; run {folder.name} again")
+    return value_sha256(hashes)
 
 
 def template_sha256(config: Config) -> str | None:

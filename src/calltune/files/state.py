@@ -33,7 +33,7 @@ class State(pydantic.BaseModel):
 class RunOwner(State):
     """`config.json`, of what says whose folder it is."""
 
-    mend: ClassVar[str] = "if this is the folder of a run, remove it and run again"
+    mend: ClassVar[str] = "if the folder is this run's own, remove this file and run again: what was made stays"
     model: str
 
 
@@ -46,7 +46,7 @@ class MineTable(State):
 class RunConfig(RunOwner):
     """`config.json`, of what a report reads of another run."""
 
-    mend: ClassVar[str] = "run something of that run again, or leave it out of 'report.compare'"
+    mend: ClassVar[str] = "run evaluate of that run, which writes it anew, or leave it out of 'report.compare'"
     name: str
     stages: list[Annotated[str, pydantic.Field(pattern="^(sft|dpo)$")]]
     mine: MineTable | None = None
@@ -96,7 +96,7 @@ class Table(State):
 class ResultFile(State):
     """`result.json` of one checkpoint and one benchmark."""
 
-    mend: ClassVar[str] = "remove it and run evaluate again"
+    mend: ClassVar[str] = "run evaluate again: it is made anew of the answers that are there"
     benchmark: str
     checkpoint: str
     prompt: str
@@ -117,6 +117,7 @@ class ResultFile(State):
 class History(State):
     """`history.json`: what the trainer logged."""
 
+    mend: ClassVar[str] = "the curves of this stage are left out; its model is whole, so nothing need be run again"
     log: list[dict[str, float]]
 
 
@@ -183,6 +184,18 @@ class Tracking(State):
     stages: dict[str, TrackedStage]
 
 
+class Fetched(State):
+    """`fetched.json`: from each stage to the name of the job whose artefact its folder is."""
+
+    mend: ClassVar[str] = "remove it, and what the jobs made is fetched again"
+
+    @pydantic.model_validator(mode="after")
+    def _are_names(self) -> Self:
+        if other := next((key for key, name in (self.model_extra or {}).items() if not isinstance(name, str)), None):
+            raise ValueError(f"'{other[:200]}' is no job's name")
+        return self
+
+
 class Reference(State):
     """A file of `reference/`: what the reference thinks of the answers of each pair."""
 
@@ -197,7 +210,7 @@ def read_state(path: Path, shape: type[State]) -> dict[str, Any]:
     Raises:
         RunFolderError: it is missing, damaged, or of another shape.
     """
-    value: Any = read_json(path)
+    value: Any = read_json(path, shape.mend)
     if not isinstance(value, dict):
         raise _other_shape(path, shape, f"holds {_kind(value)} where an object was expected", {})
     # A field of which a null says no more than its absence.
@@ -211,20 +224,19 @@ def read_state(path: Path, shape: type[State]) -> dict[str, Any]:
     return {**given, **{name: default for name, default in missing if default is not None}}
 
 
-def read_noun(kind: type[_Noun], row: Mapping[str, Any], where: str, mend: str) -> _Noun:
+def read_noun(kind: type[_Noun], row: Mapping[str, Any], where: str) -> _Noun:
     """A noun from a row of one of our own files; what the row holds beyond the noun's fields is left out.
 
     Args:
         where: file and line.
-        mend: what the user can do when it is no such row.
 
     Raises:
-        RunFolderError: a field is missing or of another kind.
+        RunFolderError: a field is missing or of another kind; what to do about it, the caller knows.
     """
     try:
         return _adapter(kind).validate_python(row)
     except pydantic.ValidationError as error:
-        raise RunFolderError(f"{where}: {_first_problem(error)}; {mend}") from None
+        raise RunFolderError(f"{where}: {_first_problem(error)}") from None
 
 
 @cache
@@ -242,10 +254,14 @@ def _numbers(version: str) -> list[int]:
 
 
 def _other_shape(path: Path, shape: type[State], problem: str, value: Mapping[str, Any]) -> RunFolderError:
+    return RunFolderError(f"{path}: {problem}{who_wrote(value)}; {shape.mend}")
+
+
+def who_wrote(value: Mapping[str, Any]) -> str:
+    """Half a sentence when a newer calltune wrote the state with these `versions`, else an empty string."""
     versions = value.get("versions")
     version = str(versions.get("calltune", "")) if isinstance(versions, dict) else ""
-    wrote = f"; calltune {version} wrote it, and this is {__version__}" if is_newer(version) else ""
-    return RunFolderError(f"{path}: {problem}{wrote}; {shape.mend}")
+    return f"; calltune {version} wrote it, and this is {__version__}" if is_newer(version) else ""
 
 
 def _first_problem(error: pydantic.ValidationError) -> str:

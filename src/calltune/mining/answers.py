@@ -19,28 +19,30 @@ def read_answers(folder: Path) -> dict[str, list[Completion]]:
     """The answers to each question that has all of its own, whichever process wrote them."""
     found: dict[str, list[Completion]] = {}
     for row in answer_rows(folder / ANSWERS):
-        answers = answers_from(row)
+        answers = answers_from(row, str(folder / ANSWERS))
         # What failed is drawn again, and its failure may stand in another process's file, read later.
         if row["id"] not in found or not _failed(answers):
             found[row["id"]] = answers
     return found
 
 
-def answers_from(row: Mapping[str, Any], num_answers: int | None = None) -> list[Completion]:
+def answers_from(row: Mapping[str, Any], where: str, num_answers: int | None = None) -> list[Completion]:
     """The answers of one row.
 
     Args:
         num_answers: how many there must be, if that is known.
 
     Raises:
-        RunFolderError: it is no such row.
+        RunFolderError: it is no such row; the message begins with `where`.
     """
     answers = row.get("answers")
     if not isinstance(row.get("id"), str) or not isinstance(answers, list):
-        raise RunFolderError("a row of answers must have 'id' and 'answers'")
+        raise RunFolderError(f"{where}: a row of answers must have 'id' and 'answers'")
     if num_answers not in (None, len(answers)):
-        raise RunFolderError(f"'{row['id']}' has {len(answers)} answers of {num_answers}")
-    return [completion_from(answer) for answer in answers]
+        raise RunFolderError(f"{where}: '{row['id']}' has {len(answers)} answers of {num_answers}")
+    if not all(isinstance(answer, dict) for answer in answers):
+        raise RunFolderError(f"{where}: an answer must be an object")
+    return [completion_from(answer, where) for answer in answers]
 
 
 def _failed(answers: Sequence[Completion]) -> bool:

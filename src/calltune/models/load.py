@@ -25,7 +25,7 @@ from transformers import (
 from transformers.utils.import_utils import is_flash_attn_2_available, is_flash_attn_3_available
 
 from calltune.errors import ModelError
-from calltune.models.folder import check_folder, check_loaded, check_shapes, one_line
+from calltune.models.folder import check_folder, check_loaded, check_shapes, one_line, refuse_special
 from calltune.runtime.terminal import say
 
 
@@ -196,6 +196,8 @@ def _require_folder_or_hub_id(model: str) -> str:
     path = Path(model)
     if path.is_file():
         raise ModelError(f"model '{model}': is a file, a folder was expected")
+    if path.is_dir():
+        refuse_special(model, path)
     if not path.is_dir() and (path.is_absolute() or model.startswith(".") or model.count("/") > 1):
         raise ModelError(f"model '{model}': no such folder")
     return model

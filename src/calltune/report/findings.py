@@ -11,7 +11,7 @@ from calltune.config.gate import Rule, require_metric
 from calltune.config.run_file import Config
 from calltune.config.stages import of_round
 from calltune.errors import RunFolderError
-from calltune.files.manifest import MANIFEST, versions
+from calltune.files.manifest import MANIFEST, broken, versions
 from calltune.files.state import Doctor, History, Manifest, State, Statistics, is_newer, read_state
 from calltune.report.comparison import Comparison, compare, compare_all, own_intervals, row_facts
 from calltune.report.headline import Headline, headline
@@ -203,12 +203,9 @@ def _problems(benchmarks: Sequence[Measured]) -> list[str]:
     """What the report cannot show, each in a sentence."""
     found = [f"{b.title}: no comparisons and no examples, as {b.problem}" for b in benchmarks if b.problem]
     found += [f"{b.title}: {name} is not compared, as it {why}" for b in benchmarks for name, why in b.unpaired.items()]
+    found += _newer(benchmarks)
     for benchmark in benchmarks:
         for name, answers in benchmark.answers.items():
-            version = answers.result.versions.get("calltune", "")
-            if is_newer(version):
-                wrote = f"calltune {version}, newer than this {__version__}: what that added is not shown"
-                found.append(f"{benchmark.title}: {name} was measured by {wrote}")
             if answers.num_not_finite:
                 found.append(
                     f"{benchmark.title}: {answers.num_not_finite} of {name}'s log-likelihoods are not finite and count "
@@ -219,6 +216,20 @@ def _problems(benchmarks: Sequence[Measured]) -> list[str]:
             told = ", ".join(f"{name}: {prompt}" for name, prompt in prompts.items())
             found.append(f"{benchmark.title}: not everyone was asked with one prompt ({told})")
     return found
+
+
+def _newer(benchmarks: Sequence[Measured]) -> list[str]:
+    """One sentence for each newer calltune that measured something."""
+    measured: dict[str, list[str]] = {}
+    for benchmark in benchmarks:
+        for name, answers in benchmark.answers.items():
+            measured.setdefault(answers.result.versions.get("calltune", ""), []).append(f"{name} on {benchmark.title}")
+    return [
+        f"{', '.join(what)} was measured by calltune {version}, newer than this {__version__}: what that added is not "
+        "shown"
+        for version, what in measured.items()
+        if is_newer(version)
+    ]
 
 
 def _labels(benchmark: Measured) -> dict[str, dict[str, int]]:
@@ -275,6 +286,8 @@ class _Beside:
             if not path.exists():
                 continue
             try:
+                if (path.parent / MANIFEST).exists() and name != MANIFEST and (problem := broken(path.parent, name)):
+                    raise RunFolderError(f"{path.parent}: {problem}: it is not as it was sealed; {shape.mend}")
                 found[folder] = read_state(path, shape)
             except RunFolderError as error:
                 self.problems.append(f"not shown: {error}")

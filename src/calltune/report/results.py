@@ -12,13 +12,13 @@ from typing import Any, TypeVar
 from calltune.config.entries import Entry
 from calltune.config.run_file import Config
 from calltune.config.stages import checkpoint_names
-from calltune.errors import CalltuneError, ConfigError, RunFolderError
-from calltune.evaluation.answers import MOST_ERRORS, completion_from, count, score_from
+from calltune.errors import CalltuneError, ConfigError, DataError, RunFolderError
+from calltune.evaluation.answers import MOST_ERRORS, completions_of, count, score_from
 from calltune.evaluation.benchmarks import BenchmarkModule, ConfusionTable, Metric, check_stated, stated
 from calltune.evaluation.jobs import questions_sha256
 from calltune.files.json_lines import read_own_jsonl
 from calltune.files.manifest import MANIFEST, broken, read_manifest
-from calltune.files.state import ResultFile, RunConfig, read_state
+from calltune.files.state import ResultFile, RunConfig, read_state, who_wrote
 from calltune.report.resampling import Interval
 from calltune.types import Completion, Sample, Score
 
@@ -184,7 +184,7 @@ def _measured(title: str, module: BenchmarkModule[Any], settings: Any, places: M
         if samples is None or name in unpaired:
             answers[name] = Answers(results[name], seconds, (), ())
         else:
-            completions = _joined(place / "completions.jsonl", completion_from, samples)
+            completions = _joined(place / "completions.jsonl", completions_of(samples), samples)
             scores = _joined(place / "scores.jsonl", score_from, samples)
             answers[name] = _finite(module, samples, Answers(results[name], seconds, completions, scores))
     return Measured(title, module, samples, problem, answers, unpaired)
@@ -234,8 +234,12 @@ def _questions(module: BenchmarkModule[Any], settings: Any) -> tuple[list[Sample
 
 def _joined(file: Path, read: Callable[[Mapping[str, Any], str], _Row], samples: Sequence[Sample]) -> list[_Row]:
     """The rows of a file, in the order of the samples."""
-    rows = {row.sample_id: row for row in (read(row, where) for where, row in read_own_jsonl(file))}
-    missing = next((sample.id for sample in samples if sample.id not in rows), None)
-    if missing is not None:
-        raise RunFolderError(f"{file}: holds no row for question '{missing}'; run evaluate again")
+    try:
+        rows = {row.sample_id: row for row in (read(row, where) for where, row in read_own_jsonl(file))}
+        missing = next((sample.id for sample in samples if sample.id not in rows), None)
+        if missing is not None:
+            raise RunFolderError(f"{file}: holds no row for question '{missing}'")
+    except (DataError, RunFolderError) as error:
+        wrote = who_wrote(read_manifest(file.parent))
+        raise RunFolderError(f"{error}{wrote}; run evaluate again, which asks what is not whole") from None
     return [rows[sample.id] for sample in samples]

@@ -18,19 +18,23 @@ _SPAWN = multiprocessing.get_context("spawn")
 def worker_processes(
     count: int, begin: Callable[..., None] | None = None, arguments: tuple[Any, ...] = ()
 ) -> Iterator[ProcessPoolExecutor]:
-    """A pool of processes; when the block is left by an exception, what waits is given up and nobody waits for it.
+    """A pool of processes; when the block is left by an exception, they are killed, whatever they are doing.
 
     Args:
         count: how many processes there are.
         begin: called in each with `arguments`, before anything else.
     """
+    others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(count, _SPAWN, _begin, (begin, arguments))
     try:
         yield pool
+        pool.shutdown()
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
+        # Else this process, in its end, would wait for what they have begun.
+        for worker in set(multiprocessing.active_children()) - others:
+            worker.kill()
         raise
-    pool.shutdown()
 
 
 def _begin(begin: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:

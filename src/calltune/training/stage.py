@@ -151,6 +151,8 @@ def train_stage(config: Config, recipe: Recipe, model: str) -> Path:
 def _inputs(config: Config, recipe: Recipe, model: str, data: Path) -> dict[str, Any]:
     """What a stage is made of; when none of it changed, a complete stage is skipped and an interrupted one goes on."""
     manifest.read_manifest(data)
+    for file in (config.run_folder / recipe.train_file, config.run_folder / recipe.validation_file):
+        manifest.require_sealed(file.parent, file.name)
     stage = recipe.stage
     tuning = tuning_inputs(config.tuning.of(stage), config.lora)
     return {

@@ -27,6 +27,7 @@ from calltune.files.manifest import (
     is_complete,
     model_sha256,
     read_manifest,
+    require_sealed,
     template_sha256,
 )
 from calltune.files.tracking import track
@@ -117,7 +118,7 @@ def _complete(this: _Round, drawing: Mapping[str, Any]) -> tuple[bool, bool]:
 
 
 def _require_before(this: _Round) -> None:
-    read_manifest(this.data)
+    require_sealed(this.data, "train.jsonl", "preferences.jsonl")
     if this.model != this.config.model:
         read_manifest(Path(this.model))
 
