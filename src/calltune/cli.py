@@ -156,36 +156,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     # PEFT 0.21 and TRL 1.16 ask transformers 5.23 by an old name; the user can do nothing about it.
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
-    from calltune.config.run_file import load_config
     from calltune.errors import CalltuneError, GateError
-    from calltune.evaluation.jobs import open_benchmarks
-    from calltune.files.disk import writing_to
-    from calltune.files.owner import owning
-    from calltune.launch import IN_PROCESSES
-    from calltune.launch.local import launch
     from calltune.runtime import child
-    from calltune.runtime.stopping import Stopped, stoppable
-    from calltune.verbs import init
+    from calltune.runtime.stopping import Stopped, end_within_seconds, stoppable
 
     command = shlex.join(["calltune", *map(conceal, sys.argv[1:] if arguments is None else arguments)])
-    with stoppable():
+
+    def tell_how_to_go_on() -> None:
+        if not child.is_child():
+            print(f"calltune: interrupted; '{command}' goes on from here", file=sys.stderr)
+
+    with stoppable(tell_how_to_go_on):
         try:
-            if child.is_child():
-                child.begin()
-            if words.verb == "init":
-                init.run(words.template, words.output, words.force)
-                return 0
-            config = load_config(words.run_file, words.overrides)
-            if config.gate.rules:
-                # Told before anything is paid for, whichever verb comes first.
-                open_benchmarks(config)
-            writes = (words.action if words.verb == "sagemaker" else words.verb) in WRITES
-            with writing_to(config.run_folder), owning(config, command) if writes else nullcontext():
-                if words.verb == "sagemaker" or words.on == "sagemaker" or words.dry_run or words.detach:
-                    _on_sagemaker(config, words)
-                elif words.verb not in IN_PROCESSES or not launch(config, words.verb, *_rounds(config, words)):
-                    given = {name: vars(words)[name] for name in ("show_rows", "round_number") if name in words}
-                    _load(words.verb).run(config, **given)
+            _do(words, command)
         except CalltuneError as error:
             if child.is_child():
                 child.tell("error", str(error))
@@ -193,14 +176,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"calltune: {conceal(str(error))}", file=sys.stderr)
             return 3 if isinstance(error, GateError) else 2
         except (KeyboardInterrupt, Stopped) as stop:
-            if not child.is_child():
-                print(f"calltune: interrupted; '{command}' goes on from here", file=sys.stderr)
-            return 128 + (stop.signal if isinstance(stop, Stopped) else signal.SIGINT)
+            tell_how_to_go_on()
+            code = 128 + (stop.signal if isinstance(stop, Stopped) else signal.SIGINT)
+            if arguments is None:
+                # Threads that wait for a server, for instance.
+                end_within_seconds(code)
+            return code
     return 0
 
 
 def _tell_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     print(conceal("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)
+
+
+def _do(words: argparse.Namespace, command: str) -> None:
+    """Do what the words say; `command` is what they were, without a secret in it."""
+    from calltune.config.run_file import load_config
+    from calltune.evaluation.jobs import open_benchmarks
+    from calltune.files.disk import writing_to
+    from calltune.files.owner import owning
+    from calltune.launch import IN_PROCESSES
+    from calltune.launch.local import launch
+    from calltune.runtime import child
+    from calltune.verbs import init
+
+    if child.is_child():
+        child.begin()
+    if words.verb == "init":
+        init.run(words.template, words.output, words.force)
+        return
+    config = load_config(words.run_file, words.overrides)
+    if config.gate.rules:
+        # Told before anything is paid for, whichever verb comes first.
+        open_benchmarks(config)
+    writes = (words.action if words.verb == "sagemaker" else words.verb) in WRITES
+    with writing_to(config.run_folder), owning(config, command) if writes else nullcontext():
+        if words.verb == "sagemaker" or words.on == "sagemaker" or words.dry_run or words.detach:
+            _on_sagemaker(config, words)
+        elif words.verb not in IN_PROCESSES or not launch(config, words.verb, *_rounds(config, words)):
+            given = {name: vars(words)[name] for name in ("show_rows", "round_number") if name in words}
+            _load(words.verb).run(config, **given)
 
 
 def _load(verb: str) -> ModuleType:

@@ -16,8 +16,10 @@ CalltuneError
 Anything else that escapes is a defect of calltune's own and keeps its traceback.
 """
 
+import stat
 from collections.abc import Mapping
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
 
@@ -70,3 +72,38 @@ def not_finite_key(value: Any) -> str:
         if below := not_finite_key(part):
             return f"{key}.{below}"
     return ""
+
+
+_SPECIAL = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def special_file(path: str | Path) -> str:
+    """What a path leads to where that is neither a file nor a folder, such as `a named pipe`; else an empty string.
+
+    Nothing is read from such a thing: to open a pipe waits for whoever writes into it, and a device may never end.
+    """
+    try:
+        return _SPECIAL.get(stat.S_IFMT(Path(path).stat().st_mode), "")
+    except (OSError, ValueError):
+        # Missing, forbidden, or no path at all; whoever opens it says so.
+        return ""
+
+
+def special_key(value: Any) -> tuple[str, str, str]:
+    """The first text in nested tables and lists that names a special file: its dotted path, itself, and what that is.
+
+    Three empty strings where there is none.
+    """
+    inner = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
+    for key, part in inner:
+        if isinstance(part, str) and (kind := special_file(part)):
+            return str(key), part, kind
+        below, text, kind = special_key(part)
+        if kind:
+            return f"{key}.{below}", text, kind
+    return "", "", ""

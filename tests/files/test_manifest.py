@@ -7,7 +7,7 @@ from calltune.config.entries import SourceEntry
 from calltune.config.run_file import Config
 from calltune.errors import RunFolderError
 from calltune.files import manifest
-from calltune.files.json_lines import read_json
+from calltune.files.json_lines import read_json, write_json
 
 
 def config(output: Path, model: str = "m") -> Config:
@@ -73,3 +73,52 @@ def test_a_damaged_manifest_is_one_line(tmp_path: Path) -> None:
         manifest.is_complete(tmp_path, {})
     with pytest.raises(RunFolderError, match="is missing"):
         read_json(tmp_path / "no.json")
+
+
+def finished(folder: Path) -> Path:
+    manifest.begin(folder, {"rows": "a"})
+    (folder / "model.bin").write_text("weights")
+    (folder / ".model.bin.half").write_text("what a killed process left")
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / "old").write_text("x")
+    manifest.finish(folder, {"rows": "a"})
+    return folder
+
+
+def test_complete_means_the_files_as_they_were_sealed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = finished(tmp_path / "sft")
+    assert manifest.read_manifest(folder)["bytes"] == {"model.bin": 7}
+    (folder / "notes.txt").write_text("what the user adds is not looked at")
+    assert manifest.is_complete(folder, {"rows": "a"})
+    assert capsys.readouterr().out == ""
+    (folder / "model.bin").write_text("weight")
+    assert not manifest.is_complete(folder, {"rows": "a"})
+    assert capsys.readouterr().out == (
+        f"{folder}: model.bin has 6 bytes of 7: it is not as it was sealed, so the stage is not complete\n"
+    )
+    moved = manifest.begin(folder, {"rows": "a"})
+    assert moved == "sft: its files changed since it was made; the old one is kept as sft.old-1"
+    assert (tmp_path / "sft.old-1" / "model.bin").read_text() == "weight"
+
+
+def test_files_that_can_be_mended_stay(tmp_path: Path) -> None:
+    folder = finished(tmp_path / "answers")
+    (folder / "model.bin").unlink()
+    assert manifest.begin(folder, {"rows": "a"}, keep_files=True) is None
+    assert not (folder / "manifest.json").exists()
+    assert (folder / "checkpoints").exists()
+
+
+def test_a_stage_of_an_older_version_is_complete_by_what_that_sealed(tmp_path: Path) -> None:
+    folder = finished(tmp_path / "data")
+    old = manifest.read_manifest(folder)
+    for key in ("bytes", "mtime_ns"):
+        del old[key]
+    write_json(folder / "manifest.json", old)
+    assert manifest.is_complete(folder, {"rows": "a"})
+    (folder / "model.bin").write_text("wEights")
+    assert not manifest.is_complete(folder, {"rows": "a"})
+    del old["sha256"]
+    write_json(folder / "manifest.json", old)
+    assert manifest.is_complete(folder, {"rows": "a"})
+    assert not manifest.is_complete(folder, {"rows": "a"}, "scores.jsonl")

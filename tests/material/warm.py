@@ -45,14 +45,15 @@ class Process:
         deadline = time.monotonic() + timeout
         while self.poll() is None:
             if time.monotonic() > deadline:
-                raise subprocess.TimeoutExpired(["python"], timeout, *self._printed())
+                raise subprocess.TimeoutExpired(["python"], timeout, *self.printed())
             time.sleep(0.01)
-        out, error = self._printed()
+        out, error = self.printed()
         for file in self._files:
             file.close()
         return out, error
 
-    def _printed(self) -> list[str]:
+    def printed(self) -> list[str]:
+        """What came to stdout and to stderr until now."""
         return [os.pread(file.fileno(), 1 << 24, 0).decode(errors="replace") for file in self._files]
 
 

@@ -16,6 +16,7 @@ from calltune.config.run_file import Config, load_config
 from calltune.data.rows import read_examples, training_row
 from calltune.data.sources import synthetic
 from calltune.files.json_lines import write_jsonl
+from calltune.files.manifest import finish, read_manifest
 from calltune.models.load import load_model, load_tokenizer
 from calltune.training.recipe import fit_rows
 from calltune.training.reference import can_store, stand_in, store_reference
@@ -147,6 +148,7 @@ def test_rows_with_the_same_tools_share_their_batches(write_run_file: Callable[.
         write_jsonl(
             rows, [training_row(replace(row, tools=examples[number % 3].tools)) for number, row in enumerate(examples)]
         )
+        finish(rows.parent, read_manifest(rows.parent)["inputs"])
         sft.run(config)
         facts = json.loads((config.run_folder / "sft" / "manifest.json").read_text())["shared_prefixes"]
         computed[grouped] = facts["computed_tokens"]

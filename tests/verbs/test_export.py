@@ -18,6 +18,7 @@ from calltune.calling.chat import Chat
 from calltune.cli import main
 from calltune.config.run_file import load_config
 from calltune.data.rows import read_examples
+from calltune.files.manifest import finish, read_manifest
 from calltune.models.load import load_model, load_tokenizer
 from calltune.verbs.export import base_card
 
@@ -139,6 +140,8 @@ def save_merged(base: Path, dtype: torch.dtype, stage: Path, *, adapter_too: boo
         model.to(dtype)
     merged: Any = model.merge_and_unload()
     merged.to(torch.bfloat16 if dtype == torch.float32 else dtype).save_pretrained(str(stage))
+    told = read_manifest(stage)
+    finish(stage, told["inputs"], **{name: told[name] for name in ("counts", "steps", "trainable_share")})
 
 
 WRONG_MERGES = {

@@ -30,7 +30,8 @@ def test_rows_in_are_rows_out(
     assert len(read_examples(folder / "train.jsonl")) == 24
     assert len(read_preferences(folder / "preferences.jsonl")) == 16
     assert sum(manifest["behaviors"]["train"].values()) == 24
-    assert set(manifest["sha256"]) == {"changes.jsonl", *(f"{name}.jsonl" for name in counts if name != "rows_read")}
+    rows = {f"{name}.jsonl" for name in counts if name != "rows_read"}
+    assert set(manifest["sha256"]) == {"changes.jsonl", "doctor.json", *rows}
     shown = capsys.readouterr().out
     assert "training data by behaviour" in shown
     assert "train 24, preferences 16" in shown

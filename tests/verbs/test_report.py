@@ -9,6 +9,7 @@ from calltune.cli import main
 from calltune.config.run_file import load_config
 from calltune.errors import ConfigError, GateError, RunFolderError
 from calltune.files.json_lines import write_json
+from calltune.files.state import ResultFile
 from calltune.verbs import report
 
 
@@ -162,7 +163,7 @@ def test_a_figure_that_is_missing_is_named(tmp_path: Path) -> None:
     file.write_text(file.read_text().replace('"num_truncated"', '"num_cut_off"'))
     with pytest.raises(RunFolderError) as told:
         reported(folder)
-    assert str(told.value) == f"{file}: 'num_truncated' is missing; remove it and run evaluate again"
+    assert str(told.value) == f"{file}: 'num_truncated' is missing; {ResultFile.mend}"
 
 
 def test_published_figures_stand_beside_the_same_model(tmp_path: Path) -> None:

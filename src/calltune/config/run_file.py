@@ -17,7 +17,7 @@ from calltune.config.secrets import conceal
 from calltune.config.stages import CheckpointName, Stage, checkpoint_names
 from calltune.config.table import Table, parse_options, unknown_key
 from calltune.config.training import MineConfig, TuningConfig
-from calltune.errors import ConfigError, not_finite_key
+from calltune.errors import ConfigError, not_finite_key, special_file, special_key
 
 
 class TrackingConfig(Table):
@@ -174,6 +174,8 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         ConfigError: the file is missing, is not TOML, or a key or value is wrong; the line names the file and the key.
     """
     language, parse = ("JSON", partial(_parse_json, path)) if path.suffix == ".json" else ("TOML", tomllib.loads)
+    if kind := special_file(path):
+        raise ConfigError(f"{path}: is {kind}, a run file was expected")
     try:
         table = parse(path.read_text(encoding="utf-8"))
         if not isinstance(table, dict):
@@ -196,6 +198,9 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         _apply_override(table, override)
     if key := not_finite_key(table):
         raise ConfigError(f"{path}: '{key}': must be a finite number")
+    key, named, kind = special_key(table)
+    if kind:
+        raise ConfigError(f"{path}: '{key}': {named} is {kind}; files and folders alone are read")
     return parse_options(Config, table, str(path))
 
 

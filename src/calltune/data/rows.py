@@ -1,13 +1,16 @@
 """Training rows on disk, in TRL's layout, and read back."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from calltune.calling.layout import TEMPLATE_KEYS, message_dicts, tool_dict
-from calltune.files.json_lines import read_own_jsonl
-from calltune.types import Example, Message, Preference, Tool, ToolCall
+from calltune.errors import DataError
+from calltune.files.json_lines import read_own_jsonl, require
+from calltune.types import BEHAVIORS, Example, Message, Preference, Tool, ToolCall
+
+Row = TypeVar("Row", Example, Preference)
 
 
 def training_row(row: Example | Preference) -> dict[str, Any]:
@@ -40,60 +43,119 @@ def training_row(row: Example | Preference) -> dict[str, Any]:
 
 
 def read_examples(path: Path) -> list[Example]:
-    """The rows of `data/train.jsonl` as `prepare` wrote them."""
-    return [example_from(row) for _, row in read_own_jsonl(path)]
+    """The rows of `data/train.jsonl` as `prepare` wrote them.
+
+    Raises:
+        DataError: a row is damaged, or is none: file, line and field.
+    """
+    return _read(path, example_from)
 
 
 def read_preferences(path: Path) -> list[Preference]:
-    """The rows of `data/preferences.jsonl` as `prepare` wrote them."""
-    return [preference_from(row) for _, row in read_own_jsonl(path)]
+    """The rows of `data/preferences.jsonl` as `prepare` wrote them, or of `pairs.jsonl` as `mine` did.
+
+    Raises:
+        DataError: a row is damaged, or is none: file, line and field.
+    """
+    return _read(path, preference_from)
 
 
-def example_from(row: Mapping[str, Any]) -> Example:
-    """An `Example` from its `training_row`."""
+def _read(path: Path, read: Callable[[Mapping[str, Any], str], Row]) -> list[Row]:
+    """The rows of a file of our own, which somebody may have altered, or another version of calltune have written."""
+    try:
+        return [read(row, where) for where, row in read_own_jsonl(path)]
+    except DataError as error:
+        raise DataError(f"{error}; run the stage that wrote it again") from None
+
+
+def example_from(row: Mapping[str, Any], where: str = "a row") -> Example:
+    """An `Example` from its `training_row`.
+
+    Raises:
+        DataError: a field is missing or of another kind; the message begins with `where`.
+    """
     return Example(
-        row["id"],
-        row["source"],
-        _conversation_from(row["messages"]),
-        _tools_from(row["tools"]),
-        behavior=row["behavior"],
-        parent=row["parent"],
-        rule=row["rule"],
+        *_origin(row, where),
+        messages=_conversation_from(row, "messages", where),
+        tools=_tools_from(row, where),
+        behavior=_behavior(row, where),
+        **_parent(row, where),
     )
 
 
-def preference_from(row: Mapping[str, Any]) -> Preference:
-    """A `Preference` from its `training_row`."""
-    (chosen,), (rejected,) = _conversation_from(row["chosen"]), _conversation_from(row["rejected"])
+def preference_from(row: Mapping[str, Any], where: str = "a row") -> Preference:
+    """A `Preference` from its `training_row`.
+
+    Raises:
+        DataError: a field is missing or of another kind; the message begins with `where`.
+    """
+    chosen, rejected = (_conversation_from(row, name, where) for name in ("chosen", "rejected"))
+    if len(chosen) != 1 or len(rejected) != 1:
+        raise DataError(f"{where}: 'chosen' and 'rejected' must be one message each")
     return Preference(
-        row["id"],
-        row["source"],
-        prompt=_conversation_from(row["prompt"]),
-        tools=_tools_from(row["tools"]),
-        chosen=chosen,
-        rejected=rejected,
-        behavior=row["behavior"],
-        parent=row["parent"],
-        rule=row["rule"],
+        *_origin(row, where),
+        prompt=_conversation_from(row, "prompt", where),
+        tools=_tools_from(row, where),
+        chosen=chosen[0],
+        rejected=rejected[0],
+        behavior=_behavior(row, where),
+        **_parent(row, where),
     )
 
 
-def _conversation_from(rows: Iterable[Mapping[str, Any]]) -> tuple[Message, ...]:
-    return tuple(
-        Message(
-            row["role"],
-            row["content"],
-            tuple(ToolCall(call["function"]["name"], call["function"]["arguments"]) for call in _calls(row)),
-        )
-        for row in rows
-    )
+def _origin(row: Mapping[str, Any], where: str) -> tuple[str, str]:
+    return require(row, "id", str, where), require(row, "source", str, where)
 
 
-def _calls(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _parent(row: Mapping[str, Any], where: str) -> dict[str, str]:
+    return {name: require(row, name, str, where) for name in ("parent", "rule")}
+
+
+def _behavior(row: Mapping[str, Any], where: str) -> Any:
+    behavior = require(row, "behavior", str, where)
+    if behavior not in BEHAVIORS:
+        raise DataError(f"{where}: 'behavior' must be one of {', '.join(BEHAVIORS)}, not '{behavior[:200]}'")
+    return behavior
+
+
+def _conversation_from(row: Mapping[str, Any], key: str, where: str) -> tuple[Message, ...]:
+    messages = require(row, key, list, where)
+    return tuple(_message_from(message, f"{where}: {key}[{number}]") for number, message in enumerate(messages))
+
+
+def _message_from(message: Any, where: str) -> Message:
+    table = _object(message, where)
     # Left out where there are none: Llama's template asks whether the key is there.
-    return row.get("tool_calls") or []
+    calls = table.get("tool_calls") or []
+    if not isinstance(calls, list):
+        raise DataError(f"{where}: 'tool_calls' must be list, not {type(calls).__name__}")
+    role, content = require(table, "role", str, where), require(table, "content", str, where)
+    return Message(role, content, tuple(_call_from(call, f"{where}.tool_calls[{n}]") for n, call in enumerate(calls)))
 
 
-def _tools_from(text: str | None) -> tuple[Tool, ...]:
-    functions = [tool["function"] for tool in json.loads(text)] if text else []
-    return tuple(Tool(f["name"], f["description"], f["parameters"]) for f in functions)
+def _call_from(call: Any, where: str) -> ToolCall:
+    function = require(_object(call, where), "function", dict, where)
+    return ToolCall(require(function, "name", str, where), require(function, "arguments", dict, where))
+
+
+def _tools_from(row: Mapping[str, Any], where: str) -> tuple[Tool, ...]:
+    text = require(row, "tools", (str, type(None)), where)
+    try:
+        tools = json.loads(text) if text else []
+    except (ValueError, RecursionError):
+        raise DataError(f"{where}: 'tools' is not JSON") from None
+    if not isinstance(tools, list):
+        raise DataError(f"{where}: 'tools' must be a list")
+    return tuple(_tool_from(tool, f"{where}: tools[{number}]") for number, tool in enumerate(tools))
+
+
+def _tool_from(tool: Any, where: str) -> Tool:
+    function = require(_object(tool, where), "function", dict, where)
+    name, description = (require(function, key, str, where) for key in ("name", "description"))
+    return Tool(name, description, require(function, "parameters", dict, where))
+
+
+def _object(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise DataError(f"{where}: a JSON object was expected, not {type(value).__name__}")
+    return value

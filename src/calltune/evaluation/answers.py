@@ -8,8 +8,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from pathlib import Path
 from typing import Any
 
+from calltune.errors import RunFolderError
 from calltune.evaluation.jobs import SAMPLES_BETWEEN_SAVES, not_finite_reason, num_characters
 from calltune.files.json_lines import read_appended, to_json, write_jsonl
+from calltune.files.state import read_noun
 from calltune.runtime.processes import Processes
 from calltune.runtime.terminal import ProgressBar
 from calltune.types import Completion, Message, Sample, Score, ToolCall
@@ -18,19 +20,45 @@ MOST_ERRORS = 0.01
 """The share of questions that may be left without an answer; beyond it there is no result."""
 
 
-def completion_from(row: Mapping[str, Any]) -> Completion:
-    """A `Completion` from its JSON object."""
-    message = row["message"] and message_from(row["message"])
-    completion = Completion(**{**row, "message": message})
+def completion_from(row: Mapping[str, Any], where: str = "a completion") -> Completion:
+    """A `Completion` from its JSON object.
+
+    Raises:
+        RunFolderError: it is none; the message begins with `where`.
+    """
+    completion = read_noun(Completion, row, where)
     # An older version took the largest of nan for an answer.
     if completion.status == "ok" and (reason := not_finite_reason(completion.logprobs)):
         return Completion(completion.sample_id, None, "", "error", reason=reason)
     return completion
 
 
-def score_from(row: Mapping[str, Any]) -> Score:
-    """A `Score` from its JSON object."""
-    return Score(**row)
+def completions_of(samples: Iterable[Sample]) -> Callable[[Mapping[str, Any], str], Completion]:
+    """What makes the completions of these samples of their JSON objects, as `completion_from`.
+
+    It refuses an answer without the log-likelihood, or the length, of each choice that its sample has.
+    """
+    choices = {sample.id: sample.choices for sample in samples}
+
+    def read(row: Mapping[str, Any], where: str) -> Completion:
+        completion = completion_from(row, where)
+        asked = choices.get(completion.sample_id, {}) if completion.status == "ok" else {}
+        for label in asked:
+            if label not in completion.logprobs or completion.num_characters.get(label, 0) < 1:
+                missing = "num_characters" if label in completion.logprobs else "logprobs"
+                raise RunFolderError(f"{where}: '{missing}.{label}' is missing")
+        return completion
+
+    return read
+
+
+def score_from(row: Mapping[str, Any], where: str = "a score") -> Score:
+    """A `Score` from its JSON object.
+
+    Raises:
+        RunFolderError: it is none; the message begins with `where`.
+    """
+    return read_noun(Score, row, where)
 
 
 def message_from(row: Mapping[str, Any]) -> Message:

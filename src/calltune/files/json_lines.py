@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from calltune.calling.strict_json import parse_value
-from calltune.errors import DataError, NotFiniteError, RunFolderError, not_finite_key
+from calltune.errors import DataError, NotFiniteError, RunFolderError, not_finite_key, special_file
 from calltune.types import Example, Preference
 
 
@@ -34,15 +34,17 @@ def read_own_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     Raises:
         DataError: the file cannot be read, or a line is damaged.
     """
-    return ((where, _own_object(line, where)) for where, line in numbered_lines(path))
+    return ((where, parse_own_object(line, where)) for where, line in numbered_lines(path))
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[str, bytes]]:
     """The lines of a file that are not blank, past a byte-order mark, each with its place `file:line`.
 
     Raises:
-        DataError: the file is missing or cannot be read.
+        DataError: the file is missing, is no file, or cannot be read.
     """
+    if kind := special_file(path):
+        raise DataError(f"{path}: is {kind}, a data file was expected")
     try:
         lines = path.open("rb")
     except FileNotFoundError:
@@ -65,7 +67,12 @@ def parse_object(text: bytes | str, where: str) -> dict[str, Any]:
     return _as_object(parse_value(text, where), where)
 
 
-def _own_object(line: bytes, where: str) -> dict[str, Any]:
+def parse_own_object(line: bytes, where: str) -> dict[str, Any]:
+    """One JSON object that calltune wrote.
+
+    Raises:
+        DataError: the line is damaged; the message begins with `where`.
+    """
     try:
         # Decoded here, as json.loads would guess UTF-16 from the bytes.
         return _as_object(json.loads(line.decode("utf-8")), where)
@@ -194,20 +201,25 @@ def read_appended(path: Path) -> list[dict[str, Any]]:
     whole = data[: data.rfind(b"\n") + 1]
     if len(whole) < len(data):
         os.truncate(path, len(whole))
-    return [_own_object(line, f"{path}:{n}") for n, line in enumerate(whole.splitlines(), start=1)]
+    return [parse_own_object(line, f"{path}:{n}") for n, line in enumerate(whole.splitlines(), start=1)]
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, mend: str = "remove it and run again") -> dict[str, Any]:
     """A JSON object that calltune wrote.
+
+    Args:
+        mend: what the user can do when it is damaged.
 
     Raises:
         RunFolderError: it is missing or damaged.
     """
+    if kind := special_file(path):
+        raise RunFolderError(f"{path}: is {kind}, a file was expected; {mend}")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RunFolderError(f"{path}: is missing; run the stage before this one first") from None
-    except OSError as error:
-        raise RunFolderError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError):
-        raise RunFolderError(f"{path}: is damaged; remove it and run again") from None
+        raise RunFolderError(f"{path}: is damaged; {mend}") from None
+    except OSError as error:
+        raise RunFolderError(f"{path}: cannot be read: {error.strerror}; {mend}") from None

@@ -18,7 +18,8 @@ from calltune.config.run_file import Config
 from calltune.config.secrets import conceal
 from calltune.errors import ConfigError
 from calltune.files.hashes import value_sha256
-from calltune.files.json_lines import read_json, write_json
+from calltune.files.json_lines import write_json
+from calltune.files.state import Tracking, read_state
 from calltune.runtime.processes import processes
 from calltune.runtime.stopping import Stopped
 from calltune.runtime.terminal import say
@@ -142,7 +143,7 @@ def track_report(config: Config) -> None:
     ids = config.run_folder / "tracking.json"
     if config.tracking.mlflow and ids.exists():
         with _quiet():
-            tracker = Tracker(_client(config), read_json(ids)["parent"])
+            tracker = Tracker(_client(config), read_state(ids, Tracking)["parent"])
             for name in ("report.json", "report.html"):
                 tracker.file(config.run_folder / name)
 
@@ -153,7 +154,7 @@ def _open(config: Config, stage: str, inputs: Mapping[str, Any]) -> dict[str, An
 
     path, identity = config.run_folder / "tracking.json", value_sha256(dict(inputs))
     store = config.tracking.uri or "mlflow.db"
-    known = read_json(path) if path.exists() else {}
+    known = read_state(path, Tracking) if path.exists() else {}
     if known.get("store") != [store, config.tracking.experiment]:
         known = {"store": [store, config.tracking.experiment], "parent": None, "stages": {}}
     try:

@@ -54,7 +54,7 @@ def launch(config: Config, verb: str, *options: str) -> bool:
     if wanted.strategy.startswith("zero"):
         write_json(folder / "deepspeed.json", deepspeed_config(wanted))
     say(f"{verb}: {wanted.processes} processes on each of {wanted.machines} machines ({wanted.strategy})")
-    _run(accelerate_command(config, folder, verb, *options), verb, folder / "stderr.log")
+    _run(accelerate_command(config, folder, verb, *options), verb, folder / "stderr.log", wanted.processes)
     return True
 
 
@@ -120,7 +120,7 @@ def deepspeed_config(wanted: LaunchConfig) -> dict[str, Any]:
     }
 
 
-def _run(command: list[str], verb: str, log: Path) -> None:
+def _run(command: list[str], verb: str, log: Path, num_processes: int) -> None:
     with tempfile.TemporaryDirectory(prefix="calltune-launch-") as place, postponed_stop() as request:
         words = Path(place)
         environment = for_launcher(os.environ) | {child.FOLDER: place, child.LAUNCHER: str(os.getpid())}
@@ -135,6 +135,9 @@ def _run(command: list[str], verb: str, log: Path) -> None:
                 deadline = None
                 while process.poll() is None:
                     if request.signal is not None and deadline is None:
+                        if len(list(words.glob("*.pid"))) < num_processes:
+                            # Who has not begun cannot be told, and nobody has done anything yet.
+                            break
                         deadline = time.monotonic() + _SECONDS_TO_SAVE
                         _signal_children(words, request.signal)
                     if deadline is not None and time.monotonic() > deadline:

@@ -1,27 +1,48 @@
 """The answers that are drawn from the model, on disk: to each question a row that holds all of its own."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from calltune.config.training import MineConfig
-from calltune.errors import ModelError
+from calltune.errors import ModelError, RunFolderError
 from calltune.evaluation.answers import MOST_ERRORS, answer_rows, answer_the_rest, completion_from, keep_in_order
 from calltune.mining.questions import Question
 from calltune.runtime.processes import Processes
 from calltune.types import Completion, Sample, Sampling
 
+ANSWERS = "answers.jsonl"
+
 
 def read_answers(folder: Path) -> dict[str, list[Completion]]:
     """The answers to each question that has all of its own, whichever process wrote them."""
     found: dict[str, list[Completion]] = {}
-    for row in answer_rows(_file(folder)):
-        answers = [completion_from(answer) for answer in row["answers"]]
+    for row in answer_rows(folder / ANSWERS):
+        answers = answers_from(row, str(folder / ANSWERS))
         # What failed is drawn again, and its failure may stand in another process's file, read later.
         if row["id"] not in found or not _failed(answers):
             found[row["id"]] = answers
     return found
+
+
+def answers_from(row: Mapping[str, Any], where: str, num_answers: int | None = None) -> list[Completion]:
+    """The answers of one row.
+
+    Args:
+        num_answers: how many there must be, if that is known.
+
+    Raises:
+        RunFolderError: it is no such row; the message begins with `where`.
+    """
+    answers = row.get("answers")
+    if not isinstance(row.get("id"), str) or not isinstance(answers, list):
+        raise RunFolderError(f"{where}: a row of answers must have 'id' and 'answers'")
+    if num_answers not in (None, len(answers)):
+        raise RunFolderError(f"{where}: '{row['id']}' has {len(answers)} answers of {num_answers}")
+    if not all(isinstance(answer, dict) for answer in answers):
+        raise RunFolderError(f"{where}: an answer must be an object")
+    return [completion_from(answer, where) for answer in answers]
 
 
 def _failed(answers: Sequence[Completion]) -> bool:
@@ -40,7 +61,7 @@ def draw_answers(
 
     samples = [question.sample for question in questions]
     done = {key for key, answers in read_answers(folder).items() if not _failed(answers)}
-    answer_the_rest(_file(folder), samples, done, ask, "drawing answers", ours)
+    answer_the_rest(folder / ANSWERS, samples, done, ask, "drawing answers", ours)
 
 
 def gather_answers(questions: Sequence[Question], folder: Path) -> None:
@@ -58,11 +79,7 @@ def gather_answers(questions: Sequence[Question], folder: Path) -> None:
             f"{len(failed)} of {len(questions)} questions could not be answered, the first because {reason}; run again "
             "to go on"
         )
-    keep_in_order(_file(folder), (_row(question.id, done[question.id]) for question in questions))
-
-
-def _file(folder: Path) -> Path:
-    return folder / "answers.jsonl"
+    keep_in_order(folder / ANSWERS, (_row(question.id, done[question.id]) for question in questions))
 
 
 def _row(question_id: str, answers: Sequence[Completion]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from calltune.errors import ModelError
+from calltune.errors import ModelError, special_file
 
 Shape = tuple[int, ...]
 
@@ -49,6 +49,17 @@ def check_folder(model: str) -> dict[str, Shape] | None:
     if shapes:
         _check_depth(model, table, shapes)
     return shapes or None
+
+
+def refuse_special(model: str, folder: Path) -> None:
+    """Refuse a folder in which something is neither file nor folder: whoever opened it might wait for ever.
+
+    Raises:
+        ModelError: names it.
+    """
+    for path in sorted(folder.iterdir()):
+        if kind := special_file(path):
+            raise ModelError(f"model '{model}': {path.name} is {kind}, a file was expected")
 
 
 def refuse_pointers(model: str, folder: Path) -> None:

@@ -26,7 +26,7 @@ from transformers.utils.import_utils import is_flash_attn_2_available, is_flash_
 
 from calltune.calling.chat import Chat
 from calltune.errors import ModelError
-from calltune.models.folder import check_folder, check_loaded, check_shapes, one_line
+from calltune.models.folder import check_folder, check_loaded, check_shapes, one_line, refuse_special
 from calltune.runtime.terminal import say
 
 
@@ -111,7 +111,7 @@ def load_model(model: str, dtype: torch.dtype, **others: Any) -> PreTrainedModel
     return loaded
 
 
-def check_tokens(model: PreTrainedModel, chat: Chat, tokens: Iterable[int | None]) -> None:
+def check_tokens(model: PreTrainedModel, chat: Chat, tokens: Iterable[Any]) -> None:
     """Compare tokens that a tokenizer wrote with the model's embeddings, of which there may be fewer.
 
     That happens where tokens were added to a tokenizer alone. A tokenizer may know more than the model as long as
@@ -124,7 +124,8 @@ def check_tokens(model: PreTrainedModel, chat: Chat, tokens: Iterable[int | None
     Raises:
         ModelError: one of them has no embedding.
     """
-    known = model.get_input_embeddings().weight.shape[0]
+    embeddings: Any = model.get_input_embeddings()
+    known = embeddings.weight.shape[0]
     highest = max((token for token in tokens if token is not None), default=0)
     if highest >= known:
         text = chat.tokenizer.convert_ids_to_tokens(highest)
@@ -221,6 +222,8 @@ def _require_folder_or_hub_id(model: str) -> str:
     path = Path(model)
     if path.is_file():
         raise ModelError(f"model '{model}': is a file, a folder was expected")
+    if path.is_dir():
+        refuse_special(model, path)
     if not path.is_dir() and (path.is_absolute() or model.startswith(".") or model.count("/") > 1):
         raise ModelError(f"model '{model}': no such folder")
     return model

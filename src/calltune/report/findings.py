@@ -6,11 +6,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from calltune import __version__
 from calltune.config.gate import Rule, require_metric
 from calltune.config.run_file import Config
 from calltune.config.stages import of_round
-from calltune.files.json_lines import read_json
-from calltune.files.manifest import MANIFEST, versions
+from calltune.errors import RunFolderError
+from calltune.files.manifest import MANIFEST, broken, versions
+from calltune.files.state import Doctor, History, Manifest, State, Statistics, is_newer, read_state
 from calltune.report.comparison import Comparison, compare, compare_all, own_intervals, row_facts
 from calltune.report.headline import Headline, headline
 from calltune.report.measures import RowFacts
@@ -138,14 +140,13 @@ def find(config: Config, benchmarks: Sequence[Measured]) -> Findings:
     judged = config.gate.checkpoint or own[-1]
     by_title = {benchmark.title: benchmark for benchmark in benchmarks}
     rulings = [_ruling(config, rule, by_title, judged, intervals, facts) for rule in config.gate.parsed]
-    folder, trained = config.run_folder, config.checkpoints[1:]
+    beside, trained = _Beside(config.run_folder), config.checkpoints[1:]
     rounds = range(1, config.num_rounds + 1) if config.mine else ()
     mined, drawn = ([of_round(name, number) for number in rounds] for name in ("mined", "answers"))
     return Findings(
         config,
         benchmarks,
         headline=headline(comparisons, own[0], judged, benchmarks),
-        problems=_problems(benchmarks),
         intervals=intervals,
         published=published_rows(config.model),
         comparisons=comparisons,
@@ -154,14 +155,16 @@ def find(config: Config, benchmarks: Sequence[Measured]) -> Findings:
         operating_points={b.title: points for b in benchmarks if (points := operating_points(b))},
         labels={b.title: _labels(b) for b in benchmarks if b.samples is not None},
         tools={b.title: _tools(b) for b in benchmarks if b.samples is not None},
-        training={name: history["log"] for name, history in _by_folder(folder, trained, "history.json").items()},
-        doctor=_if_there(folder / "data" / "doctor.json"),
-        mining=_by_folder(folder, mined, "statistics.json"),
+        training={name: history["log"] for name, history in beside.read(trained, "history.json", History).items()},
+        doctor=beside.read(["data"], "doctor.json", Doctor).get("data"),
+        mining=beside.read(mined, "statistics.json", Statistics),
         stages={
             name: _stage(manifest)
-            for name, manifest in _by_folder(folder, ("data", *drawn, *trained), MANIFEST).items()
+            for name, manifest in beside.read(("data", *drawn, *trained), MANIFEST, Manifest).items()
         },
         versions=versions(),
+        # Last of all, when every file was read.
+        problems=[*_problems(benchmarks), *beside.problems],
     )
 
 
@@ -200,6 +203,7 @@ def _problems(benchmarks: Sequence[Measured]) -> list[str]:
     """What the report cannot show, each in a sentence."""
     found = [f"{b.title}: no comparisons and no examples, as {b.problem}" for b in benchmarks if b.problem]
     found += [f"{b.title}: {name} is not compared, as it {why}" for b in benchmarks for name, why in b.unpaired.items()]
+    found += _newer(benchmarks)
     for benchmark in benchmarks:
         for name, answers in benchmark.answers.items():
             if answers.num_not_finite:
@@ -212,6 +216,20 @@ def _problems(benchmarks: Sequence[Measured]) -> list[str]:
             told = ", ".join(f"{name}: {prompt}" for name, prompt in prompts.items())
             found.append(f"{benchmark.title}: not everyone was asked with one prompt ({told})")
     return found
+
+
+def _newer(benchmarks: Sequence[Measured]) -> list[str]:
+    """One sentence for each newer calltune that measured something."""
+    measured: dict[str, list[str]] = {}
+    for benchmark in benchmarks:
+        for name, answers in benchmark.answers.items():
+            measured.setdefault(answers.result.versions.get("calltune", ""), []).append(f"{name} on {benchmark.title}")
+    return [
+        f"{', '.join(what)} was measured by calltune {version}, newer than this {__version__}: what that added is not "
+        "shown"
+        for version, what in measured.items()
+        if is_newer(version)
+    ]
 
 
 def _labels(benchmark: Measured) -> dict[str, dict[str, int]]:
@@ -253,11 +271,24 @@ def _stage(manifest: Mapping[str, Any]) -> Stage:
     )
 
 
-def _by_folder(run_folder: Path, folders: Sequence[str], name: str) -> dict[str, dict[str, Any]]:
-    """A file of each of these folders that has it."""
-    found = {folder: _if_there(run_folder / folder / name) for folder in folders}
-    return {folder: value for folder, value in found.items() if value is not None}
+class _Beside:
+    """What a report shows beside the results: files that a run may hold; one that cannot be read is a problem."""
 
+    def __init__(self, run_folder: Path) -> None:
+        self._run_folder = run_folder
+        self.problems: list[str] = []
 
-def _if_there(path: Path) -> dict[str, Any] | None:
-    return read_json(path) if path.exists() else None
+    def read(self, folders: Sequence[str], name: str, shape: type[State]) -> dict[str, dict[str, Any]]:
+        """The file of that name in each of these folders that has it."""
+        found = {}
+        for folder in folders:
+            path = self._run_folder / folder / name
+            if not path.exists():
+                continue
+            try:
+                if (path.parent / MANIFEST).exists() and name != MANIFEST and (problem := broken(path.parent, name)):
+                    raise RunFolderError(f"{path.parent}: {problem}: it is not as it was sealed; {shape.mend}")
+                found[folder] = read_state(path, shape)
+            except RunFolderError as error:
+                self.problems.append(f"not shown: {error}")
+        return found

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from math import isclose
 from typing import Any
 
+from calltune.errors import RunFolderError
 from calltune.evaluation.benchmarks import BenchmarkModule, Parts, Summary, stated
+from calltune.files.state import who_wrote
 from calltune.report.resampling import MeanOf, Measure, Ratio, value_of
 from calltune.report.results import Answers
 from calltune.types import Sample
@@ -26,11 +28,23 @@ class RowFacts:
 
 
 def facts_by_row(module: BenchmarkModule[Any], samples: Sequence[Sample], answers: Answers) -> list[RowFacts]:
-    """What every row gives by itself."""
-    return [
-        _facts(module.summarize([sample], [completion], [score]))
-        for sample, completion, score in zip(samples, answers.completions, answers.scores, strict=True)
-    ]
+    """What every row gives by itself.
+
+    Raises:
+        RunFolderError: a score is none of the benchmark's; another version of it may have written that.
+    """
+    facts = []
+    for sample, completion, score in zip(samples, answers.completions, answers.scores, strict=True):
+        try:
+            facts.append(_facts(module.summarize([sample], [completion], [score])))
+        except ValueError as error:
+            result = answers.result
+            wrote = who_wrote({"versions": result.versions})
+            raise RunFolderError(
+                f"{result.checkpoint} on {result.benchmark}: the score of question '{sample.id}' is none of this "
+                f"benchmark's: {error}{wrote}; run evaluate again"
+            ) from error
+    return facts
 
 
 def _facts(summary: Summary) -> RowFacts:

@@ -4,22 +4,25 @@ A checkpoint of this run is called by its name (`base`, `sft`, `dpo`), one of an
 are joined to the questions by sample id, so every comparison is between answers to one and the same question.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from calltune.config.entries import Entry
 from calltune.config.run_file import Config
 from calltune.config.stages import checkpoint_names
-from calltune.errors import CalltuneError, ConfigError, RunFolderError
-from calltune.evaluation.answers import MOST_ERRORS, completion_from, count, score_from
+from calltune.errors import CalltuneError, ConfigError, DataError, RunFolderError
+from calltune.evaluation.answers import MOST_ERRORS, completions_of, count, score_from
 from calltune.evaluation.benchmarks import BenchmarkModule, ConfusionTable, Metric, check_stated, stated
 from calltune.evaluation.jobs import questions_sha256
-from calltune.files.json_lines import read_json, read_own_jsonl
-from calltune.files.manifest import MANIFEST
+from calltune.files.json_lines import read_own_jsonl
+from calltune.files.manifest import MANIFEST, broken, read_manifest
+from calltune.files.state import ResultFile, RunConfig, read_state, who_wrote
 from calltune.report.resampling import Interval
 from calltune.types import Completion, Sample, Score
+
+_Row = TypeVar("_Row", Completion, Score)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +70,16 @@ class Result:
         }
 
 
-def read_result(file: Path) -> Result:
-    """A `result.json`.
+def read_result(place: Path) -> Result:
+    """The `result.json` of a complete evaluation.
 
     Raises:
-        RunFolderError: it is missing or damaged.
+        RunFolderError: it is missing or of another shape, or the evaluation's files are not as they were sealed.
     """
-    row = read_json(file)
-    names = [field.name for field in fields(Result)]
-    if missing := next((name for name in names if name not in row), None):
-        raise RunFolderError(f"{file}: '{missing}' is missing; remove it and run evaluate again")
-    return Result(**{name: row[name] for name in names})
+    if problem := broken(place):
+        raise RunFolderError(f"{place}: {problem}: it is not as it was sealed; run evaluate again")
+    row = read_state(place / "result.json", ResultFile)
+    return Result(**{field.name: row[field.name] for field in fields(Result)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +138,12 @@ def checkpoints(config: Config) -> list[Checkpoint]:
             raise ConfigError(f"report.compare: {folder} is not the folder of a run (it holds no config.json)")
         if folder.resolve() == config.run_folder.resolve():
             raise ConfigError(f"report.compare: {folder} is this run itself")
-        other = read_json(folder / "config.json")
+        other = read_state(folder / "config.json", RunConfig)
         if other["name"] in names:
             raise ConfigError(f"report.compare: two runs are called '{other['name']}'")
         names.add(other["name"])
         # Older runs know of no rounds.
-        theirs = checkpoint_names(other["stages"], (other["mine"] or {}).get("rounds", 1))
+        theirs = checkpoint_names(other["stages"], other.get("mine", {}).get("rounds", 1))
         stages = theirs[1:] if other["model"] == config.model else theirs
         found += [Checkpoint(f"{other['name']}:{stage}", folder, stage) for stage in stages]
     return found
@@ -166,7 +168,7 @@ def read_results(
 
 
 def _measured(title: str, module: BenchmarkModule[Any], settings: Any, places: Mapping[str, Path]) -> Measured:
-    results = {name: _result(place / "result.json", module) for name, place in places.items()}
+    results = {name: _result(place, module) for name, place in places.items()}
     samples, problem = _questions(module, settings)
     sha256 = questions_sha256(samples) if samples is not None else ""
     if samples is not None and all(result.data_sha256 != sha256 for result in results.values()):
@@ -178,12 +180,12 @@ def _measured(title: str, module: BenchmarkModule[Any], settings: Any, places: M
     }
     answers = {}
     for name, place in places.items():
-        seconds = read_json(place / MANIFEST).get("seconds")
+        seconds = read_manifest(place).get("seconds")
         if samples is None or name in unpaired:
             answers[name] = Answers(results[name], seconds, (), ())
         else:
-            completions = [completion_from(row) for row in _joined(place / "completions.jsonl", samples)]
-            scores = [score_from(row) for row in _joined(place / "scores.jsonl", samples)]
+            completions = _joined(place / "completions.jsonl", completions_of(samples), samples)
+            scores = _joined(place / "scores.jsonl", score_from, samples)
             answers[name] = _finite(module, samples, Answers(results[name], seconds, completions, scores))
     return Measured(title, module, samples, problem, answers, unpaired)
 
@@ -213,12 +215,12 @@ def _finite(module: BenchmarkModule[Any], samples: Sequence[Sample], answers: An
     return Answers(result, answers.seconds, answers.completions, scores, len(bad))
 
 
-def _result(file: Path, module: BenchmarkModule[Any]) -> Result:
-    result = read_result(file)
+def _result(place: Path, module: BenchmarkModule[Any]) -> Result:
+    result = read_result(place)
     try:
         check_stated(module, result.metrics, result.primary_metric)
     except ConfigError as error:
-        raise RunFolderError(f"{file}: {error}; remove it and run evaluate again") from None
+        raise RunFolderError(f"{place / 'result.json'}: {error}; remove it and run evaluate again") from None
     return result
 
 
@@ -230,9 +232,14 @@ def _questions(module: BenchmarkModule[Any], settings: Any) -> tuple[list[Sample
         return None, str(error)
 
 
-def _joined(file: Path, samples: Sequence[Sample]) -> list[dict[str, Any]]:
-    rows = {row["sample_id"]: row for _, row in read_own_jsonl(file)}
-    missing = next((sample.id for sample in samples if sample.id not in rows), None)
-    if missing is not None:
-        raise RunFolderError(f"{file}: holds no row for question '{missing}'; run evaluate again")
+def _joined(file: Path, read: Callable[[Mapping[str, Any], str], _Row], samples: Sequence[Sample]) -> list[_Row]:
+    """The rows of a file, in the order of the samples."""
+    try:
+        rows = {row.sample_id: row for row in (read(row, where) for where, row in read_own_jsonl(file))}
+        missing = next((sample.id for sample in samples if sample.id not in rows), None)
+        if missing is not None:
+            raise RunFolderError(f"{file}: holds no row for question '{missing}'")
+    except (DataError, RunFolderError) as error:
+        wrote = who_wrote(read_manifest(file.parent))
+        raise RunFolderError(f"{error}{wrote}; run evaluate again, which asks what is not whole") from None
     return [rows[sample.id] for sample in samples]

@@ -12,8 +12,7 @@ from calltune.calling.chat import Chat
 from calltune.data.rows import read_examples, read_preferences
 from calltune.errors import ModelError, RunFolderError
 from calltune.files.hashes import value_sha256
-from calltune.files.json_lines import read_json
-from calltune.files.manifest import MANIFEST, model_sha256
+from calltune.files.manifest import model_sha256, read_manifest
 from calltune.models.backends.tokens import end_ids
 from calltune.models.load import load_model, load_tokenizer, stored_dtype
 from calltune.models.parity import Parity, Probe, Reading, compare, read_model
@@ -69,7 +68,7 @@ def as_trained(checkpoint: Path, base: str | None) -> Any:
     adapter = checkpoint / "adapter"
     if base is None or not (adapter / "adapter_config.json").exists():
         return _placed(load_model(str(checkpoint), torch.float32))
-    if model_sha256(base) != read_json(checkpoint / MANIFEST)["inputs"]["model"]:
+    if model_sha256(base) != read_manifest(checkpoint)["inputs"].get("model"):
         raise RunFolderError(f"{checkpoint}: was trained from another model than {base} is now; train it again")
     return _placed(load_adapter(base, adapter))
 

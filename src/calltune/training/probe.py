@@ -192,7 +192,7 @@ def time_training(
     with tracking as tracker:
         tracker.parameters(trainer.args.to_dict())
         once += time.perf_counter() - begun
-        state, _ = train(trainer, f"{stage}, a probe", None, tracker, names)
+        state, _ = train(trainer, f"{stage}, a probe", None, tracker, names, stops_at_once=True)
         save = time.perf_counter() - watch.last
         begun = time.perf_counter()
         checkpoints = Path(trainer.args.output_dir)

@@ -63,6 +63,14 @@ class Progress(TrainerCallback):
             self._bar = None
 
 
+def told_of_stop(stage: str) -> str:
+    """What the user is told when a stage that trains is asked to stop."""
+    return (
+        f"{stage}: asked to stop: the step under way is finished first, and a checkpoint written; a second signal ends "
+        "at once, and the stage then goes on from the checkpoint before"
+    )
+
+
 class StopWhenAsked(TrainerCallback):
     """End training after the step in which any process was asked to, with a checkpoint."""
 

@@ -20,7 +20,8 @@ from peft import PeftModel
 from transformers import LlamaConfig, LlamaForCausalLM, TrainingArguments
 
 from calltune.files.hashes import value_sha256
-from calltune.files.json_lines import read_json, write_json
+from calltune.files.json_lines import write_json
+from calltune.files.state import Reference, read_state
 from calltune.models.trie import batches, pack
 from calltune.runtime.processes import processes
 from calltune.runtime.terminal import ProgressBar, say
@@ -80,7 +81,7 @@ def store_reference(trainer: Any, folder: Path, sharing: Sharing, names: RowName
 
 def _values(trainer: Any, dataset: Any, file: Path, sharing: Sharing, names: RowNames) -> list[list[float]]:
     # The first process decides for all: another machine may not see its files.
-    found: list[Any] = [read_json(file) if processes().rank == 0 and file.exists() else None]
+    found: list[Any] = [_read(file) if processes().rank == 0 and file.exists() else None]
     broadcast_object_list(found)
     if found[0] is None:
         found[0] = dict(zip(_COLUMNS, _computed(trainer, dataset, sharing), strict=True))
@@ -90,6 +91,11 @@ def _values(trainer: Any, dataset: Any, file: Path, sharing: Sharing, names: Row
     else:
         say(f"reference: log-probabilities of {len(dataset):,} pairs read from {file}")
     return [found[0][column] for column in _COLUMNS]
+
+
+def _read(file: Path) -> dict[str, list[float]]:
+    found = read_state(file, Reference)
+    return {column: found[column] for column in _COLUMNS}
 
 
 def _require_finite(trainer: Any, pairs: Any, values: list[list[float]], names: RowNames) -> None:

@@ -5,6 +5,7 @@ import logging
 import shutil
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,14 @@ from transformers.trainer_callback import PrinterCallback
 from calltune.calling.chat import Chat
 from calltune.config.run_file import Config
 from calltune.errors import ConfigError
+from calltune.files import manifest
 from calltune.files.disk import writing_to
 from calltune.files.hashes import file_sha256, value_sha256
-from calltune.files.json_lines import read_json, write_json
-from calltune.files.manifest import begin, claim_run_folder, finish, is_complete, model_sha256, template_sha256
+from calltune.files.json_lines import write_json
 from calltune.files.tracking import Tracker, track
 from calltune.models.load import check_tokens, load_tokenizer
 from calltune.runtime.processes import processes
-from calltune.runtime.stopping import postponed_stop
+from calltune.runtime.stopping import StopRequest, postponed_stop
 from calltune.runtime.terminal import say
 from calltune.training.arguments import TrlArguments, allow_sharding_on_cpu
 from calltune.training.checkpoints import SealCheckpoints, newest_whole
@@ -32,7 +33,7 @@ from calltune.training.grouping import group_batches
 from calltune.training.labelled_head import score_labels_only
 from calltune.training.memory import Memory, choose_checkpointing
 from calltune.training.passes import bound_passes, check_passes
-from calltune.training.progress import Progress, StopWhenAsked
+from calltune.training.progress import Progress, StopWhenAsked, told_of_stop
 from calltune.training.recipe import FittedRows, Recipe, fit_rows
 from calltune.training.reference import stand_in, store_reference
 from calltune.training.saving import save_model
@@ -102,17 +103,17 @@ def train_stage(config: Config, recipe: Recipe, model: str) -> Path:
         CalltuneError: the data, the model, the folder, or a table of the run file is wrong.
     """
     stage, ours = recipe.name, processes()
-    run_folder = ours.first(lambda: claim_run_folder(config))
+    run_folder = ours.first(lambda: manifest.claim_run_folder(config))
     data, folder = run_folder / "data", run_folder / stage
     inputs = ours.first(lambda: _inputs(config, recipe, model, data))
-    if ours.first(lambda: is_complete(folder, inputs)):
+    if ours.first(lambda: manifest.is_complete(folder, inputs)):
         say(f"{stage}: complete and unchanged, skipped")
         return folder
     # What is wrong in the run file is told here, before anything is loaded.
     settings = stage_settings(config, recipe.stage)
     ready = get_ready(settings, recipe, run_folder, model)
     with track(config, stage, inputs) as tracker, writing_to(folder):
-        if moved := ours.first(lambda: begin(folder, inputs)):
+        if moved := ours.first(lambda: manifest.begin(folder, inputs)):
             say(moved)
         write_plan(ready.plan, folder)
         begun_from = ours.first(lambda: newest_whole(folder / "checkpoints", stage))
@@ -141,7 +142,7 @@ def train_stage(config: Config, recipe: Recipe, model: str) -> Path:
             say(f"{stage}: {sharing.passes.sentence()}")
         if ours.rank == 0:
             write_json(folder / "history.json", {"log": state.log_history})
-            finish(folder, inputs, counts=ready.rows.counts(), too_long=ready.rows.too_long, **tuned, **facts)
+            manifest.finish(folder, inputs, counts=ready.rows.counts(), too_long=ready.rows.too_long, **tuned, **facts)
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     # Nobody goes on to the next stage before this one is there.
     ours.wait()
@@ -150,14 +151,16 @@ def train_stage(config: Config, recipe: Recipe, model: str) -> Path:
 
 def _inputs(config: Config, recipe: Recipe, model: str, data: Path) -> dict[str, Any]:
     """What a stage is made of; when none of it changed, a complete stage is skipped and an interrupted one goes on."""
-    read_json(data / "manifest.json")
+    manifest.read_manifest(data)
+    for file in (config.run_folder / recipe.train_file, config.run_folder / recipe.validation_file):
+        manifest.require_sealed(file.parent, file.name)
     stage = recipe.stage
     tuning = tuning_inputs(config.tuning.of(stage), config.lora)
     return {
-        "model": model_sha256(model),
+        "model": manifest.model_sha256(model),
         "train rows": file_sha256(config.run_folder / recipe.train_file),
         "validation rows": file_sha256(config.run_folder / recipe.validation_file),
-        "chat template": template_sha256(config),
+        "chat template": manifest.template_sha256(config),
         "settings": value_sha256([config.seed, tuning, getattr(config, stage)]),
         "grouped by tools": config.data.group_by_tools,
         # Batch sizes are per process, and a checkpoint belongs to its strategy.
@@ -177,7 +180,7 @@ def _tuned(settings: StageSettings, model: Any) -> dict[str, Any]:
 
 
 def _hashes(data: Path) -> dict[str, str]:
-    return {f"sha256 {name}": sha256 for name, sha256 in read_json(data / "manifest.json")["sha256"].items()}
+    return {f"sha256 {name}": sha256 for name, sha256 in manifest.read_manifest(data)["sha256"].items()}
 
 
 def make_trainer(ready: Ready, model: Any = None) -> Any:
@@ -228,12 +231,19 @@ def to_dataset(texts: Sequence[dict[str, str]]) -> datasets.Dataset:
 
 
 def train(
-    trainer: Any, stage: str, checkpoint: Path | None, tracker: Tracker, names: RowNames = no_names
+    trainer: Any,
+    stage: str,
+    checkpoint: Path | None,
+    tracker: Tracker,
+    names: RowNames = no_names,
+    *,
+    stops_at_once: bool = False,
 ) -> tuple[TrainerState, float]:
     """Run a TRL trainer to its last step, from a checkpoint or from the start, leaving the last step's checkpoint.
 
     Args:
         names: of rows, for a message.
+        stops_at_once: whether a signal ends it where it is, instead of after the step with a checkpoint.
 
     Returns:
         The trainer's state after the last step, and the seconds it took now.
@@ -255,7 +265,8 @@ def train(
     trainer.add_callback(progress)
     # Older ones are removed when a newer one is sealed, not, as transformers does it, before.
     num_kept, trainer.args.save_total_limit = trainer.args.save_total_limit, None
-    with warnings.catch_warnings(), postponed_stop() as request:
+    stopping = nullcontext(StopRequest()) if stops_at_once else postponed_stop(told_of_stop(stage))
+    with warnings.catch_warnings(), stopping as request:
         # TRL 1.16 asks transformers 5.23 by an old name, once a step; the user can do nothing about it.
         warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
         # Tied weights are stored once, and transformers warns of the other name.

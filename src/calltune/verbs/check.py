@@ -1,5 +1,6 @@
 """`calltune check`: all that can be known before time or money is spent; writes nothing."""
 
+import shutil
 import time
 import warnings
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ from calltune.evaluation.jobs import (
 )
 from calltune.files.manifest import is_complete
 from calltune.models.backends import OpenedBackend
+from calltune.runtime.stopping import at_forced_end
 from calltune.runtime.terminal import say, show_marked
 from calltune.types import Rejected
 from calltune.verbs.prepare import asked_questions, data_inputs
@@ -75,7 +77,10 @@ def run(config: Config, show_rows: int = 0, *, with_data: bool = True) -> Path:
         if show_rows > 0:
             _show_rows(sources, Proof(chat), show_rows)
         stop_when_missing(config, found.told["behaviors"], counted)
-        with TemporaryDirectory(prefix="calltune-check-") as place:
+        with (
+            TemporaryDirectory(prefix="calltune-check-") as place,
+            at_forced_end(partial(shutil.rmtree, place, ignore_errors=True)),
+        ):
             trial = _trial(config, place)
             data, folder = config.run_folder / "data", trial.run_folder / "data"
             if is_complete(data, data_inputs(config, sources, asked)):

@@ -13,7 +13,7 @@ from calltune.calling.chat import Chat
 from calltune.config.run_file import Config
 from calltune.config.stages import of_round
 from calltune.data.rows import read_preferences
-from calltune.files.json_lines import read_json
+from calltune.files.manifest import read_manifest
 from calltune.training.recipe import Recipe
 from calltune.training.stage import train_stage
 from calltune.types import Preference
@@ -48,9 +48,9 @@ def run(config: Config, round_number: int = 1) -> Path:
     """
     recipe, before = replace(RECIPE, round=round_number), config.trained_from(of_round("dpo", round_number))
     if before != "base":
-        read_json(config.run_folder / before / "manifest.json")
+        read_manifest(config.run_folder / before)
     if config.mine:
         mined = of_round("mined", round_number)
-        read_json(config.run_folder / mined / "manifest.json")
+        read_manifest(config.run_folder / mined)
         recipe = replace(recipe, train_file=f"{mined}/pairs.jsonl")
     return train_stage(config, recipe, config.checkpoint_folder(before))

@@ -11,9 +11,17 @@ from typing import Any
 
 from calltune.config.run_file import Config
 from calltune.errors import ModelError
-from calltune.evaluation.answers import MOST_ERRORS, answer_the_rest, answered, count, keep_in_order
+from calltune.evaluation.answers import (
+    MOST_ERRORS,
+    answer_the_rest,
+    answered,
+    completions_of,
+    count,
+    keep_in_order,
+)
 from calltune.evaluation.benchmarks import check_stated
 from calltune.evaluation.jobs import Job, ask, open_backend, open_benchmarks, read_jobs
+from calltune.evaluation.records import COMPLETIONS, SCORES, can_be_kept, is_whole, mend
 from calltune.files.json_lines import write_json, write_jsonl
 from calltune.files.manifest import (
     begin,
@@ -29,8 +37,6 @@ from calltune.models.backends import OpenedBackend
 from calltune.runtime.processes import processes
 from calltune.runtime.terminal import say
 from calltune.types import Completion
-
-_COMPLETIONS = "completions.jsonl"
 
 
 def existing_checkpoints(config: Config) -> list[str]:
@@ -73,7 +79,8 @@ def _evaluate(config: Config, checkpoint: str, jobs: Sequence[Job], folder: Path
             "chat template": template_sha256(config),
             "backend": {"name": config.evaluate.backend, **keys},
         }
-        complete = is_complete(place, inputs, "result.json", "scores.jsonl")
+        complete = is_complete(place, inputs, "result.json", COMPLETIONS, SCORES)
+        complete = complete and is_whole(place, job.samples, partial(job.module.summarize, job.samples))
         # Nobody may write before all have looked.
         ours.wait()
         if complete:
@@ -84,14 +91,12 @@ def _evaluate(config: Config, checkpoint: str, jobs: Sequence[Job], folder: Path
             # Before anything is written: a model that cannot be asked leaves nothing behind.
             backend = load(model)
         with track(config, f"evaluate-{checkpoint}-{job.title}", inputs) as tracker:
-            if ours.rank == 0 and (moved := begin(place, inputs)):
-                say(moved)
-            ours.wait()
+            ours.first(partial(_begin, place, inputs, job))
             # What failed is asked again.
-            done = {key for key, one in answered(place / _COMPLETIONS).items() if one.status != "error"}
+            done = {key for key, one in answered(place / COMPLETIONS).items() if one.status != "error"}
             asking = partial(ask, backend, job)
             title = f"evaluating {checkpoint} {job.title}"
-            answer_the_rest(place / _COMPLETIONS, job.samples, done, asking, title, ours)
+            answer_the_rest(place / COMPLETIONS, job.samples, done, asking, title, ours)
             ours.wait()
             result = ours.first(partial(_finish, backend, job, checkpoint, place, inputs, start))
             tracker.parameters({"checkpoint": checkpoint, "benchmark": job.title, "prompt": result["prompt"]})
@@ -100,10 +105,17 @@ def _evaluate(config: Config, checkpoint: str, jobs: Sequence[Job], folder: Path
             tracker.file(place / "result.json")
 
 
+def _begin(place: Path, inputs: dict[str, Any], job: Job) -> None:
+    ids = {sample.id for sample in job.samples}
+    if moved := begin(place, inputs, keep_files=can_be_kept(place / COMPLETIONS, ids)):
+        say(moved)
+    mend(place / COMPLETIONS, ids, completions_of(job.samples))
+
+
 def _finish(
     backend: OpenedBackend, job: Job, checkpoint: str, place: Path, inputs: dict[str, Any], start: float
 ) -> dict[str, Any]:
-    done = answered(place / _COMPLETIONS)
+    done = answered(place / COMPLETIONS)
     completions = [done[sample.id] for sample in job.samples]
     prompt = job.module.prompt_name(job.settings, backend.chat)
     result = _conclude(job, checkpoint, prompt, completions, place)
@@ -134,7 +146,7 @@ def _conclude(job: Job, checkpoint: str, prompt: str, completions: Sequence[Comp
         "versions": versions(),
         "data_sha256": job.data_sha256,
     }
-    keep_in_order(place / _COMPLETIONS, completions)
-    write_jsonl(place / "scores.jsonl", scores)
+    keep_in_order(place / COMPLETIONS, completions)
+    write_jsonl(place / SCORES, scores)
     write_json(place / "result.json", result)
     return result

@@ -20,8 +20,17 @@ from calltune.config.stages import stage_of
 from calltune.data.preparation import open_sources
 from calltune.errors import ConfigError, RunFolderError
 from calltune.files.hashes import file_sha256, value_sha256
-from calltune.files.json_lines import read_json
-from calltune.files.manifest import MANIFEST, claim_run_folder, finish, is_complete, model_sha256, set_aside, versions
+from calltune.files.manifest import (
+    MANIFEST,
+    claim_run_folder,
+    finish,
+    is_complete,
+    model_sha256,
+    read_manifest,
+    set_aside,
+    versions,
+)
+from calltune.files.state import TrainedManifest, read_state
 from calltune.models.load import load_tokenizer, stored_dtype
 from calltune.models.parity import Parity
 from calltune.report.card import CardFacts, DataFile, TrainedStage, model_card
@@ -58,15 +67,13 @@ def run(config: Config) -> Path:
         "settings": value_sha256([settings.max_shard_size, str(dtype)]),
         "card": value_sha256({**asdict(facts), "dtype": ""}),
     }
-    if (folder / MANIFEST).exists() and is_complete(folder, inputs):
+    if folder.exists() and not _is_export(folder):
+        raise RunFolderError(f"{folder}: is there already and no export of calltune's; name another [export] folder")
+    if is_complete(folder, inputs):
         say("export: complete and unchanged, skipped")
         return folder
     if folder.exists():
-        if not folder.is_dir() or not (folder / MANIFEST).exists() or "parity" not in read_json(folder / MANIFEST):
-            raise RunFolderError(
-                f"{folder}: is there already and no export of calltune's; name another [export] folder"
-            )
-        say(set_aside(folder, read_json(folder / MANIFEST)["inputs"], inputs))
+        say(set_aside(folder, read_manifest(folder)["inputs"], inputs))
     has_plain_base = config.tuning.of(stage_of(checkpoint)).method == "lora"
     base = config.checkpoint_folder(config.trained_from(checkpoint)) if has_plain_base else None
     # Named as the folder will be; the dot says that it is not whole.
@@ -85,6 +92,13 @@ def run(config: Config) -> Path:
     if line.note:
         say(f"export: {line.note}")
     return folder
+
+
+def _is_export(folder: Path) -> bool:
+    try:
+        return "parity" in read_manifest(folder)
+    except RunFolderError:
+        return False
 
 
 def _checkpoint(config: Config, settings: ExportConfig) -> str:
@@ -106,7 +120,6 @@ def _describe(facts: CardFacts, parity: Parity, chat: Chat, built: Path, inputs:
     for path in built.iterdir():
         # safetensors makes its files readable for their owner alone; a server may be another user.
         path.chmod((built / "README.md").stat().st_mode)
-    files = {path.name: file_sha256(path) for path in sorted(built.iterdir())}
     finish(
         built,
         inputs,
@@ -114,7 +127,6 @@ def _describe(facts: CardFacts, parity: Parity, chat: Chat, built: Path, inputs:
         dtype=facts.dtype,
         parity={key: value for key, value in asdict(parity).items() if key != "problem"},
         serve=line.command,
-        sha256=files,
     )
     (built / MANIFEST).chmod((built / "README.md").stat().st_mode)
 
@@ -145,7 +157,7 @@ def _facts(config: Config, checkpoint: str, dtype: str) -> CardFacts:
             **({"mine": mine.model_dump(mode="json")} if mine else {}),
             **{name: table for name in ("lora", *stages) if (table := getattr(config, name))},
         },
-        stages={name: _trained(read_json(run / name / MANIFEST)) for name in trained},
+        stages={name: _trained(run / name) for name in trained},
         results=[result for name in ("base", *trained) for result in _results(config, name)],
     )
 
@@ -155,14 +167,11 @@ def _results(config: Config, checkpoint: str) -> list[Result]:
     folders = [config.run_folder / "eval" / checkpoint / entry.title for entry in config.evaluate.benchmarks]
     measured = [folder for folder in folders if (folder / MANIFEST).exists()]
     now = model_sha256(config.checkpoint_folder(checkpoint)) if measured else ""
-    return [
-        read_result(folder / "result.json")
-        for folder in measured
-        if read_json(folder / MANIFEST)["inputs"]["model"] == now
-    ]
+    return [read_result(folder) for folder in measured if read_manifest(folder)["inputs"].get("model") == now]
 
 
-def _trained(manifest: Mapping[str, Any]) -> TrainedStage:
+def _trained(stage: Path) -> TrainedStage:
+    manifest = read_state(stage / MANIFEST, TrainedManifest)
     return TrainedStage(manifest["counts"], manifest["steps"], manifest["trainable_share"])
 
 

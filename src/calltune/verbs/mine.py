@@ -7,6 +7,7 @@ on what this model does wrong, not on what another one might. `docs/mining.md` s
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,20 @@ from calltune.config.training import MineConfig
 from calltune.data.rows import read_examples, read_preferences
 from calltune.errors import ConfigError, DataError
 from calltune.evaluation.jobs import open_backend
+from calltune.evaluation.records import can_be_kept, mend
 from calltune.files.hashes import file_sha256
-from calltune.files.json_lines import read_json
-from calltune.files.manifest import begin, claim_run_folder, finish, is_complete, model_sha256, template_sha256
+from calltune.files.manifest import (
+    begin,
+    claim_run_folder,
+    finish,
+    is_complete,
+    model_sha256,
+    read_manifest,
+    require_sealed,
+    template_sha256,
+)
 from calltune.files.tracking import track
-from calltune.mining.answers import draw_answers, gather_answers, read_answers
+from calltune.mining.answers import ANSWERS, answers_from, draw_answers, gather_answers, read_answers
 from calltune.mining.asking import Asked, choose_asked
 from calltune.mining.making import write_pairs
 from calltune.models.load import load_tokenizer
@@ -103,14 +113,14 @@ def run(config: Config, round_number: int = 1) -> Path:
 
 def _complete(this: _Round, drawing: Mapping[str, Any]) -> tuple[bool, bool]:
     """Whether the answers are drawn, and whether they are paired as the run file says now."""
-    drawn = is_complete(this.answers, drawing)
-    return drawn, drawn and is_complete(this.pairs, _pairing_inputs(this))
+    drawn = is_complete(this.answers, drawing, ANSWERS)
+    return drawn, drawn and is_complete(this.pairs, _pairing_inputs(this), "pairs.jsonl", "statistics.json")
 
 
 def _require_before(this: _Round) -> None:
-    read_json(this.data / "manifest.json")
+    require_sealed(this.data, "train.jsonl", "preferences.jsonl")
     if this.model != this.config.model:
-        read_json(Path(this.model) / "manifest.json")
+        read_manifest(Path(this.model))
 
 
 def _settings(settings: MineConfig, names: frozenset[str]) -> dict[str, Any]:
@@ -148,8 +158,7 @@ def _draw(this: _Round, asked: Asked, inputs: Mapping[str, Any]) -> None:
     load, _ = open_backend(this.config)
     # Before anything is written: a model that cannot be asked leaves nothing behind.
     backend = load(this.model)
-    if moved := ours.first(lambda: begin(this.answers, inputs)):
-        say(moved)
+    ours.first(lambda: _begin(this, asked, inputs))
     draw_answers(backend, asked.questions, this.settings, this.seed, this.answers, ours)
     ours.wait()
     ours.first(lambda: gather_answers(asked.questions, this.answers))
@@ -158,9 +167,16 @@ def _draw(this: _Round, asked: Asked, inputs: Mapping[str, Any]) -> None:
     ours.wait()
 
 
+def _begin(this: _Round, asked: Asked, inputs: Mapping[str, Any]) -> None:
+    file, ids = this.answers / ANSWERS, {question.id for question in asked.questions}
+    if moved := begin(this.answers, inputs, keep_files=can_be_kept(file, ids, "id")):
+        say(moved)
+    mend(file, ids, partial(answers_from, num_answers=this.settings.num_answers), "id")
+
+
 def _pairing_inputs(this: _Round) -> dict[str, Any]:
     return {
-        "answers": file_sha256(this.answers / "answers.jsonl"),
+        "answers": file_sha256(this.answers / ANSWERS),
         "given pairs": file_sha256(this.data / "preferences.jsonl"),
         "settings": _settings(this.settings, _PAIRING),
         "seed": this.seed,
@@ -181,6 +197,5 @@ def _pair(this: _Round, asked: Asked) -> dict[str, Any]:
         f"{this.name}: {told['num_pairs']:,} pairs, {told['num_mined']:,} mined and {told['num_given']:,} given, "
         f"of {told['num_wanted']:,} wanted"
     )
-    sha256 = {"pairs.jsonl": file_sha256(this.pairs / "pairs.jsonl")}
-    finish(this.pairs, inputs, sha256=sha256, seconds=round(time.monotonic() - start, 1))
+    finish(this.pairs, inputs, seconds=round(time.monotonic() - start, 1))
     return told

@@ -13,9 +13,10 @@ from calltune.data.doctor.workers import load_packed
 from calltune.data.preparation import Source, diagnose, gather, open_sources, write_data
 from calltune.evaluation.jobs import open_benchmarks
 from calltune.files.disk import writing_to
-from calltune.files.hashes import file_sha256, value_sha256
-from calltune.files.json_lines import read_json, write_json, write_jsonl
+from calltune.files.hashes import value_sha256
+from calltune.files.json_lines import write_json, write_jsonl
 from calltune.files.manifest import begin, claim_run_folder, finish, is_complete, tokenizer_sha256
+from calltune.files.state import Doctor, read_state
 from calltune.runtime.terminal import say
 from calltune.types import BEHAVIORS, Behavior
 
@@ -34,8 +35,8 @@ def run(config: Config) -> Path:
         asked, counted = asked_questions(config, gathered.tests)
         folder = claim_run_folder(config) / "data"
         inputs = data_inputs(config, sources, asked)
-        if is_complete(folder, inputs):
-            stop_when_missing(config, read_json(folder / "doctor.json")["behaviors"], counted)
+        if is_complete(folder, inputs, "doctor.json"):
+            stop_when_missing(config, read_state(folder / "doctor.json", Doctor)["behaviors"], counted)
             say("prepare: complete and unchanged, skipped")
             return folder
         chat = load_packed(config.model, config.chat_template)
@@ -49,8 +50,7 @@ def run(config: Config) -> Path:
             write_jsonl(folder / "changes.jsonl", gathered.changes.rows())
     write_json(folder / "doctor.json", found.told)
     say(", ".join(f"{name} {count:,}" for name, count in counts.items()))
-    hashes = {path.name: file_sha256(path) for path in sorted(folder.glob("*.jsonl"))}
-    finish(folder, inputs, counts=counts, behaviors=_by_file(found.told["behaviors"]), sha256=hashes)
+    finish(folder, inputs, counts=counts, behaviors=_by_file(found.told["behaviors"]))
     return folder
 
 

@@ -4,12 +4,11 @@ A process that only writes, tokenizes and checks rows needs neither torch nor a 
 together take four times its memory. So the tokenizer is loaded once, in a process of its own, and packed.
 """
 
-import multiprocessing
 import pickle
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
@@ -21,14 +20,12 @@ from calltune.calling.template_proof import Proof, prove_template
 from calltune.data.doctor.contamination import AskedQuestions
 from calltune.data.doctor.facts import Examiner, Facts
 from calltune.data.doctor.spool import NumberedRow
+from calltune.runtime.workers import worker_processes
 from calltune.types import Message, Tool
 
 _ROWS_PER_TASK = 128
 _TASKS_AHEAD = 3
 """How many tasks are handed out for each process, so that no process waits and few rows are held."""
-
-_SPAWN = multiprocessing.get_context("spawn")
-"""Workers are not forked: they need nothing of this process, and forked tokenizers may hang."""
 
 _examiner: Examiner | None = None
 
@@ -58,7 +55,7 @@ def load_packed(model: str, chat_template: str | None = None) -> PackedChat:
     """
     if "torch" in sys.modules:
         return _load(model, chat_template)
-    with ProcessPoolExecutor(1, _SPAWN) as pool:
+    with worker_processes(1) as pool:
         return pool.submit(_load, model, chat_template).result()
 
 
@@ -110,7 +107,7 @@ def examine(
             yield examiner.look(row, source)
         return
     tasks = chain([first], iter(lambda: list(islice(rows, _ROWS_PER_TASK)), []))
-    with ProcessPoolExecutor(num_workers, _SPAWN, _begin, (chat, questions)) as pool:
+    with worker_processes(num_workers, _begin, (chat, questions)) as pool:
         waiting: deque[Future[list[tuple[Facts, str]]]] = deque()
         for task in tasks:
             waiting.append(pool.submit(_look, task))

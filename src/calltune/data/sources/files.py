@@ -13,7 +13,7 @@ from typing import Any
 
 from calltune.calling.strict_json import parse_value, read_array
 from calltune.config.table import Table
-from calltune.errors import DataError
+from calltune.errors import DataError, special_file
 from calltune.files.hashes import file_sha256, value_sha256
 from calltune.files.json_lines import numbered_lines
 from calltune.types import Example, Preference, Rejected
@@ -77,17 +77,24 @@ def data_files(path: str) -> list[Path]:
     """Return the file, or the data files of the folder.
 
     Raises:
-        DataError: there is none.
+        DataError: there is none, or one is a pipe, a socket or a device.
     """
     place = Path(path)
     if not place.is_dir():
         if not place.exists():
             raise DataError(f"{path}: no such data file or folder")
-        return [place]
-    files = sorted(file for file in place.iterdir() if file.suffix in (".jsonl", ".json") and file.is_file())
+        return [_no_special(place)]
+    named = sorted(file for file in place.iterdir() if file.suffix in (".jsonl", ".json"))
+    files = [file for file in map(_no_special, named) if file.is_file()]
     if not files:
         raise DataError(f"{path}: the folder holds no .jsonl or .json file")
     return files
+
+
+def _no_special(path: Path) -> Path:
+    if kind := special_file(path):
+        raise DataError(f"{path}: is {kind}, a data file was expected")
+    return path
 
 
 def files_fingerprint(*paths: str) -> str:
@@ -114,7 +121,7 @@ def read_whole(path: str) -> Any:
 
 def _bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return _no_special(path).read_bytes()
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None
 

@@ -12,8 +12,9 @@ Verdicts are kept in the folder of the evaluation as they come.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import pydantic
 
@@ -21,9 +22,11 @@ from calltune.errors import ModelError
 from calltune.evaluation.benchmarks import BROKEN_ANSWERS, Metric, Summary, confusion_table
 from calltune.evaluation.benchmarks.when2call_rows import QuestionSettings, questions
 from calltune.evaluation.judge import JudgeSettings, Verdict, ask_label
+from calltune.evaluation.records import mend
 from calltune.evaluation.statistics import bootstrap_interval, macro_f1, recall_per_class, wilson_interval
 from calltune.files.hashes import value_sha256
 from calltune.files.json_lines import read_appended, to_json
+from calltune.files.state import read_noun
 from calltune.models.endpoint import Endpoint, read_api_key
 from calltune.runtime.terminal import ProgressBar
 from calltune.types import BEHAVIORS, Behavior, Completion, Message, Sample, Score
@@ -55,6 +58,16 @@ METRICS: Mapping[str, Metric] = {
 scoring_request = None
 """Answers are written freely."""
 _SHOWN = (*BEHAVIORS, "malformed", "truncated", "empty")
+
+
+@dataclass(frozen=True, slots=True)
+class _Judgement:
+    """A row of `judgements.jsonl`, of what is read again; `label` is None where the judge gave none."""
+
+    sample_id: str
+    sha256: str
+    label: Literal["direct_answer", "tool_call", "request_for_info", "cannot_answer"] | None
+    num_requests: int
 
 
 class Settings(QuestionSettings):
@@ -132,12 +145,14 @@ def score_all(
     }
     judge = settings.judge.model_dump(mode="json")
     hashes = {sample_id: value_sha256([judge, list(_LABELS), prompt]) for sample_id, prompt in prompts.items()}
-    rows = read_appended(folder / JUDGEMENTS)
-    done = {(row["sample_id"], row["sha256"]): row["label"] for row in rows if row["label"] is not None}
+    # Verdicts are paid for: what can be read stays.
+    mend(folder / JUDGEMENTS, None, _judgement)
+    rows = [_judgement(row, JUDGEMENTS) for row in read_appended(folder / JUDGEMENTS)]
+    done = {(row.sample_id, row.sha256): row.label for row in rows if row.label is not None}
     labels = {sample_id: done[sample_id, sha256] for sample_id, sha256 in hashes.items() if (sample_id, sha256) in done}
     failed = [score.reason for sample_id, score in scores.items() if score.value is None and sample_id not in prompts]
     _check(failed, samples)
-    endpoint = Endpoint(settings.judge, num_requests=sum(row["num_requests"] for row in rows))
+    endpoint = Endpoint(settings.judge, num_requests=sum(row.num_requests for row in rows))
 
     async def work(sample_id: str) -> Verdict:
         return await ask_label(endpoint, settings.judge, prompts[sample_id], list(_LABELS))
@@ -167,6 +182,10 @@ def score_all(
             shown = _LABELS[labels[sample.id]]
             scores[sample.id] = Score(sample.id, float(shown == sample.target), shown)
     return [scores[sample.id] for sample in samples]
+
+
+def _judgement(row: Mapping[str, Any], where: str) -> _Judgement:
+    return read_noun(_Judgement, row, where)
 
 
 def judge_prompt(sample: Sample, answer: Message) -> str:

@@ -173,8 +173,12 @@ def _confusions(benchmark: Measured) -> list[dict[str, Any]]:
     """By table a matrix per checkpoint; labels that occur nowhere are left out, the per-character tables come first."""
     found = []
     for name in sorted(benchmark.first.confusion, key=lambda name: not name.endswith("_norm")):
-        tables = {checkpoint: answers.result.confusion[name] for checkpoint, answers in benchmark.answers.items()}
         first = benchmark.first.confusion[name]
+        every = [(checkpoint, answers.result.confusion.get(name)) for checkpoint, answers in benchmark.answers.items()]
+        tables = {checkpoint: table for checkpoint, table in every if table and table["labels"] == first["labels"]}
+        if len(tables) < len(every):
+            # Another version has other tables.
+            continue
         labels, rows = first["labels"], range(len(first["counts"]))
         given = [n for n in range(len(labels)) if any(row[n] for table in tables.values() for row in table["counts"])]
         asked = [n for n in rows if any(any(table["counts"][n]) for table in tables.values())]
