@@ -47,7 +47,7 @@ ACTIONS = {
     "clean": "stop jobs, end warm machines, delete what is in the bucket",
 }
 
-WRITES = (*(verb for verb in VERBS if verb != "check"), "plan", "fetch")
+WRITES = (*(verb for verb in VERBS if verb != "check"), "plan", "fetch", "stop-others")
 """The verbs and actions that write into the run's folder; only one of these may run there at a time."""
 
 

@@ -1,5 +1,6 @@
 import json
 import math
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from calltune.files.json_lines import (
     read_own_jsonl,
     require,
     to_json,
+    write_json,
     write_jsonl,
 )
 from calltune.types import Completion, Example, Message, Preference, Score, Tool, ToolCall
@@ -88,6 +90,20 @@ def test_a_broken_line_names_file_and_line(
     with pytest.raises(DataError, match=message) as error:
         list(read(file))
     assert str(error.value).startswith(f"{file}:3: ")
+
+
+def test_a_document_that_may_not_be_read_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match=f"^{tmp_path}: cannot be read: Is a directory$"):
+        read_json(tmp_path)
+
+
+def test_what_is_private_is_read_by_its_owner_alone(tmp_path: Path) -> None:
+    write_json(tmp_path / "config.json", {"a": 1}, private=True)
+    write_json(tmp_path / "report.json", {"a": 1})
+    modes = [(tmp_path / name).stat().st_mode & 0o777 for name in ("config.json", "report.json")]
+    umask = os.umask(0)
+    os.umask(umask)
+    assert modes == [0o600, 0o666 & ~umask]
 
 
 @pytest.mark.parametrize("text", [b"{", b"\xff", b"[" * 100_000, b"7" * 5000], ids=["open", "bytes", "deep", "digits"])

@@ -8,6 +8,7 @@ from calltune.config.run_file import Config
 from calltune.errors import RunFolderError
 from calltune.files import manifest
 from calltune.files.json_lines import read_json, write_json
+from calltune.files.lock_file import LOCK
 
 
 def config(output: Path, model: str = "m") -> Config:
@@ -54,6 +55,9 @@ def test_a_folder_that_is_no_run_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="not empty and not a calltune run"):
         manifest.claim_run_folder(config(tmp_path))
     assert [path.name for path in (tmp_path / "toy").iterdir()] == ["thesis.txt"]
+    # What a command leaves that is killed before it wrote anything else.
+    (tmp_path / "toy" / "thesis.txt").rename(tmp_path / "toy" / LOCK)
+    manifest.claim_run_folder(config(tmp_path))
 
 
 def test_a_model_is_known_by_its_files(tmp_path: Path) -> None:

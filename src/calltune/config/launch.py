@@ -22,11 +22,6 @@ Requirement = Annotated[
 
 _SECRET_ARN = re.compile(r"arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:\S+")
 
-_SECRET_WORD = re.compile(r"(.*_)?(TOKEN|SECRETS?|PASSW(OR)?D|(API)?KEY|CREDENTIALS?|AUTH)(_.*)?")
-
-# A user and a password in an address, and how tokens of the services that jobs use begin.
-_SECRET_VALUE = re.compile(r"://[^/\s]*@|\b(hf_|sk-|AKIA|ASIA|ghp_|github_pat_|glpat-|xox[a-z]-)\w")
-
 # Set by the platform, or by calltune for the container's entry point.
 _NOT_YOURS = re.compile(r"(CALLTUNE|TRAINING_JOB|SM)_.*|PYTHONPATH|PYTHONUNBUFFERED|TOKENIZERS_PARALLELISM")
 
@@ -129,11 +124,6 @@ class SageMakerConfig(Table):
                 raise ConfigError(f"{where}.{name}' must be a string of at most 512 characters")
             if _NOT_YOURS.fullmatch(name.upper()):
                 raise ConfigError(f"{where}.{name}' is set by calltune or by SageMaker")
-            if _SECRET_WORD.fullmatch(name.upper()) or _SECRET_VALUE.search(value):
-                raise ConfigError(
-                    f"{where}.{name}' looks like a secret, which everybody who may look at a job would read; "
-                    "put it into the secret that 'launch.sagemaker.secret' names"
-                )
         return table
 
     @pydantic.field_validator("tags")
