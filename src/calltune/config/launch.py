@@ -113,7 +113,7 @@ class SageMakerConfig(Table):
 
     @pydantic.field_validator("environment", mode="before")
     @classmethod
-    def _holds_no_secret(cls, table: Any) -> Any:
+    def _are_variables(cls, table: Any) -> Any:
         where = "'launch.sagemaker.environment"
         if not isinstance(table, dict):
             raise ConfigError(f"{where}' must be a table of variables")

@@ -167,7 +167,7 @@ def test_mistakes_in_the_table(sagemaker_file: Callable[..., Path], more: str, m
         'environment = {HF_TOKEN = "PLANTED"}',
         'environment = {SOME_API_KEY = "PLANTED"}',
         'environment = {PIP_INDEX_URL = "https://me:PLANTED@host/simple"}',
-        'environment = {X = "hf_PLANTED"}',
+        'environment = {X = "hf_PLANTED0123456789abcd"}',
         'environment = "PLANTED"',
         'spot = true\nkeep_alive_minutes = 5\nmodel_s3 = "s3://bucket/PLANTED"',
     ],
