@@ -126,3 +126,41 @@ def test_a_stage_of_an_older_version_is_complete_by_what_that_sealed(tmp_path: P
     write_json(folder / "manifest.json", old)
     assert manifest.is_complete(folder, {"rows": "a"})
     assert not manifest.is_complete(folder, {"rows": "a"}, "scores.jsonl")
+
+
+def test_a_damaged_config_json_may_be_removed_and_what_was_made_stays(tmp_path: Path) -> None:
+    config = Config(name="toy", model="m", output=str(tmp_path), data={"sources": [{"name": "synthetic"}]})
+    folder = manifest.claim_run_folder(config)
+    manifest.begin(folder / "data", {"seed": 0})
+    manifest.finish(folder / "data", {"seed": 0})
+    (folder / "config.json").write_text('{"cut')
+    with pytest.raises(RunFolderError, match=r"is damaged; if the folder is this run's own, remove this file and run"):
+        manifest.claim_run_folder(config)
+    (folder / "config.json").unlink()
+    assert manifest.claim_run_folder(config) == folder
+    assert manifest.is_complete(folder / "data", {"seed": 0})
+    # A stranger's folder stays a stranger's.
+    (tmp_path / "other" / "photos").mkdir(parents=True)
+    other = config.model_copy(update={"name": "other"})
+    with pytest.raises(RunFolderError, match="is not empty and not a calltune run"):
+        manifest.claim_run_folder(other)
+
+
+def test_a_stage_that_was_altered_is_no_model_and_no_data(tmp_path: Path) -> None:
+    folder = tmp_path / "sft"
+    manifest.begin(folder, {})
+    (folder / "model.safetensors").write_text("weights")
+    (folder / "history.json").write_text("{}")
+    manifest.finish(folder, {})
+    before = manifest.model_sha256(str(folder))
+    (folder / "history.json").unlink()
+    assert manifest.model_sha256(str(folder)) == before
+    manifest.require_sealed(folder)
+    (folder / "model.safetensors").write_text("weighty")
+    line = f"{folder}: model.safetensors was altered: it is not as it was sealed; run "
+    for look in (lambda: manifest.model_sha256(str(folder)), lambda: manifest.require_sealed(folder)):
+        with pytest.raises(RunFolderError, match=f"^{line}"):
+            look()
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(RunFolderError, match=r"model\.safetensors is missing: it is not as it was sealed"):
+        manifest.model_sha256(str(folder))

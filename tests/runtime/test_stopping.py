@@ -94,6 +94,22 @@ def test_a_step_is_finished_and_a_second_signal_ends_it() -> None:
     assert process.returncode == 128 + signal.SIGTERM
 
 
+def test_what_comes_after_the_step_is_ended_too() -> None:
+    process = start("""
+    with stoppable():
+        with postponed_stop() as request:
+            print('begun', flush=True)
+            while request.signal is None:
+                time.sleep(0.01)
+        compute()
+    """)
+    asked = time.monotonic()
+    process.terminate()
+    process.communicate(timeout=60)
+    assert time.monotonic() - asked < SECONDS_TO_END + 5
+    assert process.returncode == 128 + signal.SIGTERM
+
+
 def test_what_ends_by_itself_is_left_alone() -> None:
     process = start("""
     try:

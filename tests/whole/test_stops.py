@@ -244,3 +244,16 @@ def test_report_while_it_compares(begin: Callable[..., warm.Process], tmp_path: 
     process = begin("report", run_file(folder), is_there=lambda _: True, after=1.5)
     stop(process, "report")
     assert not {"report.json", "report.html"} & {*whole(folder)}
+
+
+def test_several_processes_that_have_not_begun(
+    write_run_file: Callable[..., Path], begin: Callable[..., warm.Process], tmp_path: Path
+) -> None:
+    file, words = write_run_file(), ["launch.processes=2", "stages=['sft']"]
+    assert main(["prepare", str(file), *words]) == 0
+    launch = tmp_path / "runs" / "toy" / "launch"
+    process = begin("sft", file, *words, is_there=lambda _: (launch / "stderr.log").exists(), after=1)
+    inside = psutil.Process(process.pid).children(recursive=True)
+    assert inside
+    stop(process, "sft")
+    assert psutil.wait_procs(inside, timeout=30)[1] == []

@@ -41,7 +41,7 @@ def is_whole(place: Path, samples: Sequence[Sample], sum_up: Callable[[list[Comp
         file = place / "result.json"
         read_state(file, ResultFile)
     except (DataError, RunFolderError, ValueError) as error:
-        told = str(error).removeprefix(f"{file}: ")
+        told = str(error).removeprefix(f"{file}: ").removesuffix(f"; {ResultFile.mend}")
         say(f"{file}: {told}; so the stage is not complete")
         return False
     return True

@@ -90,6 +90,7 @@ class StopRequest:
 
     def __init__(self, told: str = "") -> None:
         self._told, self.is_told = told, False
+        self.is_over = threading.Event()
 
     def tell(self) -> None:
         """Say, once, what is finished before the program ends."""
@@ -115,6 +116,8 @@ class StopRequest:
 def postponed_stop(told: str = "") -> Iterator[StopRequest]:
     """Note the first SIGTERM or SIGINT and go on; a second one ends the program where it is.
 
+    When the block is over, the caller ends the program with `raise_if_asked`, within `SECONDS_TO_END`.
+
     Args:
         told: what the user is told when the first one comes.
     """
@@ -137,6 +140,7 @@ def postponed_stop(told: str = "") -> Iterator[StopRequest]:
     finally:
         _POSTPONED.remove(request)
         restore()
+        request.is_over.set()
 
 
 _POSTPONED: list[StopRequest] = []
@@ -152,8 +156,17 @@ def _watch(reader: int, over: threading.Event, last_words: Callable[[], None]) -
             request = _POSTPONED[-1] if _POSTPONED else None
             if request is not None and not request.is_told:
                 request.tell()
+                waiter = threading.Thread(target=_wait, args=(request, over, number, last_words), daemon=True)
+                waiter.start()
             elif not over.wait(SECONDS_TO_END):
                 _end_now(128 + number, last_words)
+
+
+def _wait(request: StopRequest, over: threading.Event, number: int, last_words: Callable[[], None]) -> None:
+    """End the process that does not end by itself once its step is finished."""
+    request.is_over.wait()
+    if not over.wait(SECONDS_TO_END):
+        _end_now(128 + number, last_words)
 
 
 def _end_now(code: int, last_words: Callable[[], None] = lambda: None) -> None:

@@ -6,12 +6,25 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
+from calltune.runtime.stopping import postponed_stop
+
 _SPAWN = multiprocessing.get_context("spawn")
 """Workers are not forked: they need nothing of this process, and forked tokenizers may hang."""
+
+
+class _Pool(ProcessPoolExecutor):
+    """A pool that starts each process whole, also when a stop comes: half of one would end with a traceback."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Start a process if none is idle, and hand the task out."""
+        with postponed_stop() as request:
+            future = super().submit(fn, *args, **kwargs)
+        request.raise_if_asked()
+        return future
 
 
 @contextmanager
@@ -25,7 +38,7 @@ def worker_processes(
         begin: called in each with `arguments`, before anything else.
     """
     others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(count, _SPAWN, _begin, (begin, arguments))
+    pool = _Pool(count, _SPAWN, _begin, (begin, arguments))
     try:
         yield pool
         pool.shutdown()
