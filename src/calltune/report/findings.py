@@ -26,7 +26,7 @@ from calltune.types import Sample
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What the page tells of a stage's manifest, None where that stage says nothing of it, and the whole `manifest`."""
+    """What is told of a stage's manifest, None where it says nothing of it; `manifest` is for `report.json`."""
 
     seconds: float | None
     counts: Mapping[str, int]
@@ -259,15 +259,19 @@ def _offered(sample: Sample) -> list[str]:
 
 
 def _stage(manifest: Mapping[str, Any]) -> Stage:
+    """Of the files that a stage sealed, its rows and weights are told; others hold clocks, and differ each time."""
+    sealed = manifest.get("sha256", {})
+    sha256 = {name: value for name, value in sealed.items() if name.endswith((".jsonl", ".safetensors"))}
+    told = {key: value for key, value in manifest.items() if key not in ("bytes", "mtime_ns")} | {"sha256": sha256}
     return Stage(
         manifest.get("train_seconds", manifest.get("seconds")),
         manifest.get("counts", {}),
         manifest.get("steps"),
         manifest.get("trainable_share"),
         manifest["inputs"],
-        manifest.get("sha256", {}),
+        sha256,
         manifest.get("versions", {}),
-        manifest,
+        told,
     )
 
 
