@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from calltune.cli import main
 from calltune.config.run_file import load_config
 from calltune.errors import ConfigError
 from calltune.files.tracking import Tracker
@@ -71,6 +72,27 @@ def test_the_run_file_decides_on_checkpointing_and_calltune_where_it_does_not(
 def test_one_loss_may_be_written_without_a_list(write_run_file: Callable[..., Path]) -> None:
     config = load_config(write_run_file(), ["dpo.loss_type=ipo"])
     assert stage_settings(config, "dpo").arguments_with().loss_type == ["ipo"]
+
+
+@pytest.mark.parametrize(
+    ("value", "line"),
+    [
+        ("{}", "calltune: 'dpo.loss_type': a loss or a list of some was expected, not {}\n"),
+        ("[]", "calltune: 'dpo.loss_type': a loss or a list of some was expected, not []\n"),
+        ("[1]", "calltune: 'dpo.loss_type': a loss or a list of some was expected, not [1]\n"),
+        ("sigmoidal", "Unknown loss type: sigmoidal. Should be one of ['sigmoid', 'hinge',"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["check", "dpo"])
+def test_a_loss_that_is_none_is_one_line(
+    value: str, line: str, verb: str, write_run_file: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """TRL looks at its losses when it computes the first one."""
+    words = [str(write_run_file()), "stages=['dpo']"]
+    assert main(["prepare", *words]) == 0
+    capsys.readouterr()
+    assert main([verb, *words, f"dpo.loss_type={value}"]) == 2
+    assert line in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])

@@ -2,9 +2,11 @@
 
 import dataclasses
 import os
+import traceback
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import pydantic
@@ -67,6 +69,27 @@ def check_table(stage: Stage, table: Mapping[str, Any]) -> None:
             raise ConfigError(f"'{stage}.{key}' cannot be set: {_OURS[key]}")
     if table.get("packing") and table.get("packing_strategy") == "wrapped":
         raise ConfigError(f"'{stage}.packing_strategy': 'wrapped' cuts answers in two; 'bfd' keeps every row whole")
+    if "loss_type" in table and stage == "dpo":
+        # TRL takes anything here, and fails at the first step.
+        losses = table["loss_type"] if isinstance(table["loss_type"], list) else [table["loss_type"]]
+        if not losses or not all(isinstance(loss, str) for loss in losses):
+            raise ConfigError(f"'dpo.loss_type': a loss or a list of some was expected, not {table['loss_type']!r}")
+
+
+@contextmanager
+def refusals_of_trl(stage: str) -> Iterator[None]:
+    """Around training: what TRL refuses only when it comes to use it, such as an unknown loss, is one line.
+
+    Raises:
+        ConfigError: TRL raised a ValueError or NotImplementedError of its own.
+    """
+    try:
+        yield
+    except (ValueError, NotImplementedError) as error:
+        *_, innermost = traceback.walk_tb(error.__traceback__)
+        if not str(innermost[0].f_globals.get("__name__")).startswith("trl."):
+            raise
+        raise ConfigError(f"[{stage}]: {str(error).splitlines()[0]}") from error
 
 
 def trl_arguments(stage: Stage, table: Mapping[str, Any], checkpointing: bool = False, **computed: Any) -> TrlArguments:

@@ -26,7 +26,7 @@ from calltune.models.load import check_tokens, load_tokenizer
 from calltune.runtime.processes import processes
 from calltune.runtime.stopping import StopRequest, postponed_stop
 from calltune.runtime.terminal import say
-from calltune.training.arguments import TrlArguments, allow_sharding_on_cpu
+from calltune.training.arguments import TrlArguments, allow_sharding_on_cpu, refusals_of_trl
 from calltune.training.checkpoints import SealCheckpoints, newest_whole
 from calltune.training.finite import FiniteSteps, RowNames, no_names, row_names
 from calltune.training.grouping import group_batches
@@ -266,7 +266,7 @@ def train(
     # Older ones are removed when a newer one is sealed, not, as transformers does it, before.
     num_kept, trainer.args.save_total_limit = trainer.args.save_total_limit, None
     stopping = nullcontext(StopRequest()) if stops_at_once else postponed_stop(told_of_stop(stage))
-    with warnings.catch_warnings(), stopping as request:
+    with warnings.catch_warnings(), refusals_of_trl(stage), stopping as request:
         # TRL 1.16 asks transformers 5.23 by an old name, once a step; the user can do nothing about it.
         warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
         # Tied weights are stored once, and transformers warns of the other name.
