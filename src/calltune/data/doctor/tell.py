@@ -106,8 +106,13 @@ def lines(told: Mapping[str, Any]) -> list[str]:
             f"{count:,} row{'s'[: count > 1]} {fate}, {_WORDS[finding]} ({finding}): {first['id']}: {first['reason']}"
             + (f", and {count - 1:,} more" if count > 1 else "")
         )
-    if told["changes"]:
-        counts = ", ".join(f"{kind} {number:,}" for kind, number in told["changes"].items())
+    changes = {kind: number for kind, number in told["changes"].items() if kind != "not_judged"}
+    if number := told["changes"].get("not_judged"):
+        result.append(
+            f"patterns of tools' schemas that Python cannot read judge no call (changes.jsonl, not_judged): {number:,}"
+        )
+    if changes:
+        counts = ", ".join(f"{kind} {number:,}" for kind, number in changes.items())
         result.append(f"tools and messages were put into one form (changes.jsonl): {counts}")
     return [*result, *told["notes"]]
 
