@@ -43,6 +43,8 @@ def verify(question: Question, completion: Completion) -> Verdict:
     """The verdict on one answer."""
     if completion.status == "error":
         return Verdict("undecided", None, completion.reason)
+    if completion.status == "malformed" and not completion.text.strip():
+        return _verify_message(question, Message("assistant"))
     if completion.status in ("malformed", "truncated"):
         return Verdict("wrong", completion.status, completion.reason)
     assert completion.message is not None, "an answer that was read"
