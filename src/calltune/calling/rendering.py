@@ -39,6 +39,7 @@ _begun = 0.0
 
 _TOOL = {"type": "function", "function": {"name": "t", "description": "T.", "parameters": {"type": "object"}}}
 _CALL = {"type": "function", "function": {"name": "t", "arguments": {"a": "b"}}}
+_CALL_AS_TEXT = {"type": "function", "function": {"name": "t", "arguments": '{"a": "b"}'}}
 _SHAPES: tuple[list[dict[str, Any]], ...] = (
     [{"role": "user", "content": "q"}],
     [{"role": "system", "content": "s"}, {"role": "user", "content": "q"}],
@@ -47,6 +48,11 @@ _SHAPES: tuple[list[dict[str, Any]], ...] = (
         {"role": "assistant", "content": "", "tool_calls": [_CALL]},
         {"role": "tool", "content": "r"},
         {"role": "assistant", "content": "a"},
+    ],
+    [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": "", "tool_calls": [_CALL_AS_TEXT]},
+        {"role": "tool", "content": "r"},
     ],
 )
 

@@ -43,8 +43,12 @@ def diagnosis(
     max_lengths: Mapping[str, int | None],
     rejected: Sequence[Finding],
     changes: Mapping[str, int],
+    template: Sequence[str] = (),
 ) -> Diagnosis:
-    """Gather what was found. `told` has the same keys in the same order for the same rows."""
+    """Gather what was found, the `template`'s notes first.
+
+    `told` has the same keys in the same order for the same rows.
+    """
     leaks, tokens = label_leaks(rows), token_lengths(rows, max_lengths)
     told = {
         "rows": {
@@ -71,7 +75,7 @@ def diagnosis(
         "changes": dict(sorted(changes.items())),
         "leaks": leaks,
         "tokens": tokens,
-        "notes": [*_leak_lines(leaks), *_token_lines(tokens)],
+        "notes": [*template, *_leak_lines(leaks), *_token_lines(tokens)],
     }
     return Diagnosis(rows, judged, titles, told)
 
