@@ -12,6 +12,7 @@ from itertools import product
 from typing import Any
 
 from calltune.calling.chat import Chat, what_changes
+from calltune.calling.strict_json import shortened
 from calltune.errors import ModelError, TemplateLimitError
 from calltune.types import Example, Message, Preference, Tool, ToolCall
 
@@ -58,10 +59,10 @@ def prove_template(chat: Chat) -> tuple[str, ...]:
             not be the answer's tokens.
     """
     if chat.call_format is None:
-        raise _refused(chat, "writes tool calls in a way that calltune cannot read back")
+        raise _unreadable(chat, chat.answer([_QUESTION], _TOOLS, _PAST_CALL))
     proof = Proof(chat)
-    if chat.parse(chat.answer([_QUESTION], _TOOLS, _CALL)).message != _CALL:
-        raise _refused(chat, "writes tool calls in a way that calltune cannot read back")
+    if chat.parse(written_call := chat.answer([_QUESTION], _TOOLS, _CALL)).message != _CALL:
+        raise _unreadable(chat, written_call)
     shapes: tuple[tuple[str, tuple[Message, ...]], ...] = (
         ("", (_QUESTION,)),
         ("after a system message", (_SYSTEM, _QUESTION)),
@@ -118,6 +119,10 @@ def _prove_prompt(chat: Chat, prompt: str, messages: Sequence[Message], when: st
             if mark not in prompt:
                 what = "an earlier call" if message.tool_calls else f"a message of the {message.role}"
                 raise _refused(chat, f"leaves out {what}{when}")
+
+
+def _unreadable(chat: Chat, written: str) -> ModelError:
+    return _refused(chat, f"writes tool calls in a way that calltune cannot read back: {shortened(written, 160)}")
 
 
 def _refused(chat: Chat, why: str) -> ModelError:

@@ -74,7 +74,7 @@ def wrong_tool(made: Derived, shop: Workshop, rng: random.Random) -> Message | N
 def missing_argument(made: Derived, shop: Workshop, rng: random.Random) -> Message | None:
     """Return the right call without one of its required arguments."""
     call = made.case.call
-    names = [name for name in made.case.target.parameters.get("required", ()) if name in call.arguments]
+    names = [name for name in required_arguments(made.case.target.parameters) if name in call.arguments]
     if not names:
         return None
     left_out = rng.choice(names)
