@@ -54,6 +54,25 @@ def test_every_layout_is_one_tool(layout: str, as_text: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    "raw",
+    [
+        {"toolSpec": {**SAID, "inputSchema": {"json": {}}}},
+        {"toolSpec": {**SAID, "inputSchema": {"json": {"type": "object", "properties": {}, "required": []}}}},
+        {**SAID, "inputSchema": {}},
+        {**SAID, "input_schema": None},
+        SAID,
+    ],
+)
+def test_a_tool_without_parameters(raw: dict[str, Any]) -> None:
+    assert normalize_tools([raw], "f:1") == (Tool("find", "d", {"type": "object", "properties": {}, "required": []}),)
+
+
+def test_a_parameter_may_be_called_json() -> None:
+    (tool,) = normalize_tools([{**SAID, "parameters": {"json": {"type": "str"}}}], "f:1")
+    assert tool.parameters["properties"] == {"json": {"type": "string"}}
+
+
+@pytest.mark.parametrize(
     "around",
     [
         {"tools": [LAYOUTS["MCP"], LAYOUTS["Anthropic"]]},

@@ -109,12 +109,12 @@ def _schema(value: Any, key: str) -> dict[str, Any] | None:
         value = parse_value(value, f"'{key}'")
     if not isinstance(value, dict):
         raise DataError(f"'{key}' must be an object, not {type(value).__name__}")
-    inner = [name for name in _AROUND_SCHEMA if isinstance(value.get(name), (dict, str)) and value[name]]
-    if len(inner) == 1 and "type" not in value and "properties" not in value:
-        around = {name for name in value if value[name] is not None and not name.startswith("_")}
-        is_schema_inside = isinstance(value[inner[0]], str) or is_schema(value[inner[0]]) or key != "parameters"
-        if around <= {inner[0]} and is_schema_inside:
-            return _schema(value[inner[0]], key)
+    said = [name for name in value if value[name] is not None and not name.startswith("_")]
+    if len(said) == 1 and said[0] in _AROUND_SCHEMA:
+        inner = value[said[0]]
+        # Among properties that are written alone one may be called "json".
+        if key != "parameters" or isinstance(inner, str) or is_schema(inner):
+            return _schema(inner, key)
     return value
 
 
