@@ -1,5 +1,6 @@
 import json
 import random
+import re
 from typing import get_args
 
 import pytest
@@ -90,7 +91,14 @@ def test_what_is_written_is_read(call_format: CallFormat, text: str, message: Me
         ("functionary", f'<function=t>{{"a": {DIGITS}}}</function>', "has no object of arguments"),
         ("pythonic", f"[t(a={DIGITS})]", "begins as a list of calls and"),
         ("pythonic", "[t(a=1e999)]", "a value that JSON does not have"),
-        ("pythonic", "[t(a={[]: 1})]", "unhashable"),
+        ("pythonic", "[t(a={[]: 1})]", "gives 'a' something that is no value in Python"),
+        ("pythonic", "[t(a=1 + x)]", "gives 'a' 'x', which is no value in Python"),
+        ("pythonic", "[t(a=true, b=null)]", "gives 'a' 'true', which is no value in Python (True is)"),
+        ("pythonic", "[t(a=[{'b': false}])]", "gives 'a' 'false', which is no value in Python (False is)"),
+        ("pythonic", "[t(a=1, b=[null])]", "gives 'b' 'null', which is no value in Python (None is)"),
+        ("pythonic", "[t(a=f(1))]", "gives 'a' 'f', which is no value in Python"),
+        ("pythonic", "[t(a=[1, 2}])]", "is not written as Python at character 10"),
+        ("pythonic", "[t(a='\0')]", "is not written as Python"),
         ("pythonic", "[(lambda: 1)(a=1)]", "a call of something that is no name"),
         ("pythonic", "[" + "-" * 6000, "is nested too deeply"),
         ("pythonic", "[" * 6000, "begins as a list of calls and"),
@@ -117,7 +125,10 @@ def test_nothing_that_a_model_writes_stops_a_run(call_format: CallFormat) -> Non
     chance = random.Random(0)
     texts += ["".join(chance.choices([*OPENED, *pieces, *CLOSED], k=8)) for _ in range(2000)]
     for text in texts:
-        message = parse_answer(text, call_format).message
+        parsed = parse_answer(text, call_format)
+        message = parsed.message
+        # A reason is a sentence of ours, the same in every run.
+        assert not re.search("0x[0-9a-f]{6}|ast\\.|Error", parsed.reason.replace(text, ""))
         for call in message.tool_calls if message else ():
             assert json.loads(json.dumps(call.arguments, allow_nan=False)) == call.arguments
 

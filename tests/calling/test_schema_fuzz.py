@@ -4,9 +4,11 @@ import json
 import random
 from typing import Any
 
+import jsonschema
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from calltune.calling.arguments import NO_SCHEMAS, SCHEMA_FAILURES, judged
 from calltune.calling.edits import Change
 from calltune.calling.schema import Problem, call_problems, drop_null_padding, published_tool, read_tool
 from calltune.calling.type_names import read_type
@@ -14,6 +16,7 @@ from calltune.errors import DataError
 from calltune.types import Tool, ToolCall
 
 SEEDS = st.integers(0, 2**32)
+UNKNOWN = ("additionalProperties", "unevaluatedProperties")
 QUICK = {"deadline": None, "derandomize": True, "database": None}
 
 NAMES = ("a", "b", "type", "required", "properties", "default", "", "x/y~z")
@@ -25,7 +28,10 @@ TYPES = (
 SCALARS = (None, True, False, 0, -1, 7, 10**400, 1.5, 1e308, 5e-324, "", "1", "None", "true", "[1]", "{'a': 1}", "inf")
 LISTS_OF_SCHEMAS = ("anyOf", "oneOf", "allOf", "prefixItems", "items")
 MAPS_OF_SCHEMAS = ("properties", "$defs", "patternProperties", "dependentSchemas")
-RULES = ("minimum", "multipleOf", "maxLength", "minItems", "uniqueItems", "format", "const", "default", "extra")
+RULES = (
+    *("minimum", "multipleOf", "maxLength", "minItems", "uniqueItems", "format", "const", "default", "extra"),
+    *("nullable", "exclusiveMinimum", "any_of", "min_items", "dependentSchemas"),
+)
 REFERENCES = ("#/properties/a", "#/nowhere", "http://127.0.0.1:9/x", "é")  # circles are slow, and tested by name
 
 
@@ -67,7 +73,7 @@ class Maker:
         if key == "required":
             return self.dice.choice((True, False, "true", [self.dice.choice(NAMES) for _ in size]))
         if key in ("$ref", "pattern"):
-            return self.dice.choice(REFERENCES if key == "$ref" else ("(", "a", "\\"))
+            return self.dice.choice(REFERENCES if key == "$ref" else ("(", "a", "\\", "\\p{L}"))
         if key == "enum":
             return [self.dice.choice(SCALARS) for _ in size]
         if key in MAPS_OF_SCHEMAS:
@@ -124,6 +130,26 @@ def test_normalised_undone_and_called(seed: int) -> None:
 def test_a_call_against_a_schema_that_nobody_normalised(seed: int) -> None:
     maker = Maker(seed)
     checked(maker.call(), Tool("t", "", maker.object_schema()))
+
+
+@settings(max_examples=4000, **QUICK)
+@given(SEEDS)
+def test_what_needs_no_reading_is_judged_as_jsonschema_judges_it(seed: int) -> None:
+    maker = Maker(seed)
+    schema, call = maker.object_schema(), maker.call()
+    copy, unread = judged(schema)
+    if copy != schema or unread:
+        return
+    try:
+        errors = list(jsonschema.Draft202012Validator(schema, registry=NO_SCHEMAS).iter_errors(dict(call.arguments)))
+        expected = sorted(" ".join(error.message.split())[-10:] for error in errors if error.validator not in UNKNOWN)
+    except SCHEMA_FAILURES:
+        expected = None
+    problems = [p for p in call_problems(call, [Tool("t", "", schema)]) if p.kind != "unknown_argument"]
+    if expected is None:
+        assert [problem.kind for problem in problems] == ["invalid_schema"]
+    else:
+        assert sorted(" ".join(problem.text.split())[-10:] for problem in problems) == expected
 
 
 @settings(max_examples=1000, **QUICK)

@@ -34,6 +34,18 @@ FAMILIES = {
     "hermes": OWN / "hermes.jinja",
     "smollm": OWN / "smollm.jinja",
     "mistral": OWN / "mistral.jinja",
+    "a last result written otherwise": OWN / "last_result.jinja",
+    "arguments as text": OWN / "functionary.jinja",
+}
+NOTES = {
+    "a last result written otherwise": (
+        "the chat template changes the prompt once it is answered: after a message of the tool, behind "
+        "'nse>\\nProbe result 9917.\\n</tool_response>' it writes '\\n' instead of ''; answers are trained after "
+        "the prompt as it is served",
+    ),
+    "arguments as text": (
+        "the chat template takes a call's arguments as JSON text, not as an object; they are written so",
+    ),
 }
 
 
@@ -46,8 +58,8 @@ def example(*messages: Message) -> Example:
     return Example("1", "s", messages, (TOOL,), "direct")
 
 
-def test_families_pass(chat: Chat) -> None:
-    prove_template(chat)
+def test_families_pass(request: pytest.FixtureRequest, chat: Chat) -> None:
+    assert prove_template(chat) == NOTES.get(request.node.callspec.params["chat"], ())
 
 
 def test_labels_are_the_answer_and_its_end_and_nothing_else(chat: Chat) -> None:
@@ -109,7 +121,7 @@ CHATML = OWN / "hermes.jinja"
         ("\\n' + message.content + '\\n</tool_r", "\\n</tool_r", "leaves out a message of the tool after a call"),
         ("<tool_call>", "<call>", "writes tool calls in a way that calltune cannot read back"),
         ("<|im_end|>\\n' }}\n    {%- endif", "<|endoftext|>\\n' }}\n    {%- endif", "does not end with the end-of-seq"),
-        ("call.function.arguments | tojson", "call.function.arguments | string", "cannot read back"),
+        ("call.function.arguments | tojson", "call.function.arguments | tojson | tojson", "cannot read back"),
     ],
 )
 def test_what_a_template_may_not_do(tiny_model: Path, old: str, new: str, message: str) -> None:

@@ -76,6 +76,8 @@ def test_what_was_not_read() -> None:
     assert verify(asked, said("<tool_call>", "malformed")).error == "malformed"
     assert verify(asked, said("<tool_call>", "truncated")).error == "truncated"
     assert verify(asked, said("", "error")).outcome == "undecided"
+    assert verify(asked, said("", "malformed")).error == "missed_call"
+    assert verify(question(Message("assistant", "Yes."), "direct"), said("", "malformed")).outcome == "undecided"
 
 
 def test_the_tool_s_schema_is_stricter_than_bfcl() -> None:

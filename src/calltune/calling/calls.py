@@ -19,13 +19,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from calltune.calling.strict_json import check_value
+from calltune.calling.strict_json import check_value, shortened
 from calltune.errors import DataError
 from calltune.types import Message, ToolCall
 
 CallFormat = Literal["hermes", "json", "pythonic", "list", "functionary"]
 
 _FUNCTION = re.compile(r"<function=([^>\s]+)>")
+_THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
+
+NOTHING_SAID = "the answer has neither text nor calls"
+"""Why such an answer is malformed, whoever gave it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,11 @@ def parse_answer(text: str, call_format: CallFormat) -> ParsedAnswer:
     arguments is malformed.
     """
     return _PARSERS[call_format](text)
+
+
+def says_nothing(message: Message) -> bool:
+    """Return whether an answer has neither text nor calls; a thought in `<think>` tags is no text."""
+    return not message.tool_calls and not _THOUGHT.sub("", message.content).strip()
 
 
 def make_call(name: Any, arguments: Any) -> ToolCall | str:
@@ -170,26 +179,48 @@ def _pythonic(text: str) -> ParsedAnswer:
             warnings.simplefilter("ignore")
             tree = ast.parse(stripped, mode="eval").body
         if not isinstance(tree, ast.List):
-            raise ValueError("is no list")
+            raise _Unreadable("is no list")
         calls = tuple(_python_call(node) for node in tree.elts)
     except (RecursionError, MemoryError):
         return ParsedAnswer(None, "the answer begins as a list of calls and is nested too deeply")
-    except (SyntaxError, TypeError, ValueError) as error:
-        return ParsedAnswer(None, f"the answer begins as a list of calls and {str(error).splitlines()[0]}")
+    except SyntaxError as error:
+        place = f" at character {error.offset - 1}" if error.lineno == 1 and error.offset else ""
+        return ParsedAnswer(None, f"the answer begins as a list of calls and is not written as Python{place}")
+    except ValueError as error:
+        reason = str(error) if isinstance(error, _Unreadable) else "is not written as Python"
+        return ParsedAnswer(None, f"the answer begins as a list of calls and {reason}")
     return ParsedAnswer(Message("assistant", "", calls))
+
+
+class _Unreadable(ValueError):
+    """What is wrong with an answer in Python's words, as the end of a sentence of ours."""
 
 
 def _python_call(node: ast.expr) -> ToolCall:
     if not isinstance(node, ast.Call) or node.args or any(keyword.arg is None for keyword in node.keywords):
-        raise ValueError("holds something that is no call with named arguments")
+        raise _Unreadable("holds something that is no call with named arguments")
     name = ast.unparse(node.func)
     if not all(part.isidentifier() for part in name.split(".")):
-        raise ValueError("holds a call of something that is no name")
-    # literal_eval reads only values, so nothing that a model writes is ever run.
-    call = make_call(name, {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in node.keywords})
+        raise _Unreadable("holds a call of something that is no name")
+    call = make_call(name, {str(one.arg): _python_value(str(one.arg), one.value) for one in node.keywords})
     if isinstance(call, str):
-        raise ValueError(call)
+        raise _Unreadable(call)
     return call
+
+
+def _python_value(argument: str, node: ast.expr) -> Any:
+    """Return an argument's value. Only values are read, so nothing that a model writes is ever run."""
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Name):
+            python = {"true": "True", "false": "False", "null": "None"}.get(inner.id)
+            instead = f" ({python} is)" if python else ""
+            raise _Unreadable(
+                f"gives {shortened(argument)} {shortened(inner.id)}, which is no value in Python{instead}"
+            )
+    try:
+        return ast.literal_eval(node)
+    except (TypeError, ValueError):
+        raise _Unreadable(f"gives {shortened(argument)} something that is no value in Python") from None
 
 
 def _json_call(text: str) -> ToolCall | str:

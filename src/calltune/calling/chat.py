@@ -3,6 +3,9 @@
 Training and evaluation both take their text from here, so a model is asked exactly as it was taught. Text is rendered
 once, as strings; a begin-of-sequence token that the tokenizer adds by itself is left out of them, so tokenizing
 `prompt + answer` never doubles it.
+
+Some templates write a message otherwise when it is the last one, such as Hermes 3's a tool's result, and so write the
+prompt otherwise once it is answered. What is served is the prompt, so the prompt is what an answer is taught after.
 """
 
 from collections.abc import Sequence
@@ -12,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from calltune.calling.calls import CallFormat, ParsedAnswer, detect_format, parse_answer
 from calltune.calling.layout import TEMPLATE_KEYS, message_dicts, tool_dict
 from calltune.calling.rendering import render
-from calltune.errors import ModelError
+from calltune.errors import ModelError, TemplateLimitError
 from calltune.types import Message, Tool, ToolCall
 
 _PROBE_TOOL = Tool(
@@ -22,6 +25,8 @@ _PROBE_TOOL = Tool(
 )
 _PROBE_QUESTION = Message("user", "probe question")
 _PROBE_CALL = Message("assistant", "", (ToolCall("probe_tool", {"probe_key": "probe value"}),))
+_PROBE_ANSWERS = (Message("assistant", "One probe."), Message("assistant", "Another probe."))
+_MOST_SHOWN = 40  # of a template's text, in characters
 
 
 class Chat:
@@ -36,6 +41,7 @@ class Chat:
         """
         self.tokenizer = tokenizer
         self.name = name
+        self.arguments_as_text = False
         if not tokenizer.chat_template:
             raise ModelError(f"model '{name}': its tokenizer has no chat template; name one as 'chat_template'")
         if not isinstance(tokenizer.eos_token, str):
@@ -46,10 +52,42 @@ class Chat:
         self._automatic_bos = str(bos) if adds_bos else ""
         if "probe_tool" not in self.prompt([_PROBE_QUESTION], [_PROBE_TOOL]):
             raise ModelError(f"model '{name}': its chat template leaves out the tools")
-        call = self.answer([_PROBE_QUESTION], [_PROBE_TOOL], _PROBE_CALL)
+        call = self._written_call()
         if "probe_tool" not in call or "probe value" not in call:
             raise ModelError(f"model '{name}': its chat template leaves out tool calls")
         self.call_format: CallFormat | None = detect_format(self.strip_end(call))
+
+    def _written_call(self) -> str:
+        """Write a call as the template does, and find out which of two shapes of arguments it wants.
+
+        Arguments are an object for most templates, and JSON text for those that follow OpenAI's interface to the letter
+        (functionary, DeepSeek). An object is kept where a call can be read back from it, or from neither.
+
+        Raises:
+            ModelError: the template takes neither.
+        """
+        written: dict[bool, str] = {}
+        refusals: list[ModelError] = []
+        for as_text in (False, True):
+            self.arguments_as_text = as_text
+            try:
+                written[as_text] = self.answer([_PROBE_QUESTION], [_PROBE_TOOL], _PROBE_CALL)
+            except TemplateLimitError:
+                raise
+            except ModelError as error:
+                refusals.append(error)
+                continue
+            call_format = detect_format(self.strip_end(written[as_text]))
+            if call_format and parse_answer(self.strip_end(written[as_text]), call_format).message == _PROBE_CALL:
+                return written[as_text]
+        if not written:
+            as_object, as_json = (str(error).removeprefix(f"model '{self.name}': ") for error in refusals)
+            if as_object == as_json:
+                raise refusals[0]
+            shapes = f"with its arguments as an object, {as_object}; with them as JSON text, {as_json}"
+            raise ModelError(f"model '{self.name}': a call cannot be written: {shapes}")
+        self.arguments_as_text = min(written)
+        return written[self.arguments_as_text]
 
     def prompt(self, messages: Sequence[Message], tools: Sequence[Tool]) -> str:
         """The text up to where the assistant's answer begins, tools included, thinking off."""
@@ -73,16 +111,36 @@ class Chat:
         Raises:
             ModelError: as `answer` does.
         """
-        prompt = self.prompt(messages, tools)
+        prompt = beginning = self.prompt(messages, tools)
         texts = []
         for message in answers:
             full = self._render([*messages, message], tools, add_generation_prompt=False)
-            if not full.startswith(prompt):
-                raise ModelError(f"model '{self.name}': its chat template changes the prompt once it is answered")
-            text = full[len(prompt) :]
+            if not full.startswith(beginning) and beginning is prompt:
+                beginning = self.answered_prompt(messages, tools) or prompt
+            if not full.startswith(beginning):
+                raise ModelError(
+                    f"model '{self.name}': its chat template changes the prompt once it is answered: "
+                    f"{what_changes(prompt, full, messages)}"
+                )
+            text = full[len(beginning) :]
             # What a template writes after the end of the turn belongs to the next one, and is never generated.
             texts.append(text.rstrip() if text.rstrip().endswith(self._end) else text)
         return prompt, texts
+
+    def answered_prompt(self, messages: Sequence[Message], tools: Sequence[Tool]) -> str | None:
+        """What the template writes before an answer, or None where that cannot be told from the answer.
+
+        It is what two different answers have in common, and must end as the prompt does: with the beginning of the
+        assistant's turn.
+        """
+        prompt = self.prompt(messages, tools)
+        opening = prompt[_num_common(prompt, self._render(messages, tools, add_generation_prompt=False)) :]
+        one, other = (
+            self._render([*messages, answer], tools, add_generation_prompt=False) for answer in _PROBE_ANSWERS
+        )
+        length = _num_common(one, other)
+        is_told_apart = one[length:].startswith(_PROBE_ANSWERS[0].content)
+        return one[:length] if opening and is_told_apart and one[:length].endswith(opening) else None
 
     def strip_end(self, text: str) -> str:
         """An answer's text without the closing end-of-sequence token."""
@@ -102,9 +160,29 @@ class Chat:
         text = render(
             self.tokenizer,
             self.name,
-            message_dicts(messages),
+            message_dicts(messages, arguments_as_text=self.arguments_as_text),
             [tool_dict(tool) for tool in tools] or None,
             add_generation_prompt=add_generation_prompt,
             **TEMPLATE_KEYS,
         )
         return text.removeprefix(self._automatic_bos)
+
+
+def what_changes(prompt: str, answered: str, messages: Sequence[Message]) -> str:
+    """Say where a prompt and what is written in its place once it is answered first differ, and in what."""
+    start = _num_common(prompt, answered)
+    # An answer stands behind the one text and not behind the other, so ends are compared where there is none.
+    end = _num_common(prompt[start:][::-1], answered[start:][::-1])
+    old, new = prompt[start : len(prompt) - end], answered[start : len(answered) - end]
+    before = prompt[max(0, start - _MOST_SHOWN) : start]
+    after = f"after a message of the {messages[-1].role}, " if messages else ""
+    return f"{after}behind {before!r} it writes {_shown(new)} instead of {_shown(old)}"
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}...")
+
+
+def _num_common(one: str, other: str) -> int:
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((place for place, (first, second) in pairs if first != second), min(len(one), len(other)))

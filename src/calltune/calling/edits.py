@@ -12,6 +12,10 @@
 | `enum_typed`       | the values of an `enum` took the type beside it, or the type that of the values           |
 | `null_dropped`     | a key that holds null was dropped (Arrow pads schemas with nulls of other tools' keys)    |
 | `key_dropped`      | a key that JSON Schema or a tool does not have was dropped                                |
+| `schema_moved`     | parameters under another key (`inputSchema`), or as JSON text, went to `parameters`       |
+| `schema_dropped`   | a schema beside the parameters, such as that of a result, was dropped                     |
+| `keyword`          | a rule's name or number took JSON Schema's form (`any_of`, `"maxItems": "3"`)             |
+| `not_judged`       | nothing was edited: a pattern that Python cannot read stays, and judges no call           |
 | `shorthand`        | a schema written as a type's name alone, or a list of schemas under `items`, was unfolded |
 | `wrapped`          | properties written alone got the object around them                                       |
 | `filled_in`        | what is usually left out (`type`, `properties`, `required`, `description`) was written    |
@@ -37,6 +41,10 @@ ChangeKind = Literal[
     "enum_typed",
     "null_dropped",
     "key_dropped",
+    "schema_moved",
+    "schema_dropped",
+    "keyword",
+    "not_judged",
     "shorthand",
     "wrapped",
     "filled_in",
@@ -62,9 +70,13 @@ class Change:
 
 @dataclass(slots=True)
 class Edits:
-    """Edits a document in place, and remembers how to undo it."""
+    """Edits a document in place, and remembers how to undo it.
+
+    `is_padded` says that Arrow has put nulls into the document, so that a null says nothing of what its author wrote.
+    """
 
     changes: list[Change] = field(default_factory=list)
+    is_padded: bool = False
 
     def put(self, kind: ChangeKind, place: Any, path: tuple[Any, ...], key: Any, value: Any) -> None:
         """Set `place[key]`, an element of a list or a value of an object, and log the change."""

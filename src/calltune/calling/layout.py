@@ -1,5 +1,6 @@
 """Messages and tools in the layout that chat templates and OpenAI-compatible servers read."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,11 +11,12 @@ TEMPLATE_KEYS: dict[str, Any] = {"enable_thinking": False}
 template."""
 
 
-def message_dicts(messages: Sequence[Message]) -> list[dict[str, Any]]:
+def message_dicts(messages: Sequence[Message], *, arguments_as_text: bool = False) -> list[dict[str, Any]]:
     """Return messages in the layout that chat templates read, which is OpenAI's.
 
     A message has `tool_calls` only where there are some. Calls are numbered through the conversation, in nine digits as
-    Mistral's template demands, and a tool's message has the number of the call that it answers.
+    Mistral's template demands, and a tool's message has the number of the call that it answers. A call's arguments are
+    an object, or JSON text, as OpenAI's own interface has them.
     """
     result, number, unanswered = [], 0, list[str]()
     for message in messages:
@@ -24,7 +26,10 @@ def message_dicts(messages: Sequence[Message]) -> list[dict[str, Any]]:
             for call in message.tool_calls:
                 number += 1
                 unanswered.append(f"{number:09d}")
-                function = {"name": call.name, "arguments": dict(call.arguments)}
+                arguments: Any = dict(call.arguments)
+                if arguments_as_text:
+                    arguments = json.dumps(arguments, ensure_ascii=False, allow_nan=False)
+                function = {"name": call.name, "arguments": arguments}
                 entry["tool_calls"].append({"id": unanswered[-1], "type": "function", "function": function})
         elif message.role == "tool":
             entry["tool_call_id"] = unanswered.pop(0) if unanswered else f"{number:09d}"

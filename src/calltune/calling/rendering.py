@@ -9,6 +9,7 @@ another thread than the main one, where Python takes no signals, not in time eit
 """
 
 import os
+import re
 import resource
 import select
 import signal
@@ -31,11 +32,14 @@ MOST_CHARACTERS = 2**25
 _MOST_BYTES = 2**30
 _MOST_WORDS = 300  # of a reason, in characters
 
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+
 _proven: set[str] = set()
 _begun = 0.0
 
 _TOOL = {"type": "function", "function": {"name": "t", "description": "T.", "parameters": {"type": "object"}}}
 _CALL = {"type": "function", "function": {"name": "t", "arguments": {"a": "b"}}}
+_CALL_AS_TEXT = {"type": "function", "function": {"name": "t", "arguments": '{"a": "b"}'}}
 _SHAPES: tuple[list[dict[str, Any]], ...] = (
     [{"role": "user", "content": "q"}],
     [{"role": "system", "content": "s"}, {"role": "user", "content": "q"}],
@@ -44,6 +48,11 @@ _SHAPES: tuple[list[dict[str, Any]], ...] = (
         {"role": "assistant", "content": "", "tool_calls": [_CALL]},
         {"role": "tool", "content": "r"},
         {"role": "assistant", "content": "a"},
+    ],
+    [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": "", "tool_calls": [_CALL_AS_TEXT]},
+        {"role": "tool", "content": "r"},
     ],
 )
 
@@ -91,7 +100,7 @@ def _apply(tokenizer: Any, messages: Any, tools: Any, add_generation_prompt: boo
 
 def _words(error: Exception) -> str:
     """What a template or Python says; its kind before it where the text alone says little."""
-    text = " ".join(str(error).split())[:_MOST_WORDS]
+    text = _ADDRESS.sub("", " ".join(str(error).split()))[:_MOST_WORDS]
     # jinja2's own errors, and transformers' for a template's `raise_exception`, speak for themselves.
     speaks = type(error).__module__.startswith("jinja2") or isinstance(error, TypeError | ValueError)
     return text if text and speaks else f"{type(error).__name__}{text and ': '}{text}"

@@ -1,49 +1,54 @@
 """The rules that turn a published tool into one in JSON Schema. Every edit is logged and can be undone."""
 
 import copy
-import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from calltune.calling.edits import ChangeKind, Edits
-from calltune.calling.strict_json import parse_literal
+from calltune.calling.schema_values import edit_default, edit_enum
+from calltune.calling.tool_layouts import has_branches, is_schema, move_schema
 from calltune.calling.type_names import JSON_TYPES, read_type
 from calltune.errors import DataError
 
 _ONE_SCHEMA = ("items", "additionalProperties", "contains", "propertyNames", "not", "if", "then", "else")
 _SCHEMA_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
 _SCHEMA_MAPS = ("$defs", "definitions", "patternProperties", "dependentSchemas")
-_TOOL_KEYS = ("name", "description", "parameters", "required")
-_PYTHON_TYPES: Mapping[str, type | tuple[type, ...]] = {
-    "string": str,
-    "integer": int,
-    "number": (int, float),
-    "boolean": bool,
-    "array": list,
-    "object": dict,
+_VALUES = ("default", "const", "example")
+"""Under these keywords null may be meant."""
+_COUNTS = ("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties")
+_KINDS_OF_KEYWORDS: Mapping[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("anyOf", "oneOf", "allOf", "prefixItems"), list),
+    **dict.fromkeys(_COUNTS, (int, str)),
+    "additionalProperties": (bool, dict),
 }
+_KEYWORDS = {re.sub("[A-Z]", lambda letter: f"_{letter[0].lower()}", word): word for word in _KINDS_OF_KEYWORDS}
+_TOOL_KEYS = ("name", "description", "parameters", "required")
 
 
 def edit_tool(tool: dict[str, Any], edits: Edits) -> None:
     """Turn a published tool into one of `name`, `description` and a JSON Schema as `parameters`, in place.
 
+    Parameters that are JSON Schema already stay as they are: what a model is trained on is what it will be served with.
+
     Raises:
-        DataError: `parameters` or `properties` is no object.
+        DataError: `parameters` or `properties` is no object, or the schema stands where it is not read.
     """
+    move_schema(tool, edits)
     for key in [key for key in tool if key not in _TOOL_KEYS]:
-        edits.drop("null_dropped" if tool[key] is None else "key_dropped", tool, (), key)
+        kind: ChangeKind = "schema_dropped" if is_schema(tool[key]) else "key_dropped"
+        edits.drop("null_dropped" if tool[key] is None else kind, tool, (), key)
     if not isinstance(tool.get("description"), str):
         edits.put("filled_in", tool, (), "description", str(tool.get("description") or ""))
     if not tool.get("parameters"):
-        edits.put("filled_in", tool, (), "parameters", {})
+        edits.put("filled_in", tool, (), "parameters", {"type": "object", "properties": {}, "required": []})
     parameters = tool["parameters"]
-    if not isinstance(parameters, dict):
-        raise DataError(f"'parameters' must be an object, not {type(parameters).__name__}")
-    if parameters and _is_bare(parameters):
-        listed = {"required": parameters["required"]} if isinstance(parameters.get("required"), list) else {}
-        alone = {key: value for key, value in parameters.items() if key not in listed}
-        edits.put("wrapped", tool, (), "parameters", {"properties": alone, **listed})
+    if _is_bare(parameters):
+        listed = parameters["required"] if isinstance(parameters.get("required"), list) else []
+        alone = {key: value for key, value in parameters.items() if key != "required" or not listed}
+        edits.put("wrapped", tool, (), "parameters", {"type": "object", "properties": alone, "required": listed})
     schema, path = tool["parameters"], ("parameters",)
+    edits.is_padded = _is_padded(schema)
     if "required" in tool:
         if isinstance(tool["required"], list):
             inside = schema["required"] if isinstance(schema.get("required"), list) else []
@@ -52,9 +57,7 @@ def edit_tool(tool: dict[str, Any], edits: Edits) -> None:
             edits.drop("required_moved", tool, (), "required")
         else:
             edits.drop("null_dropped" if tool["required"] is None else "required_dropped", tool, (), "required")
-    if schema.get("properties") is None:
-        edits.put("filled_in", schema, path, "properties", {})
-    if schema.get("type") != "object":
+    if schema.get("type") != "object" and not (schema.get("type") is None and has_branches(schema)):
         edits.put("type_name" if "type" in schema else "filled_in", schema, path, "type", "object")
     if "enum" in schema:
         edits.drop("key_dropped", schema, path, "enum")
@@ -68,7 +71,27 @@ def _is_bare(parameters: dict[str, Any]) -> bool:
     """
     inside = parameters.get("properties")
     is_parameter = isinstance(inside, dict) and isinstance(inside.get("type"), str)
-    return not isinstance(parameters.get("type"), str) and ("properties" not in parameters or is_parameter)
+    if isinstance(parameters.get("type"), str) or ("properties" in parameters and not is_parameter):
+        return False
+    if has_branches(parameters) or any(key.startswith("$") or key.endswith("Properties") for key in parameters):
+        return False
+    says_nothing = all(key in ("title", "description", "required") for key in parameters)
+    return not says_nothing or any(
+        isinstance(value, dict) or (isinstance(value, str) and read_type(value).schema) for value in parameters.values()
+    )
+
+
+def _is_padded(schema: dict[str, Any]) -> bool:
+    """Return whether Arrow has put nulls into a schema: whether one stands where no author writes it."""
+    level: list[Any] = [schema]
+    while level:
+        objects = [value for value in level if isinstance(value, dict)]
+        pairs = [(key, value) for schema in objects for key, value in schema.items() if key not in _VALUES]
+        if any(value is None for _, value in pairs):
+            return True
+        elements = [element for value in level if isinstance(value, list) for element in value]
+        level = [value for key, value in pairs if key not in ("enum", "examples")] + elements
+    return False
 
 
 def edit_schema(schema: dict[str, Any], path: tuple[Any, ...], edits: Edits) -> bool | None:
@@ -78,7 +101,9 @@ def edit_schema(schema: dict[str, Any], path: tuple[Any, ...], edits: Edits) -> 
         Whether the schema said of itself that it is required (True) or optional (False); None if neither.
     """
     for key in [key for key, value in schema.items() if value is None]:
-        edits.drop("null_dropped", schema, path, key)
+        if key not in _VALUES or (edits.is_padded and not _names_null(schema)):
+            edits.drop("null_dropped", schema, path, key)
+    _edit_keywords(schema, path, edits)
     required = _own_requirement(schema, path, edits)
     if "type" in schema and _edit_type(schema, path, edits):
         required = False
@@ -90,13 +115,39 @@ def edit_schema(schema: dict[str, Any], path: tuple[Any, ...], edits: Edits) -> 
     for key in (key for key in _SCHEMA_MAPS if isinstance(schema.get(key), dict)):
         for name in list(schema[key]):
             _edit_element(schema[key], (*path, key), name, edits)
+    if "required" in schema and not isinstance(schema["required"], list):
+        edits.drop("required_dropped", schema, path, "required")
     if "properties" in schema:
         _edit_properties(schema, path, edits)
     if "enum" in schema:
-        _edit_enum(schema, path, edits)
+        edit_enum(schema, path, edits)
     if isinstance(schema.get("default"), str):
-        _edit_default(schema, path, edits)
+        edit_default(schema, path, edits)
     return required
+
+
+def _names_null(schema: dict[str, Any]) -> bool:
+    """Return whether a schema lets null pass in so many words, so that its author may have written a null."""
+    if schema.get("nullable") is True:
+        return True
+    branches = [schema, *(branch for key in ("anyOf", "oneOf") for branch in schema.get(key) or ())]
+    kinds = [branch.get("type") for branch in branches if isinstance(branch, dict)]
+    return any("null" in (kind if isinstance(kind, list) else [kind]) for kind in kinds)
+
+
+def _edit_keywords(schema: dict[str, Any], path: tuple[Any, ...], edits: Edits) -> None:
+    """Put names and numbers of rules into JSON Schema's form.
+
+    Gemini's SDK writes names with underscores, and its protocol writes whole numbers as text.
+    """
+    for name, keyword in _KEYWORDS.items():
+        if name in schema and keyword not in schema and isinstance(schema[name], _KINDS_OF_KEYWORDS[keyword]):
+            edits.put("keyword", schema, path, keyword, copy.deepcopy(schema[name]))
+            edits.drop("keyword", schema, path, name)
+    for keyword in _COUNTS:
+        text = schema.get(keyword)
+        if isinstance(text, str) and text.isascii() and text.isdigit() and len(text) < 20:
+            edits.put("keyword", schema, path, keyword, int(text))
 
 
 def _own_requirement(schema: dict[str, Any], path: tuple[Any, ...], edits: Edits) -> bool | None:
@@ -164,93 +215,17 @@ def _edit_properties(schema: dict[str, Any], path: tuple[Any, ...], edits: Edits
     for name in [name for name, value in properties.items() if not isinstance(value, (dict, str, bool))]:
         edits.drop("null_dropped" if properties[name] is None else "key_dropped", properties, inside, name)
     requirements = {name: _edit_element(properties, inside, name, edits) for name in list(properties)}
-    if not isinstance(schema.get("required"), list):
-        edits.put("required_dropped" if "required" in schema else "filled_in", schema, path, "required", [])
-    _require(
-        schema,
-        path,
-        [n for n in schema["required"] if isinstance(n, str) and n in requirements],
-        "required_dropped",
-        edits,
-    )
-    _require(schema, path, [name for name in schema["required"] if requirements[name] is not False], "optional", edits)
-    more = [name for name, value in requirements.items() if value and name not in schema["required"]]
-    _require(schema, path, schema["required"] + more, "required_moved", edits)
+    listed = schema.get("required", [])
+    # A name that is not among the properties may be one of a branch's.
+    is_closed = not has_branches(schema)
+    named = [name for name in listed if isinstance(name, str) and (name in requirements or not is_closed)]
+    _require(schema, path, named, "required_dropped", edits)
+    named = [name for name in named if requirements.get(name) is not False]
+    _require(schema, path, named, "optional", edits)
+    more = [name for name, value in requirements.items() if value and name not in named]
+    _require(schema, path, named + more, "required_moved", edits)
 
 
 def _require(schema: dict[str, Any], path: tuple[Any, ...], names: list[str], kind: ChangeKind, edits: Edits) -> None:
-    if names != schema["required"]:
+    if names != schema.get("required", []):
         edits.put(kind, schema, path, "required", names)
-
-
-def _edit_enum(schema: dict[str, Any], path: tuple[Any, ...], edits: Edits) -> None:
-    values, kind = schema["enum"], schema.get("type")
-    if isinstance(values, str):
-        values = _literal(values)
-    if not isinstance(values, list) or not values:
-        edits.drop("key_dropped", schema, path, "enum")
-        return
-    if values != schema["enum"]:
-        edits.put("enum_typed", schema, path, "enum", values)
-    others = [value for value in values if value is not None]
-    if not isinstance(kind, str) or kind not in _PYTHON_TYPES or all(_is_of(value, kind) for value in others):
-        return
-    if kind == "array" and isinstance(schema.get("items", {}), dict):
-        edits.put("enum_typed", schema, path, "items", {**schema.get("items", {}), "enum": copy.deepcopy(values)})
-        edits.drop("enum_typed", schema, path, "enum")
-        _edit_enum(schema["items"], (*path, "items"), edits)
-        return
-    cast = [value if value is None or _is_of(value, kind) else _cast(value, kind) for value in values]
-    if all(value is None or _is_of(value, kind) for value in cast):
-        edits.put("enum_typed", schema, path, "enum", cast)
-        return
-    fitting = next((name for name in _PYTHON_TYPES if all(_is_of(value, name) for value in others)), None)
-    if fitting:
-        edits.put("enum_typed", schema, path, "type", fitting)
-    else:
-        edits.drop("enum_typed", schema, path, "type")
-
-
-def _edit_default(schema: dict[str, Any], path: tuple[Any, ...], edits: Edits) -> None:
-    kind = schema.get("type")
-    if not isinstance(kind, str) or kind not in _PYTHON_TYPES or kind == "string":
-        return
-    if schema["default"].strip().lower() in ("none", "null"):
-        edits.drop("default_dropped", schema, path, "default")
-        return
-    value = _cast(schema["default"], kind)
-    if _is_of(value, kind):
-        edits.put("default_typed", schema, path, "default", value)
-
-
-def _is_of(value: Any, kind: str) -> bool:
-    if isinstance(value, bool):
-        return kind == "boolean"
-    return isinstance(value, _PYTHON_TYPES[kind])
-
-
-def _cast(value: Any, kind: str) -> Any:
-    """Return the value in a type's words, or unchanged where it has none."""
-    if kind == "string":
-        return json.dumps(value, allow_nan=False)
-    if kind == "boolean":
-        return {"true": True, "false": False}.get(str(value).strip().lower(), value)
-    if not isinstance(value, str):
-        return int(value) if kind == "integer" and isinstance(value, float) and value.is_integer() else value
-    if kind in ("array", "object"):
-        return _literal(value)
-    if kind == "integer":
-        try:
-            return int(value)
-        except ValueError:
-            return value
-    number = _literal(value)
-    return float(number) if isinstance(number, (int, float)) and abs(number) < 1e300 else value
-
-
-def _literal(text: str) -> Any:
-    """Return the value that a text spells in JSON or Python, or the text itself."""
-    try:
-        return parse_literal(text, "")
-    except DataError:
-        return text

@@ -11,7 +11,8 @@ from functools import lru_cache
 from itertools import product
 from typing import Any
 
-from calltune.calling.chat import Chat
+from calltune.calling.chat import Chat, what_changes
+from calltune.calling.strict_json import shortened
 from calltune.errors import ModelError, TemplateLimitError
 from calltune.types import Example, Message, Preference, Tool, ToolCall
 
@@ -46,8 +47,11 @@ class Written:
     num_answer_tokens: tuple[int, ...]
 
 
-def prove_template(chat: Chat) -> None:
+def prove_template(chat: Chat) -> tuple[str, ...]:
     """Write conversations of our own and read them back.
+
+    Returns:
+        What the template does otherwise than most, and what is done about it, a sentence each.
 
     Raises:
         ModelError: the format of calls is not known; tools, earlier calls or tool results are left out or written
@@ -55,16 +59,19 @@ def prove_template(chat: Chat) -> None:
             not be the answer's tokens.
     """
     if chat.call_format is None:
-        raise _refused(chat, "writes tool calls in a way that calltune cannot read back")
+        raise _unreadable(chat, chat.answer([_QUESTION], _TOOLS, _PAST_CALL))
     proof = Proof(chat)
-    if chat.parse(chat.answer([_QUESTION], _TOOLS, _CALL)).message != _CALL:
-        raise _refused(chat, "writes tool calls in a way that calltune cannot read back")
+    if chat.parse(written_call := chat.answer([_QUESTION], _TOOLS, _CALL)).message != _CALL:
+        raise _unreadable(chat, written_call)
     shapes: tuple[tuple[str, tuple[Message, ...]], ...] = (
         ("", (_QUESTION,)),
         ("after a system message", (_SYSTEM, _QUESTION)),
         ("after a call", (_QUESTION, _PAST_CALL, _RESULT)),
         ("in a second turn", (_QUESTION, _PAST_CALL, _RESULT, _TEXT, Message("user", "Probe question 4083?"))),
     )
+    notes: list[str] = []
+    if chat.arguments_as_text:
+        notes.append("the chat template takes a call's arguments as JSON text, not as an object; they are written so")
     for when, messages in shapes:
         try:
             prompt = chat.prompt(messages, _TOOLS)
@@ -89,6 +96,14 @@ def prove_template(chat: Chat) -> None:
             written = proof.conversation(messages, _TOOLS, (answer,))
             if isinstance(written, str):
                 raise _refused(chat, f"fails its proof{when and ' ' + when}: {written}")
+        beginning = chat.answered_prompt(messages, _TOOLS)
+        if beginning is not None and beginning != prompt:
+            change = what_changes(prompt, beginning, messages)
+            notes.append(
+                f"the chat template changes the prompt once it is answered: {change}; "
+                "answers are trained after the prompt as it is served"
+            )
+    return tuple(dict.fromkeys(notes))
 
 
 def _prove_prompt(chat: Chat, prompt: str, messages: Sequence[Message], when: str) -> None:
@@ -104,6 +119,10 @@ def _prove_prompt(chat: Chat, prompt: str, messages: Sequence[Message], when: st
             if mark not in prompt:
                 what = "an earlier call" if message.tool_calls else f"a message of the {message.role}"
                 raise _refused(chat, f"leaves out {what}{when}")
+
+
+def _unreadable(chat: Chat, written: str) -> ModelError:
+    return _refused(chat, f"writes tool calls in a way that calltune cannot read back: {shortened(written, 160)}")
 
 
 def _refused(chat: Chat, why: str) -> ModelError:

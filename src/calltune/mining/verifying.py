@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from calltune.calling.arguments import argument_schemas, required_arguments
 from calltune.calling.behavior import is_ambiguous, message_behavior
 from calltune.calling.schema import ProblemKind, call_problems
 from calltune.evaluation.benchmarks.bfcl_ast import OPTIONAL, ErrorClass, ExpectedArgument, ExpectedCall, find_mistake
@@ -42,6 +43,8 @@ def verify(question: Question, completion: Completion) -> Verdict:
     """The verdict on one answer."""
     if completion.status == "error":
         return Verdict("undecided", None, completion.reason)
+    if completion.status == "malformed" and not completion.text.strip():
+        return _verify_message(question, Message("assistant"))
     if completion.status in ("malformed", "truncated"):
         return Verdict("wrong", completion.status, completion.reason)
     assert completion.message is not None, "an answer that was read"
@@ -96,12 +99,12 @@ def _expected(call: ToolCall, tools: tuple[Tool, ...]) -> ExpectedCall | None:
     tool = next((tool for tool in tools if tool.name == call.name), None)
     if tool is None:
         return None
-    schemas = tool.parameters.get("properties") or {}
-    required = tool.parameters.get("required") or []
+    schemas = argument_schemas(tool.parameters)
+    required = required_arguments(tool.parameters)
     defaults = {
         name: schema["default"]
         for name, schema in schemas.items()
-        if name not in required and isinstance(schema, Mapping) and type(schema.get("default")) in _KINDS
+        if name not in required and type(schema.get("default")) in _KINDS
     }
     arguments: dict[str, ExpectedArgument] = {}
     for name, value in {**defaults, **call.arguments}.items():

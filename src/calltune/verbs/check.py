@@ -65,14 +65,14 @@ def run(config: Config, show_rows: int = 0, *, with_data: bool = True) -> Path:
     stages = [stage_settings(config, stage) for stage in config.stages]
     say(f"check: TRL and PEFT know every key of {', '.join(f'[{s}]' for s in (*config.stages, 'lora'))}")
     chat = Chat(load_tokenizer(config.model, config.chat_template), config.model)
-    prove_template(chat)
+    notes = prove_template(chat)
     say(f"check: the template of {config.model} passes its proof: tools once, calls read back, labels on the answer")
     if not with_data:
         return config.run_folder
     with gather(config, sources) as gathered, Spool() as spool:
         asked, counted = asked_questions(config, gathered.tests)
         say(f"check: {len(asked.names):,} questions of {len(benchmarks)} benchmarks can be read")
-        found = diagnose(_without_paid_requests(config), pack(chat), gathered, asked, spool)
+        found = diagnose(_without_paid_requests(config), pack(chat, notes), gathered, asked, spool)
         show(found.told)
         if show_rows > 0:
             _show_rows(sources, Proof(chat), show_rows)

@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from calltune.config.data import DeriveConfig
 from calltune.data.derive import derive, is_held_out
 from calltune.data.derive.twins import twins
 from calltune.data.derive.values import is_told
-from calltune.types import Example, Message, Preference, ToolCall
+from calltune.types import Example, Message, Preference, Tool, ToolCall
 
 ALL_OF_IT = DeriveConfig(cannot_answer=1, request_for_info=1, direct=1, other_tools=1, pairs=4, no_tools=0.3)
 
@@ -26,6 +27,22 @@ def examples(rows: list[Example | Preference], rule: str) -> list[Example]:
 
 def the_call(message: Message) -> ToolCall:
     return message.tool_calls[0]
+
+
+def composed(plain: Tool) -> Tool:
+    """The same tool with its parameters behind a reference and in a branch of their own."""
+    branch = {key: plain.parameters[key] for key in ("properties", "required")}
+    return Tool(plain.name, plain.description, {"$defs": {"All": {"allOf": [branch]}}, "$ref": "#/$defs/All"})
+
+
+def test_rows_are_made_through_the_branches_of_a_schema() -> None:
+    rows = log()
+    deep = [replace(one, tools=tuple(map(composed, one.tools))) for one in rows]
+    found, expected = made(deep), made(rows)
+    assert [(one.id, one.behavior, one.answers) for one in found] == [
+        (one.id, one.behavior, one.answers) for one in expected
+    ]
+    assert {one.behavior for one in found} >= {"request_for_info", "cannot_answer"}
 
 
 LOG = log()

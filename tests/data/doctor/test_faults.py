@@ -232,6 +232,18 @@ def test_a_template_without_tools(run: Callable[..., tuple[int, str]], tiny_mode
 
 
 @pytest.mark.parametrize(
+    ("name", "note"), [("last_result", "changes the prompt once"), ("functionary", "takes a call's")]
+)
+def test_a_template_with_a_way_of_its_own(
+    run: Callable[..., tuple[int, str]], tiny_model: Path, name: str, note: str
+) -> None:
+    template = Path(__file__).parents[2] / "material" / "templates" / f"{name}.jinja"
+    code, shown = run(GOOD, f"chat_template={template}", model=tiny_model, verb="prepare")
+    assert code == 0
+    assert shown.count(f"doctor: the chat template {note}") == 1
+
+
+@pytest.mark.parametrize(
     ("answer", "finding", "reason"),
     [
         ("Sure. <|im_end|>", "template", "its text holds '<|im_end|>', which this model reads as control, not as text"),

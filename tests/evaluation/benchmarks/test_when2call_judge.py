@@ -166,7 +166,7 @@ def test_answers_that_need_no_judge(tmp_path: Path) -> None:
     completions = [
         Completion("0", None, "<tool_call>", "malformed", reason="open"),
         Completion("1", None, "and and", "truncated"),
-        Completion("2", Message("assistant", "  "), "", "ok"),
+        Completion("2", None, "", "malformed", reason="the answer has neither text nor calls, only a thought"),
         Completion("3", Message("assistant", "", (ToolCall("get_weather", {}),)), "", "ok"),
         Completion("4", Message("assistant", "x"), "", "ok"),
     ]
@@ -184,7 +184,7 @@ def test_answers_that_need_no_judge(tmp_path: Path) -> None:
     metrics = summarize(asked, completions, scores).metrics
     assert metrics["malformed_rate"] == metrics["truncated_rate"] == metrics["empty_rate"] == 0.2
     bins = count(completions, scores)
-    assert (bins["num_correct"], bins["num_wrong"], bins["num_malformed"], bins["num_truncated"]) == (1, 2, 1, 1)
+    assert (bins["num_correct"], bins["num_wrong"], bins["num_malformed"], bins["num_truncated"]) == (1, 1, 2, 1)
     missing = [Completion("0", None, "", "error", reason="HTTP 500"), *completions[1:]]
     with serving(right) as server, pytest.raises(CalltuneError, match=r"1 of 5 .* HTTP 500"):
         score_all(asked, missing, settings_for(server), tmp_path)

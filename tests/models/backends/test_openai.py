@@ -96,10 +96,18 @@ def test_calls_come_back_under_their_own_names() -> None:
         ),
         (calls(("uber_ride", "[" * 100_000)), "malformed", "call 0 has arguments that are JSON out of bounds"),
         (calls(("uber_ride", "9" * 5000)), "malformed", "out of bounds"),
-        (calls(("uber_ride", "")), "malformed", "not JSON"),
         (calls(("uber_ride", '{"a": NaN}')), "malformed", "call 0 holds a value that JSON does not have"),
         (calls(("uber_ride", '{"a": "\\ud83d"}')), "malformed", "half of a surrogate pair"),
-        (calls(("uber_ride", None)), "malformed", "no arguments as JSON text"),
+        (calls(("uber_ride", [])), "malformed", "call 0 has no object of arguments"),
+        (calls(("uber_ride", "null")), "malformed", "call 0 has no object of arguments"),
+        (says(None), "malformed", "the answer has neither text nor calls"),
+        (says(" \n", tool_calls=[]), "malformed", "the answer has neither text nor calls"),
+        (says("<think>Which?</think>\n"), "malformed", "the answer has neither text nor calls"),
+        (says("<think>Which"), "malformed", "the answer has neither text nor calls"),
+        (says(None, reasoning_content="Hm."), "malformed", "neither text nor calls, only a thought"),
+        (says("", reasoning='<tool_call>{"name": "x"}'), "malformed", "only a thought that holds <tool_call>"),
+        (says("I call it.", "tool_calls", tool_calls=None), "malformed", "says that calls were made (tool_calls) and"),
+        (says("I call it.", "function_call"), "malformed", "says that calls were made (function_call) and sent none"),
         (says(None, tool_calls=[{"type": "function"}]), "malformed", "has no name"),
         (says(None, tool_calls=["x"]), "malformed", "has no name"),
         (says(None, tool_calls={"name": "x"}), "malformed", "has no name"),
@@ -121,9 +129,27 @@ def test_what_is_no_answer(reply: Answer, status: str, reason: str) -> None:
 def test_other_shapes_of_an_answer() -> None:
     assert answer(says([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}])).text == "ab"
     assert answer(says(None, refusal="I won't.")).message == Message("assistant", "I won't.")
-    assert answer(says(None)).message == Message("assistant", "")
+    assert answer(says("Yes.", reasoning_content="Hm.")).message == Message("assistant", "Yes.")
     both = answer(says("Look:", tool_calls=calls(("uber_ride", "{}")).body["choices"][0]["message"]["tool_calls"]))
     assert both.message == Message("assistant", "Look:", (ToolCall("uber_ride", {}),))
+
+
+@pytest.mark.parametrize("arguments", ["", " \n", None, "{}", {}])
+def test_no_arguments_are_an_empty_object(arguments: object) -> None:
+    assert answer(calls(("uber_ride", arguments))).message == Message("assistant", "", (ToolCall("uber_ride", {}),))
+
+
+def test_arguments_as_an_object_and_in_the_older_layout() -> None:
+    ride = Message("assistant", "", (ToolCall("uber.ride", {"to": "Köln"}),))
+    assert answer(calls(("uber_ride_2", {"to": "Köln"}))).message == ride
+    older = says(None, "function_call", function_call={"name": "uber_ride_2", "arguments": '{"to": "Köln"}'})
+    assert answer(older).message == ride
+    left_out = says(None, "tool_calls", tool_calls=[{"type": "function", "function": {"name": "uber_ride"}}])
+    assert answer(left_out).message == Message("assistant", "", (ToolCall("uber_ride", {}),))
+
+
+def test_a_thought_alone_is_kept_to_be_looked_at() -> None:
+    assert answer(says(None, reasoning_content="Hm.")).text == "Hm."
 
 
 def test_order_and_counts_with_trouble() -> None:

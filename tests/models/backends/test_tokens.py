@@ -30,6 +30,15 @@ def test_an_answer_ends_is_malformed_or_truncated(chat: Chat) -> None:
     assert "is not closed" in opened.reason
 
 
+@pytest.mark.parametrize("text", ["", " \n", "<think>\nWhich?\n</think>\n\n", "<think>Which"])
+def test_an_answer_of_nothing_is_malformed(chat: Chat, text: str) -> None:
+    end = chat.tokenizer.convert_tokens_to_ids("<|im_end|>")
+    nothing = read(chat, text, end)
+    assert (nothing.status, nothing.message, nothing.text) == ("malformed", None, text)
+    assert nothing.reason == "the answer has neither text nor calls"
+    assert read(chat, f"{text}</think>Yes.", end).status == "ok"
+
+
 @pytest.mark.parametrize(("configured", "more"), [(None, set()), (0, {0}), ([0, 7], {0, 7})])
 def test_ends_are_the_checkpoint_s_and_the_template_s(chat: Chat, configured: object, more: set[int]) -> None:
     assert end_ids(GenerationConfig(eos_token_id=configured), chat) == {chat.tokenizer.eos_token_id} | more

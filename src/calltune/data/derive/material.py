@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from calltune.calling.arguments import argument_schemas
 from calltune.calling.schema import call_problems
 from calltune.data.derive.twins import similarity
 from calltune.data.derive.values import forms, same_value
@@ -42,9 +43,8 @@ class Deciding:
     @cached_property
     def vocabulary(self) -> set[str]:
         """Stems of the words by which the tool and its parameters are described."""
-        described = (
-            f"{name} {schema.get('description', '')}" for name, schema in self.target.parameters["properties"].items()
-        )
+        schemas = argument_schemas(self.target.parameters)
+        described = (f"{name} {schema.get('description', '')}" for name, schema in schemas.items())
         return content_words(" ".join([self.target.name, self.target.description, *described]))
 
     @cached_property

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from calltune.calling.arguments import argument_schemas, required_arguments
 from calltune.data.derive.material import Deciding, Material
 from calltune.data.derive.removal import without
 from calltune.data.derive.values import forms, is_told, same_value, spans, telling_words
@@ -16,14 +17,14 @@ NOT_READABLE = "no sentence would be left"
 
 def missable(case: Deciding) -> list[str]:
     """Return the required arguments of the call that a user has to give, in the order of the schema."""
-    schema = case.target.parameters
+    required = required_arguments(case.target.parameters)
     return [
         name
-        for name in schema.get("properties", {})
-        if name in schema.get("required", ())
+        for name, schema in argument_schemas(case.target.parameters).items()
+        if name in required
         and name in case.call.arguments
-        and "default" not in schema["properties"][name]
-        and len(schema["properties"][name].get("enum", (1, 2))) > 1
+        and "default" not in schema
+        and len(schema.get("enum", (1, 2))) > 1
     ]
 
 

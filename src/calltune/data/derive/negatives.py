@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from calltune.calling.arguments import argument_schemas, required_arguments
 from calltune.calling.schema import call_problems
 from calltune.data.derive import wordings
 from calltune.data.derive.material import Material
@@ -28,7 +29,7 @@ def asked(made: Derived, shop: Workshop, rng: random.Random) -> Message | None:
     tool = made.case.target
     if made.row.behavior == "direct" and made.row.tools:
         tool = rng.choice(made.row.tools)
-    names = [name for name in tool.parameters["properties"] if name != made.missing]
+    names = [name for name in argument_schemas(tool.parameters) if name != made.missing]
     if made.row.behavior == "tool_call":
         # What was not told might be worth asking for, so what was told is preferred.
         names = [name for name in names if name in made.case.call.arguments] or names
@@ -73,7 +74,7 @@ def wrong_tool(made: Derived, shop: Workshop, rng: random.Random) -> Message | N
 def missing_argument(made: Derived, shop: Workshop, rng: random.Random) -> Message | None:
     """Return the right call without one of its required arguments."""
     call = made.case.call
-    names = [name for name in made.case.target.parameters.get("required", ()) if name in call.arguments]
+    names = [name for name in required_arguments(made.case.target.parameters) if name in call.arguments]
     if not names:
         return None
     left_out = rng.choice(names)
@@ -142,7 +143,7 @@ def _alternatives(tool: Tool, name: str, value: Any, material: Material) -> list
 
     Where there are few of a number, numbers near by are added.
     """
-    schema = tool.parameters["properties"].get(name, {})
+    schema = argument_schemas(tool.parameters).get(name, {})
     if isinstance(schema.get("enum"), list | tuple):
         values = list(schema["enum"])
     elif isinstance(value, bool):
@@ -162,8 +163,9 @@ def _plausible(tool: Tool, like: ToolCall, material: Material, rng: random.Rando
     Its arguments are those of `like` by name, else what other rows gave.
     """
     arguments: dict[str, Any] = {}
-    for name in tool.parameters.get("required", ()):
-        schema = tool.parameters["properties"].get(name, {})
+    schemas = argument_schemas(tool.parameters)
+    for name in required_arguments(tool.parameters):
+        schema = schemas.get(name, {})
         known = material.values(tool.name, name) or material.values("", name)
         if name in like.arguments:
             arguments[name] = like.arguments[name]

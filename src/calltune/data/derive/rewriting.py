@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from calltune.calling.arguments import argument_schemas
 from calltune.calling.strict_json import parse_value
 from calltune.config.data import RewriteConfig
 from calltune.data.derive.material import Deciding, Material
@@ -69,7 +70,7 @@ def _said(case: Deciding) -> list[str]:
 
 def _request(case: Deciding, parameter: str) -> str:
     return _REQUEST.format(
-        what=thing(parameter, case.target.parameters["properties"][parameter]) or f"the {parameter}",
+        what=thing(parameter, argument_schemas(case.target.parameters)[parameter]) or f"the {parameter}",
         value=json.dumps(case.call.arguments[parameter], ensure_ascii=False, allow_nan=False),
         messages=json.dumps({"messages": _said(case)}, ensure_ascii=False, indent=1, allow_nan=False),
     )

@@ -13,6 +13,7 @@ behind costs a wrong label.
 from collections.abc import Iterable
 from functools import lru_cache
 
+from calltune.calling.arguments import argument_schemas
 from calltune.data.derive.vocabulary import CANONICAL, STOP_WORDS, imperative, stem, tokens
 from calltune.types import Tool
 
@@ -59,4 +60,4 @@ def _gist(name: str, description: str) -> tuple[str, frozenset[str]]:
 
 
 def _parameters(tool: Tool) -> frozenset[str]:
-    return frozenset(stem(word) for name in tool.parameters.get("properties", {}) for word in tokens(name))
+    return frozenset(stem(word) for name in argument_schemas(tool.parameters) for word in tokens(name))

@@ -11,6 +11,7 @@ import random
 import re
 from collections.abc import Iterator, Sequence
 
+from calltune.calling.arguments import argument_schemas
 from calltune.calling.behavior import text_behavior
 from calltune.data.derive.phrases import ability, options, plain_name, thing, topic
 from calltune.types import Behavior, Message, Tool
@@ -131,7 +132,7 @@ def bare_refusal(rng: random.Random, *, held_out: bool = False) -> Message | Non
 
 def question(tool: Tool, parameter: str, rng: random.Random, *, held_out: bool = False) -> Message | None:
     """Return a text that asks for one parameter's value; None when no wording of it reads as a question."""
-    schema = tool.parameters["properties"][parameter]
+    schema = argument_schemas(tool.parameters)[parameter]
     what = (rng.random() < 0.7 and thing(parameter, schema)) or plain_name(parameter) or thing(parameter, schema)
     cores = _HELD_OUT_QUESTIONS if held_out else _QUESTIONS
     if not what:

@@ -43,8 +43,12 @@ def diagnosis(
     max_lengths: Mapping[str, int | None],
     rejected: Sequence[Finding],
     changes: Mapping[str, int],
+    template: Sequence[str] = (),
 ) -> Diagnosis:
-    """Gather what was found. `told` has the same keys in the same order for the same rows."""
+    """Gather what was found, the `template`'s notes first.
+
+    `told` has the same keys in the same order for the same rows.
+    """
     leaks, tokens = label_leaks(rows), token_lengths(rows, max_lengths)
     told = {
         "rows": {
@@ -71,7 +75,7 @@ def diagnosis(
         "changes": dict(sorted(changes.items())),
         "leaks": leaks,
         "tokens": tokens,
-        "notes": [*_leak_lines(leaks), *_token_lines(tokens)],
+        "notes": [*template, *_leak_lines(leaks), *_token_lines(tokens)],
     }
     return Diagnosis(rows, judged, titles, told)
 
@@ -106,8 +110,13 @@ def lines(told: Mapping[str, Any]) -> list[str]:
             f"{count:,} row{'s'[: count > 1]} {fate}, {_WORDS[finding]} ({finding}): {first['id']}: {first['reason']}"
             + (f", and {count - 1:,} more" if count > 1 else "")
         )
-    if told["changes"]:
-        counts = ", ".join(f"{kind} {number:,}" for kind, number in told["changes"].items())
+    changes = {kind: number for kind, number in told["changes"].items() if kind != "not_judged"}
+    if number := told["changes"].get("not_judged"):
+        result.append(
+            f"patterns of tools' schemas that Python cannot read judge no call (changes.jsonl, not_judged): {number:,}"
+        )
+    if changes:
+        counts = ", ".join(f"{kind} {number:,}" for kind, number in changes.items())
         result.append(f"tools and messages were put into one form (changes.jsonl): {counts}")
     return [*result, *told["notes"]]
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from calltune.calling.schema import takes_null
 from calltune.types import Tool, ToolCall
 
 _BRACKET = re.compile(r"[\[\]{}]")
@@ -67,27 +68,16 @@ def null_padding(calls: Sequence[ToolCall], tools: Sequence[Tool]) -> str:
     argument that is null though its tool has none of that name or wants a value there, and as a keyword of a schema
     that is null.
     """
-    known = {tool.name: tool.parameters for tool in tools}
+    known = {tool.name: tool for tool in tools}
     for call in calls:
-        parameters = known.get(call.name) or {}
-        properties = parameters.get("properties") or {}
-        nulls = [k for k, v in call.arguments.items() if v is None and not _takes_null(properties.get(k, False))]
+        tool = known.get(call.name)
+        nulls = [k for k, v in call.arguments.items() if v is None and not (tool and takes_null(tool, k))]
         if nulls:
             return f"the call of '{call.name}' is padded with nulls, as Arrow does: {', '.join(nulls[:5])}"
     for tool in tools:
         if keyword := next(_null_keywords(tool.parameters), None):
             return f"the schema of '{tool.name}' is padded with nulls, as Arrow does: {keyword}"
     return ""
-
-
-def _takes_null(schema: Any) -> bool:
-    """Return whether a parameter's schema lets null pass; `False` stands for a parameter that is not there."""
-    if not isinstance(schema, Mapping):
-        return False
-    kind = schema.get("type")
-    if kind is None or "anyOf" in schema or "oneOf" in schema:
-        return True
-    return "null" in (kind if isinstance(kind, list) else [kind]) or schema.get("nullable") is True
 
 
 def _null_keywords(schema: Mapping[str, Any]) -> Iterator[str]:

@@ -36,6 +36,8 @@ class PackedChat:
 
     name: str
     tokenizer: bytes
+    notes: tuple[str, ...] = ()
+    """What the proof of the template found."""
 
     def open(self) -> Chat:
         """Return the model's `Chat`; `torch` is not imported."""
@@ -63,23 +65,22 @@ def _load(model: str, chat_template: str | None) -> PackedChat:
     from calltune.models.load import load_tokenizer
 
     chat = Chat(load_tokenizer(model, chat_template), model)
-    prove_template(chat)
-    return pack(chat)
+    return pack(chat, prove_template(chat))
 
 
-def pack(chat: Chat) -> PackedChat:
+def pack(chat: Chat, notes: tuple[str, ...] = ()) -> PackedChat:
     """Return a chat that can be sent to workers.
 
     Its tokenizer stays as it is where a smaller one would write or read differently.
     """
     full: Any = chat.tokenizer
     if getattr(full, "backend_tokenizer", None) is None:
-        return PackedChat(chat.name, pickle.dumps(full))
+        return PackedChat(chat.name, pickle.dumps(full), notes)
     small = PreTrainedTokenizerFast(
         tokenizer_object=full.backend_tokenizer, chat_template=full.chat_template, **full.special_tokens_map
     )
     same = [_traits(tokenizer, chat.name) for tokenizer in (small, full)]
-    return PackedChat(chat.name, pickle.dumps(small if same[0] == same[1] else full))
+    return PackedChat(chat.name, pickle.dumps(small if same[0] == same[1] else full), notes)
 
 
 def _traits(tokenizer: Any, name: str) -> list[Any]:

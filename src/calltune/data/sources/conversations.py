@@ -6,8 +6,7 @@ from typing import Any, Literal
 
 from calltune.calling.behavior import message_behavior
 from calltune.calling.edits import Change, tell
-from calltune.calling.schema import drop_null_padding, normalize_tool
-from calltune.calling.strict_json import parse_value
+from calltune.calling.schema import drop_null_padding, normalize_tools
 from calltune.data.sources.files import FileSettings
 from calltune.errors import DataError
 from calltune.types import Example, Message, Preference, Rejected, Tool
@@ -24,21 +23,12 @@ class ConversationSettings(FileSettings):
 
 
 def read_tools(raw: Any, where: str) -> tuple[Tool, ...]:
-    """Return a row's tools.
-
-    `raw` is a list of objects or JSON texts, the JSON text of a list or of one tool, or nothing.
+    """Return a row's tools, in any published layout, as `normalize_tools` does.
 
     Raises:
         DataError: one of them is no tool.
     """
-    if isinstance(raw, str) and raw.strip():
-        raw = parse_value(raw, where)
-    if raw is None or isinstance(raw, str):
-        return ()
-    raw = [raw] if isinstance(raw, dict) else raw
-    if not isinstance(raw, list):
-        raise DataError(f"{where} must be a list of tools, not {type(raw).__name__}")
-    return tuple(normalize_tool(tool, f"{where}[{number}]") for number, tool in enumerate(raw))
+    return normalize_tools(raw, where)
 
 
 def answers_of(

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 
+from calltune.calling.calls import NOTHING_SAID
 from calltune.errors import ModelError
 from calltune.evaluation.benchmarks import BROKEN_ANSWERS, Metric, Summary, confusion_table
 from calltune.evaluation.benchmarks.when2call_rows import QuestionSettings, questions
@@ -117,6 +118,8 @@ def score(sample: Sample, completion: Completion) -> Score:
     """
     if completion.status == "error":
         return Score(sample.id, None, "error", completion.reason)
+    if completion.reason.startswith(NOTHING_SAID):
+        return Score(sample.id, 0.0, "empty", completion.reason)
     if completion.status != "ok" or completion.message is None:
         return Score(sample.id, 0.0, completion.status, completion.reason)
     if not _answer_text(completion.message):

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import pydantic
 
-from calltune.calling.calls import make_call
+from calltune.calling.calls import NOTHING_SAID, make_call, says_nothing
 from calltune.config.endpoint import EndpointConfig
 from calltune.errors import ConfigError
 from calltune.models.endpoint import Endpoint, Reply, message_text
@@ -125,6 +125,8 @@ def read_reply(sample_id: str, reply: Reply, names: Mapping[str, str]) -> Comple
     if reply.message is None:
         return Completion(sample_id, None, "", "error", reason=reply.reason)
     content, calls = message_text(reply.message), reply.message.get("tool_calls") or []
+    if not calls and isinstance(reply.message.get("function_call"), dict):
+        calls = [{"function": reply.message["function_call"]}]
     text = "\n".join(part for part in (content, _calls_text(calls) if calls else "") if part)
     if reply.finish_reason == "length":
         return Completion(sample_id, None, text, "truncated", reason="the server cut it off at the bound of tokens")
@@ -138,7 +140,22 @@ def read_reply(sample_id: str, reply: Reply, names: Mapping[str, str]) -> Comple
         if isinstance(parsed, str):
             return Completion(sample_id, None, text, "malformed", reason=f"call {number} {parsed}")
         read.append(parsed)
-    return Completion(sample_id, Message("assistant", content.strip(), tuple(read)), text, "ok")
+    if reply.finish_reason in ("tool_calls", "function_call") and not read:
+        reason = f"the server says that calls were made ({reply.finish_reason}) and sent none"
+        return Completion(sample_id, None, text, "malformed", reason=reason)
+    message = Message("assistant", content.strip(), tuple(read))
+    if says_nothing(message):
+        thought = _thought(reply.message)
+        mark = next((mark for mark in _CALL_MARKS if mark in thought), None)
+        reason = f"{NOTHING_SAID}{', only a thought' if thought else ''}{f' that holds {mark}' if mark else ''}"
+        return Completion(sample_id, None, text or thought, "malformed", reason=reason)
+    return Completion(sample_id, message, text, "ok")
+
+
+def _thought(message: Mapping[str, Any]) -> str:
+    """What a server's parser of thoughts took out of the answer."""
+    texts = (message.get(key) for key in ("reasoning_content", "reasoning"))
+    return next((text for text in texts if isinstance(text, str) and text), "")
 
 
 def _calls_text(calls: Any) -> str:
@@ -154,11 +171,11 @@ def _call(call: Any, names: Mapping[str, str]) -> ToolCall | str:
     function = call.get("function") if isinstance(call, dict) else None
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         return "has no name"
-    text = function.get("arguments")
-    if not isinstance(text, str):
-        return "has no arguments as JSON text"
+    arguments = function.get("arguments")
     try:
-        arguments = json.loads(text)
+        if arguments is None or isinstance(arguments, str):
+            # Servers write no arguments as an empty text or null.
+            arguments = json.loads(arguments) if arguments and arguments.strip() else {}
     except json.JSONDecodeError as error:
         return f"has arguments that are not JSON: {error.msg} at their character {error.pos}"
     except (ValueError, RecursionError):

@@ -5,6 +5,7 @@ from typing import Any
 
 from transformers import GenerationConfig
 
+from calltune.calling.calls import NOTHING_SAID, says_nothing
 from calltune.calling.chat import Chat
 from calltune.errors import ModelError
 from calltune.types import Completion, Sample, ScoringRequest
@@ -18,12 +19,17 @@ def end_ids(configured: GenerationConfig, chat: Chat) -> set[int]:
 
 
 def completion(chat: Chat, ends: Collection[int], sample: Sample, tokens: Sequence[int]) -> Completion:
-    """The answer up to the first ending token, parsed; without an ending it is `truncated`."""
+    """The answer up to the first ending token, parsed; without an ending it is `truncated`.
+
+    One without text and calls is `malformed`: training refuses just that.
+    """
     length = next((place for place, token in enumerate(tokens) if token in ends), None)
     text = str(chat.tokenizer.decode(list(tokens[:length]), skip_special_tokens=False))
     if length is None:
         return Completion(sample.id, None, text, "truncated", reason=f"no end within {len(tokens)} tokens")
     parsed = chat.parse(text)
+    if parsed.message and says_nothing(parsed.message):
+        return Completion(sample.id, None, text, "malformed", reason=NOTHING_SAID)
     return Completion(sample.id, parsed.message, text, "ok" if parsed.message else "malformed", reason=parsed.reason)
 
 
