@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
+from calltune.runtime.allocator import let_memory_grow
 from calltune.runtime.threads import bound_threads
 from calltune.verbs.init import TEMPLATES
 
@@ -139,6 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Set before any heavy import reads it: forked tokenizer threads only warn.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     bound_threads()
+    let_memory_grow()
     # PEFT imports bitsandbytes where it is installed, and on a CPU that warns of a kernel it would have to download.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     # PEFT 0.21 and TRL 1.16 ask transformers 5.23 by an old name; the user can do nothing about it.

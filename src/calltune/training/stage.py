@@ -21,6 +21,7 @@ from calltune.files.hashes import file_sha256, value_sha256
 from calltune.files.json_lines import read_json, write_json
 from calltune.files.manifest import begin, claim_run_folder, finish, is_complete, model_sha256, template_sha256
 from calltune.files.tracking import Tracker, track
+from calltune.models.device import give_memory_back
 from calltune.models.load import load_tokenizer
 from calltune.runtime.processes import processes
 from calltune.runtime.stopping import postponed_stop
@@ -107,6 +108,18 @@ def train_stage(config: Config, recipe: Recipe, model: str) -> Path:
     if ours.first(lambda: is_complete(folder, inputs)):
         say(f"{stage}: complete and unchanged, skipped")
         return folder
+    _train_and_save(config, recipe, model, folder, inputs)
+    # The next stage of this process needs all of it.
+    give_memory_back()
+    # Nobody goes on to the next stage before this one is there.
+    ours.wait()
+    return folder
+
+
+def _train_and_save(config: Config, recipe: Recipe, model: str, folder: Path, inputs: dict[str, Any]) -> None:
+    """Do what `train_stage` says; the trainer and its model are out of reach when it returns."""
+    stage, ours = recipe.name, processes()
+    run_folder = config.run_folder
     # What is wrong in the run file is told here, before anything is loaded.
     settings = stage_settings(config, recipe.stage)
     ready = get_ready(settings, recipe, run_folder, model)
@@ -125,7 +138,7 @@ def train_stage(config: Config, recipe: Recipe, model: str) -> Path:
             f"{stage}: {tuned['tuning']}: {tuned['parameters_trained']:,} of {tuned['parameters']:,} parameters "
             f"are trained, {tuned['trainable_share']:.2%}"
         )
-        tracker.parameters({"model": model, **tuned, **_hashes(data), **trainer.args.to_dict()})
+        tracker.parameters({"model": model, **tuned, **_hashes(run_folder / "data"), **trainer.args.to_dict()})
         state, seconds = train(trainer, stage, begun_from, tracker, names)
         ours.first(lambda: save_model(_best_or_last(trainer.args, state), model, folder, ready.chat))
         facts = {
@@ -142,9 +155,6 @@ def train_stage(config: Config, recipe: Recipe, model: str) -> Path:
             write_json(folder / "history.json", {"log": state.log_history})
             finish(folder, inputs, counts=ready.rows.counts(), too_long=ready.rows.too_long, **tuned, **facts)
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    # Nobody goes on to the next stage before this one is there.
-    ours.wait()
-    return folder
 
 
 def _inputs(config: Config, recipe: Recipe, model: str, data: Path) -> dict[str, Any]:
@@ -207,6 +217,8 @@ def make_trainer(ready: Ready, model: Any = None) -> Any:
 def share(settings: StageSettings, trainer: Any) -> Sharing:
     """Lay shared prefixes over a trainer's model, unless the run file says no, and bound its passes if it says so."""
     off = None if settings.share_prefixes else "tuning.share_prefixes is false"
+    if off is None and trainer.padding_free:
+        off = "rows are packed already, and keep the attention that knows where each begins"
     sharing = Sharing(off) if off else share_prefixes(trainer.model)
     if settings.tokens_per_batch:
         sharing.passes = bound_passes(trainer, settings.tokens_per_batch, lambda: sharing.off_because is None)

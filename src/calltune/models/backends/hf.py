@@ -21,6 +21,7 @@ from calltune.runtime.terminal import say
 from calltune.types import Completion, Sample, Sampling, ScoringRequest
 
 _HEAD_LOGITS = 2**24  # that the LM head gives in one go: 64 MiB in float32
+_HEAD_LOGITS_ON_GPU = 2**28  # 1 GiB; there a call costs more than its work, and each waits for the one before it
 
 
 class Settings(Table):
@@ -185,7 +186,8 @@ class Backend:
         # Several choices may ask one place; its logits are computed once.
         kept, where = asked.unique(return_inverse=True)
         logprobs = torch.empty(len(targets), device=targets.device)
-        step = max(1, _HEAD_LOGITS // self._model.config.get_text_config(decoder=True).vocab_size)
+        num_logits = _HEAD_LOGITS if targets.device.type == "cpu" else _HEAD_LOGITS_ON_GPU
+        step = max(1, num_logits // self._model.config.get_text_config(decoder=True).vocab_size)
         with _known_outputs(self._model.base_model, outputs):
             for start in range(0, len(kept), step):
                 logits = self._model(input_ids=ids, use_cache=False, logits_to_keep=kept[start : start + step]).logits
