@@ -11,7 +11,8 @@ from small_models import MIXED_LAYERS, MODELS, forked_rows, make_model, some_tok
 from transformers import PreTrainedModel
 
 from calltune.models import trie
-from calltune.models.prefix import ATTENTION, backbone_outputs, can_share, shared_attention
+from calltune.models.exactness import can_share
+from calltune.models.prefix import ATTENTION, backbone_outputs, shared_attention
 from calltune.models.trie import Packed, batches, num_shared, pack, places
 
 

@@ -129,7 +129,7 @@ def test_the_batch_that_is_checked_goes_the_way_it_always_would() -> None:
     model = trained("qwen3")
     batch = {"input_ids": torch.arange(1, 49).view(2, 24), "attention_mask": torch.ones(2, 24), "use_cache": False}
     expected = model.base_model(**batch).last_hidden_state
-    sharing = share_prefixes(model)
+    sharing = share_prefixes(model, is_whole=False)
     assert torch.equal(model.base_model(**batch).last_hidden_state, expected)
     assert sharing.is_checked
 
@@ -155,7 +155,8 @@ def test_a_first_batch_with_other_states_turns_it_off_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = trained("llama")
-    sharing = share_prefixes(model)
+    sharing = share_prefixes(model, is_whole=False)
+    assert not sharing.is_checked
     rotate = model.model.rotary_emb.forward
     monkeypatch.setattr(
         model.model.rotary_emb, "forward", lambda x, position_ids: rotate(x, torch.arange(x.shape[1])[None])

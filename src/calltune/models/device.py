@@ -1,6 +1,9 @@
 """What torch is told about the device that computes, and what of its memory is free."""
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import psutil
 import torch
@@ -32,3 +35,21 @@ def give_memory_back() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+@contextmanager
+def true_float32(device: torch.device) -> Iterator[None]:
+    """Compute float32 as float32: without autocast, and without the shorter factors (TF32, bf16) of some devices."""
+    places: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
+    before = [place.fp32_precision for place in places]
+    try:
+        for place in places:
+            place.fp32_precision = "ieee"
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        for place, precision in zip(places, before, strict=True):
+            # First what it inherits; a precision of its own only where that differs.
+            place.fp32_precision = "none"
+            if place.fp32_precision != precision:
+                place.fp32_precision = precision

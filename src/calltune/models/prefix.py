@@ -13,7 +13,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
-from calltune.models.trie import Block, Packed, Ranges, pack, places
+from calltune.models.trie import Block, Packed, Ranges
 
 ATTENTION = "calltune_shared_prefixes"
 
@@ -92,10 +92,14 @@ AttentionMaskInterface.register(ATTENTION, _no_mask)
 
 
 @contextmanager
-def shared_attention(model: PreTrainedModel) -> Iterator[None]:
-    """Let a model attend as packed rows need it; a backward pass with checkpointing belongs inside too."""
+def shared_attention(model: PreTrainedModel, implementation: str = ATTENTION) -> Iterator[None]:
+    """Let a model attend as packed rows need it; a backward pass with checkpointing belongs inside too.
+
+    Args:
+        implementation: instead of that, any other that transformers knows.
+    """
     before = model.config._attn_implementation
-    model.set_attn_implementation(ATTENTION)
+    model.set_attn_implementation(implementation)
     try:
         yield
     finally:
@@ -108,56 +112,3 @@ def backbone_outputs(model: PreTrainedModel, packed: Packed, **kwargs: Any) -> A
     return backbone(
         input_ids=packed.ids, position_ids=packed.positions, use_cache=False, shared_prefixes=packed, **kwargs
     )
-
-
-def can_share(model: PreTrainedModel, compute: bool = True) -> str | None:
-    """None when a model's packed rows give what its plain rows give, else why not.
-
-    Its configuration is read, then, with `compute`, three short rows are computed both ways, in evaluation mode.
-    """
-    config = model.config.get_text_config(decoder=True)
-    layer_types = getattr(config, "layer_types", None) or []
-    if getattr(model, "_is_stateful", False):
-        return "it has recurrent or convolution layers"
-    if others := set(layer_types) - {"full_attention", "sliding_attention"}:
-        return f"it has layers of another kind: {', '.join(sorted(others))}"
-    if getattr(config, "attn_logit_softcapping", None) is not None:
-        return "its attention scores are soft-capped, which SDPA cannot do"
-    if model.base_model is model:
-        return "its backbone cannot be called without its head"
-    if not (model._supports_attention_backend and model._supports_sdpa and model._can_set_attn_implementation()):
-        return "its attention cannot be replaced"
-    ropes = getattr(config, "rope_parameters", None) or {}
-    kinds = {rope.get("rope_type") for rope in (ropes, *ropes.values()) if isinstance(rope, dict)}
-    if kinds & {"dynamic", "longrope"}:
-        return "its rotary embedding depends on the longest row of a batch"
-    if not compute:
-        return None
-    sliding = getattr(config, "sliding_window", None)
-    windows = [sliding if kind == "sliding_attention" else None for kind in layer_types]
-    return _difference(model, windows or [sliding] * config.num_hidden_layers, config.vocab_size)
-
-
-def _difference(model: PreTrainedModel, windows: list[int | None], vocab_size: int) -> str | None:
-    forks = (range(3, 15), [*range(3, 8), *range(40, 50)], range(3, 9))
-    rows = [[token % vocab_size for token in row] for row in forks]
-    backbone: Any = model.base_model
-    packed = pack(rows, model.device)
-    windows_seen: list[int | None] = []
-    with torch.no_grad():
-        try:
-            with shared_attention(model):
-                shared = backbone_outputs(model, packed, windows_seen=windows_seen).last_hidden_state[0]
-        except (RuntimeError, TypeError, ValueError) as error:
-            return f"its attention is not known: {str(error).splitlines()[0]}"
-        if windows_seen != windows:
-            return "its layers do not say how far they see"
-        for row, path in zip(rows, packed.paths, strict=True):
-            plain = backbone(input_ids=torch.tensor([row], device=model.device), use_cache=False)
-            plain = plain.last_hidden_state[0].float()
-            error = (shared[places(path, 0, len(row))].float() - plain).abs().max() / plain.abs().max()
-            if not torch.isfinite(error):
-                return "its states are not finite, so packed and plain rows cannot be compared; look at its weights"
-            if not error < torch.finfo(shared.dtype).eps ** 0.5:
-                return f"packed rows give it other states than plain rows, by {float(error):.1g}"
-    return None

@@ -143,7 +143,7 @@ class _Watch(TrainerCallback):
             control.should_save = control.should_training_stop = True
 
     def of(self, num_steps: int, work: float) -> float:
-        """Seconds of all steps: the first as it was, as it checks its batch twice over; the others by their work."""
+        """Seconds of all steps: the first as it was, as it may check its batch; the others by their work."""
         if len(self.seconds) >= num_steps:
             return sum(self.seconds)
         return self.seconds[0] + self.per_work * max(0.0, work - self.works[0])

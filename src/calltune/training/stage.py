@@ -26,7 +26,7 @@ from calltune.models.load import load_tokenizer
 from calltune.runtime.processes import processes
 from calltune.runtime.stopping import postponed_stop
 from calltune.runtime.terminal import say
-from calltune.training.arguments import TrlArguments, allow_sharding_on_cpu
+from calltune.training.arguments import TrlArguments, allow_sharding_on_cpu, is_spread
 from calltune.training.checkpoints import SealCheckpoints, newest_whole
 from calltune.training.finite import FiniteSteps, RowNames, no_names, row_names
 from calltune.training.grouping import group_batches
@@ -219,7 +219,7 @@ def share(settings: StageSettings, trainer: Any) -> Sharing:
     off = None if settings.share_prefixes else "tuning.share_prefixes is false"
     if off is None and trainer.padding_free:
         off = "rows are packed already, and keep the attention that knows where each begins"
-    sharing = Sharing(off) if off else share_prefixes(trainer.model)
+    sharing = Sharing(off) if off else share_prefixes(trainer.model, is_whole=not is_spread(trainer.args))
     if settings.tokens_per_batch:
         sharing.passes = bound_passes(trainer, settings.tokens_per_batch, lambda: sharing.off_because is None)
     return sharing

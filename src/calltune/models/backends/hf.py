@@ -13,8 +13,9 @@ from calltune.calling.chat import Chat
 from calltune.config.table import Table
 from calltune.models.backends.drawing import Draw, Watch, numbers_for
 from calltune.models.backends.tokens import completion, encode_requests, end_ids, not_finite
+from calltune.models.exactness import can_share
 from calltune.models.load import load_model, load_tokenizer
-from calltune.models.prefix import backbone_outputs, can_share, shared_attention
+from calltune.models.prefix import backbone_outputs, shared_attention
 from calltune.models.trie import batches, pack, places
 from calltune.runtime.processes import processes
 from calltune.runtime.terminal import say
