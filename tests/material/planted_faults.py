@@ -9,7 +9,8 @@ import torch
 from torch.overrides import TorchFunctionMode
 from transformers import AttentionInterface
 
-from calltune.models.trie import Block, Packed
+from calltune.models.blocks import Block, blocks_of
+from calltune.models.trie import Packed
 
 _PRODUCTS = {
     torch.nn.functional.linear,
@@ -47,16 +48,16 @@ def _rounded(value: Any) -> Any:
 
 
 def _last_masked(packed: Packed) -> tuple[int, Block, torch.Tensor]:
-    number = max(number for number, block in enumerate(packed.blocks) if block.visible is not None)
-    block = packed.blocks[number]
+    number = max(number for number, block in enumerate(blocks_of(packed)) if block.visible is not None)
+    block = blocks_of(packed)[number]
     assert block.visible is not None
     return number, block, block.visible.clone()
 
 
 def _put(packed: Packed, number: int, visible: torch.Tensor) -> Packed:
-    blocks = list(packed.blocks)
+    blocks = list(blocks_of(packed))
     blocks[number] = replace(blocks[number], visible=visible)
-    return replace(packed, blocks=blocks)
+    return replace(packed, made={"blocks": blocks})
 
 
 def one_wrong_key(packed: Packed) -> Packed:

@@ -108,6 +108,15 @@ def test_weights_that_cannot_be_had_in_float32_are_compared_by_noise(monkeypatch
     assert "other states than plain rows" in (can_share(model) or "")
 
 
+def test_a_model_that_only_answers_is_checked_too() -> None:
+    model: Any = make_model("Qwen3").to(torch.bfloat16)
+    with torch.inference_mode():
+        assert can_share(model) is None
+        states = model.base_model(torch.tensor([[1, 2, 3]]), use_cache=False).last_hidden_state
+    assert states.dtype == torch.bfloat16
+    assert not any(weight.is_inference() for weight in model.parameters())
+
+
 def test_states_that_are_not_finite_are_told_as_that(monkeypatch: pytest.MonkeyPatch) -> None:
     model: Any = make_model("Llama")
     with torch.no_grad():

@@ -40,7 +40,8 @@ def give_memory_back() -> None:
 @contextmanager
 def true_float32(device: torch.device) -> Iterator[None]:
     """Compute float32 as float32: without autocast, and without the shorter factors (TF32, bf16) of some devices."""
-    places: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
+    backends: Any = torch.backends
+    places = (backends.cuda.matmul, backends.mkldnn.matmul)
     before = [place.fp32_precision for place in places]
     try:
         for place in places:

@@ -90,9 +90,15 @@ def wiring_fault(model: PreTrainedModel) -> str | None:
     windows = [sliding if kind == "sliding_attention" else None for kind in layer_types]
     backbone: Any = model.base_model
     rows = _rows_for(model)
-    packed = pack(rows, model.device)
     windows_seen: list[int | None] = []
-    with _in_float32(model), true_float32(model.device), sdpa_kernel(SDPBackend.MATH), torch.no_grad():
+    with (
+        torch.inference_mode(False),
+        torch.no_grad(),
+        _in_float32(model),
+        true_float32(model.device),
+        sdpa_kernel(SDPBackend.MATH),
+    ):
+        packed = pack(rows, model.device)
         try:
             with shared_attention(model):
                 shared = backbone_outputs(model, packed, windows_seen=windows_seen).last_hidden_state[0]

@@ -23,6 +23,7 @@ Heads = tuple[int, int, int]
 """How many there are of queries and of keys, and the size of one."""
 
 
+@torch.inference_mode(False)
 def kernel_fault(
     attend: Attend, heads: Heads, window: int | None, dtype: torch.dtype, device: torch.device
 ) -> str | None:
@@ -50,9 +51,10 @@ def kernel_fault(
         scores = (query @ key.transpose(2, 3) * size**-0.5).masked_fill(~visible, -torch.inf)
         return scores.softmax(-1) @ value
 
-    truth = _outcome(exact, [each.double() for each in inputs], upstream.double())
-    noise = _outcome(plain, inputs, upstream)
-    found = _outcome(lambda *each: attend(*each, packed, window), inputs, upstream)
+    with torch.autocast(device.type, enabled=False):
+        truth = _outcome(exact, [each.double() for each in inputs], upstream.double())
+        noise = _outcome(plain, inputs, upstream)
+        found = _outcome(lambda query, key, value: attend(query, key, value, packed, window), inputs, upstream)
     for name, right, rough, ours in zip(("outputs", "dq", "dk", "dv"), truth, noise, found, strict=True):
         allowed, error = max(_LEAST_NOISE, _TIMES_NOISE * _worst(rough, right)), _worst(ours, right)
         if not error <= allowed:

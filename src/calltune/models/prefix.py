@@ -2,7 +2,9 @@
 
 A token's activations depend on the tokens before it alone, so the rows go through the model as one packed row
 (`calltune.models.trie`), in which an attention function registered with transformers' `AttentionInterface` lets each
-token see its path. That is exact for causal softmax attention, full or sliding, and takes nothing but SDPA.
+token see its path. That is exact for causal softmax attention, full or sliding. There are three ways to compute it:
+`blocks` (`calltune.models.blocks`), which takes nothing but SDPA, and `varlen` and `flex`
+(`calltune.models.tree_attention`), one call each.
 """
 
 from collections.abc import Iterator
@@ -13,7 +15,9 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
-from calltune.models.trie import Block, Packed, Ranges
+from calltune.models.blocks import Block, blocks_of
+from calltune.models.tree_attention import LARGEST_HEAD, flex_attention, varlen_attention
+from calltune.models.trie import Packed, Ranges
 
 ATTENTION = "calltune_shared_prefixes"
 
@@ -42,11 +46,42 @@ def packed_attention(
         raise ValueError(f"{type(module).__name__} asks for attention of its own {' '.join(sorted(strange))}".rstrip())
     if windows_seen is not None:
         windows_seen.append(sliding_window)
+    query, key, value = _of_one_kind(query, key, value)
+    way = shared_prefixes.way if _is_taken(query, value) else "blocks"
+    if way == "blocks":
+        return _by_blocks(query, key, value, shared_prefixes, scaling, dropout, sliding_window), None
+    if dropout:
+        raise ValueError(f"attention by '{way}' knows no dropout")
+    attend = varlen_attention if way == "varlen" else flex_attention
+    return attend(query, key, value, shared_prefixes, scaling, sliding_window).transpose(1, 2), None
+
+
+def _of_one_kind(*heads: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Heads in autocast's precision, in which SDPA would take them; a norm leaves queries and keys in float32."""
+    kind = heads[0].device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else heads[0].dtype
+    return (each.to(dtype) for each in heads)
+
+
+def _is_taken(query: torch.Tensor, value: torch.Tensor) -> bool:
+    """Whether kernels of one call take heads of these sizes."""
+    return query.shape[-1] == value.shape[-1] <= LARGEST_HEAD
+
+
+def _by_blocks(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    packed: Packed,
+    scaling: float | None,
+    dropout: float,
+    window: int | None,
+) -> torch.Tensor:
     outputs, start = [], 0
-    blocks = shared_prefixes.blocks
+    blocks = blocks_of(packed)
     for block, part in zip(blocks, query.split([block.size for block in blocks], dim=2), strict=True):
         keys, values = _gathered(key, block.keys), _gathered(value, block.keys)
-        visible = _within(block, shared_prefixes.positions[0, start : start + block.size], sliding_window)
+        visible = _within(block, packed.positions[0, start : start + block.size], window)
         start += block.size
         groups = query.shape[1] // key.shape[1]
         if visible is None:
@@ -64,7 +99,7 @@ def packed_attention(
                 dropout_p=dropout,
             ).reshape(1, query.shape[1], block.size, -1)
         outputs.append(output.transpose(1, 2))
-    return torch.cat(outputs, dim=1), None
+    return torch.cat(outputs, dim=1)
 
 
 def _gathered(heads: torch.Tensor, ranges: Ranges) -> torch.Tensor:

@@ -63,7 +63,7 @@ def store_reference(trainer: Any, folder: Path, sharing: Sharing, names: RowName
     """
     if not can_store(trainer.args):
         if getattr(trainer, "ref_model", None) is not None and sharing.off_because is None:
-            share_prefixes(trainer.ref_model, is_whole=not is_spread(trainer.args))
+            share_prefixes(trainer.ref_model, not is_spread(trainer.args), sharing.attention)
         return
     trainer.ref_model = None
     weights = _weights_sha256(trainer.model)

@@ -10,7 +10,7 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,7 +21,8 @@ from transformers.masking_utils import sdpa_mask
 
 from calltune.models.exactness import is_checkable, noise_fault, reason_against, wiring_fault
 from calltune.models.prefix import packed_attention
-from calltune.models.trie import Packed, pack
+from calltune.models.trie import Packed, Way, pack
+from calltune.models.ways import Asked, Ways, ways_of
 from calltune.runtime.terminal import say
 from calltune.training.flops import Flops, peak_flops
 from calltune.training.labelled_head import WANTED
@@ -52,12 +53,15 @@ AttentionMaskInterface.register(ATTENTION, _mask)
 class Sharing:
     """What shared prefixes saved one model; the counts are of passes with a gradient.
 
-    `off_because` is None while batches may be packed. `num_padded_tokens` are those that a trainer sent,
+    `off_because` is None while batches may be packed. `attention` is what was asked for, `ways` what came of it, which
+    is known from the first batch on. `num_padded_tokens` are those that a trainer sent,
     `num_row_tokens` those without padding, `num_computed_tokens` those that went through the backbone.
     """
 
     off_because: str | None
     is_checked: bool = False
+    attention: Asked = "auto"
+    ways: Ways | None = None
     passes: Passes | None = None
     num_padded_tokens: int = 0
     num_row_tokens: int = 0
@@ -76,6 +80,7 @@ class Sharing:
         return {
             "shared_prefixes": {
                 "off_because": self.off_because,
+                "attention": self.ways.chosen if self.ways else None,
                 "padded_tokens": self.num_padded_tokens,
                 "row_tokens": self.num_row_tokens,
                 "computed_tokens": self.num_computed_tokens,
@@ -109,7 +114,7 @@ class Sharing:
         say(f"shared prefixes are off: {reason}")
 
 
-def share_prefixes(model: torch.nn.Module, is_whole: bool = True) -> Sharing:
+def share_prefixes(model: torch.nn.Module, is_whole: bool = True, attention: Asked = "auto") -> Sharing:
     """Put shared prefixes on the backbone of a causal language model, or of the one inside a PEFT model.
 
     Call it when weights, adapters and dropout are as they will be trained, and before the model is wrapped or has an
@@ -118,10 +123,11 @@ def share_prefixes(model: torch.nn.Module, is_whole: bool = True) -> Sharing:
 
     Args:
         is_whole: False where this process may not hold all weights.
+        attention: the way to attend, or "auto" for the fastest that is right.
     """
     inner: Any = model.get_base_model() if isinstance(model, PeftModel) else model
     is_checkable_now = is_whole and is_checkable(inner)
-    sharing = Sharing(_reason_against(model, inner, is_checkable_now), is_checked=is_checkable_now)
+    sharing = Sharing(_reason_against(model, inner, is_checkable_now), is_checkable_now, attention)
     if sharing.off_because:
         say(f"shared prefixes are off: {sharing.off_because}")
         return sharing
@@ -139,13 +145,20 @@ def share_prefixes(model: torch.nn.Module, is_whole: bool = True) -> Sharing:
         packed = pack([row for row in rows if row], kwargs["input_ids"].device)
         num_packed = packed.ids.numel()
         is_worth_it = sharing.is_worth_it(num_padded, num_packed)
+        if sharing.ways is None:
+            sharing.ways = ways_of(inner, attention)
+        fault = sharing.ways.reason_against()
+        if fault is None and (is_worth_it or not sharing.is_checked):
+            packed = replace(packed, way=sharing.ways.best(packed, torch.is_grad_enabled()))
         # Four more passes on every process, whatever each finds, as sharded weights are gathered in each pass; and the
         # batch itself goes its own way after them, so that a resumed run computes what an undisturbed one did.
         if not sharing.is_checked:
             sharing.is_checked = True
-            if fault := _fault(backbone, plain, rows, kwargs):
-                sharing.turn_off(f"on the first batch, {fault}")
-                is_worth_it = False
+            found = _fault(backbone, plain, rows, packed.way, kwargs)
+            fault = fault or (found and f"on the first batch, {found}")
+        if fault:
+            sharing.turn_off(fault)
+            is_worth_it = False
         if torch.is_grad_enabled():
             sharing.num_padded_tokens += num_padded
             sharing.num_row_tokens += num_row
@@ -223,7 +236,9 @@ def _index(packed: Packed, rows: list[list[int]], like: torch.Tensor) -> torch.T
     return index.to(like.device)
 
 
-def _fault(backbone: torch.nn.Module, plain: Any, rows: Sequence[list[int]], kwargs: Mapping[str, Any]) -> str | None:
+def _fault(
+    backbone: torch.nn.Module, plain: Any, rows: Sequence[list[int]], way: Way, kwargs: Mapping[str, Any]
+) -> str | None:
     """None when the packed states of two rows of a batch are the plain ones, as far as their precision tells."""
     others = {name: value for name, value in kwargs.items() if name not in ("input_ids", "attention_mask")}
     was_training = backbone.training
@@ -231,7 +246,7 @@ def _fault(backbone: torch.nn.Module, plain: Any, rows: Sequence[list[int]], kwa
     try:
         return noise_fault(
             lambda ids, mask: plain(input_ids=ids, attention_mask=mask, **others).last_hidden_state,
-            lambda packed: _packed_outputs(plain, packed, kwargs).last_hidden_state[0],
+            lambda packed: _packed_outputs(plain, replace(packed, way=way), kwargs).last_hidden_state[0],
             [row for row in rows if row],
             kwargs["input_ids"].device,
         )

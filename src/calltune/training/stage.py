@@ -219,7 +219,8 @@ def share(settings: StageSettings, trainer: Any) -> Sharing:
     off = None if settings.share_prefixes else "tuning.share_prefixes is false"
     if off is None and trainer.padding_free:
         off = "rows are packed already, and keep the attention that knows where each begins"
-    sharing = Sharing(off) if off else share_prefixes(trainer.model, is_whole=not is_spread(trainer.args))
+    is_whole = not is_spread(trainer.args)
+    sharing = Sharing(off) if off else share_prefixes(trainer.model, is_whole, settings.attention)
     if settings.tokens_per_batch:
         sharing.passes = bound_passes(trainer, settings.tokens_per_batch, lambda: sharing.off_because is None)
     return sharing

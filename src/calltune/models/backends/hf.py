@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import chain, islice
 from typing import Any
 
@@ -17,6 +18,7 @@ from calltune.models.exactness import can_share
 from calltune.models.load import load_model, load_tokenizer
 from calltune.models.prefix import backbone_outputs, shared_attention
 from calltune.models.trie import batches, pack, places
+from calltune.models.ways import Ways, ways_of
 from calltune.runtime.processes import processes
 from calltune.runtime.terminal import say
 from calltune.types import Completion, Sample, Sampling, ScoringRequest
@@ -68,6 +70,7 @@ class Backend:
         )
         self._share_prefixes = share_prefixes
         self._asked_model = False
+        self._ways: Ways | None = None
         self._num_positions: int | None = getattr(self._model.config, "max_position_embeddings", None)
 
     @torch.inference_mode()
@@ -158,7 +161,12 @@ class Backend:
         """Whether prefixes are shared; the model is asked once."""
         if self._share_prefixes and not self._asked_model:
             self._asked_model = True
-            if reason := can_share(self._model):
+            reason = can_share(self._model)
+            if reason is None:
+                # A compiler would take longer than most benchmarks.
+                self._ways = ways_of(self._model, is_compiling=False)
+                reason = self._ways.reason_against()
+            if reason:
                 say(f"every prompt is computed once for each of its choices: {reason}")
                 self._share_prefixes = False
         return self._share_prefixes
@@ -170,6 +178,8 @@ class Backend:
         with shared_attention(self._model):
             for batch in batches(rows, self._tokens_per_batch):
                 packed = pack([rows[number] for number in batch], self._device)
+                if self._ways is not None:
+                    packed = replace(packed, way=self._ways.best(packed, with_gradients=False))
                 asked = [
                     places(path, len(rows[number]) - len(pairs[number][1]), len(rows[number]))
                     for number, path in zip(batch, packed.paths, strict=True)
