@@ -177,7 +177,8 @@ def time_training(
     sharing = share(settings, trainer)
     once = time.perf_counter() - begun
     names = row_names(ready.chat, ready.rows)
-    reference = time_reference(trainer, sharing, limit / 2, names) if stage == "dpo" else 0.0
+    is_hashed = Path(ready.model).is_dir()
+    reference = time_reference(trainer, sharing, limit / 2, names, is_hashed) if stage == "dpo" else 0.0
     group(settings, trainer, ready.rows)
     steps, epochs = count_steps(trainer, num_processes)
     saves = trainer.args.save_strategy

@@ -131,7 +131,9 @@ def _train_and_save(config: Config, recipe: Recipe, model: str, folder: Path, in
         trainer = make_trainer(ready)
         sharing = share(settings, trainer)
         names = row_names(ready.chat, ready.rows, ready.watched)
-        store_reference(trainer, run_folder / "reference", sharing, names)
+        # A Hub id says nothing of what is in memory.
+        weights = inputs["model"] if Path(model).is_dir() else None
+        store_reference(trainer, run_folder / "reference", sharing, names, weights)
         group(settings, trainer, ready.rows)
         tuned = _tuned(settings, trainer.model)
         say(
