@@ -93,6 +93,19 @@ def test_a_way_that_is_wrong_is_left_out(
     assert "no way to attend" in (ways_of(model, among=("varlen",)).reason_against() or "")
 
 
+def test_a_way_for_which_a_batch_is_too_large_is_left_out_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_on_cpu(monkeypatch)
+    ways = ways_of(make_model("Llama"), among=("varlen", "blocks"))
+    run_on_cpu(monkeypatch, refused)
+    before = torch.get_rng_state()
+    assert ways.best(pack(forked_rows(1)), with_gradients=True) == "blocks"
+    assert torch.equal(torch.get_rng_state(), before)
+    assert "no kernel image" in ways.faults["varlen"]
+    assert capsys.readouterr().out.count("varlen is left out: RuntimeError: no kernel image is available\n") == 1
+
+
 def test_where_no_way_is_right_plain_rows_are_computed(capsys: pytest.CaptureFixture[str]) -> None:
     model = trained("qwen3")
     expected = step(model, dpo_batch())

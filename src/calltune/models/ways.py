@@ -98,8 +98,7 @@ class Ways:
         try:
             return kernel_fault(attend_by(way), self.heads, window, self.dtype, self.device)
         except _REFUSALS as error:
-            words = str(error).strip().splitlines() or ["?"]
-            return f"{type(error).__name__}: {words[0][:200]}"
+            return _told(error)
 
     def best(self, packed: Packed, with_gradients: bool) -> Way:
         """The way for a packed row; the layouts of the first few are timed."""
@@ -109,8 +108,17 @@ class Ways:
         num_timed = self._num_timed.get(with_gradients, 0)
         if num_timed < _BATCHES:
             self._num_timed[with_gradients] = num_timed + 1
-            for way in self.candidates:
-                spent = self._time(way, packed, with_gradients)
+            for way in list(self.candidates):
+                try:
+                    spent = self._time(way, packed, with_gradients)
+                except _REFUSALS as error:
+                    if way == self.candidates[-1]:
+                        raise
+                    # Such as for want of memory.
+                    self.faults[way] = _told(error)
+                    self.candidates.remove(way)
+                    say(f"attention over shared prefixes: {way} is left out: {self.faults[way]}")
+                    continue
                 self.seconds[way, with_gradients] = self.seconds.get((way, with_gradients), 0.0) + spent
         self.chosen = min(self.candidates, key=lambda way: self.seconds[way, with_gradients])
         if num_timed + 1 == _BATCHES:
@@ -135,10 +143,11 @@ class Ways:
         queries, keys, size = self.heads
         length, attend = packed.ids.numel(), attend_by(way)
         with torch.inference_mode(False), torch.set_grad_enabled(with_gradients):
-            inputs = [
-                torch.randn(1, count, length, size, device=self.device, dtype=self.dtype, requires_grad=with_gradients)
-                for count in (queries, keys, keys)
-            ]
+            # Numbers of their own, so that a run draws the same ones however often it times.
+            numbers = torch.Generator(self.device).manual_seed(0)
+            shapes = [(1, count, length, size) for count in (queries, keys, keys)]
+            drawn = [torch.randn(shape, generator=numbers, device=self.device).to(self.dtype) for shape in shapes]
+            inputs = [each.requires_grad_(with_gradients) for each in drawn]
 
             def run(row: Packed, window: int | None) -> float:
                 self._wait()
@@ -160,6 +169,11 @@ class Ways:
     def _wait(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+
+
+def _told(error: Exception) -> str:
+    words = str(error).strip().splitlines() or ["?"]
+    return f"{type(error).__name__}: {words[0][:200]}"
 
 
 def ways_of(
