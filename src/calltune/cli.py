@@ -18,6 +18,7 @@ from types import ModuleType, TracebackType
 from typing import Any, NoReturn
 
 from calltune.config.secrets import conceal
+from calltune.runtime.allocator import let_memory_grow
 from calltune.runtime.threads import bound_threads
 from calltune.verbs.init import TEMPLATES
 
@@ -150,6 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Set before any heavy import reads it: forked tokenizer threads only warn.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     bound_threads()
+    let_memory_grow()
     if arguments is None:
         sys.excepthook = _tell_traceback
     # PEFT imports bitsandbytes where it is installed, and on a CPU that warns of a kernel it would have to download.

@@ -10,8 +10,10 @@ import transformers
 from small_models import MIXED_LAYERS, MODELS, forked_rows, make_model, some_tokens
 from transformers import PreTrainedModel
 
-from calltune.models import trie
-from calltune.models.prefix import ATTENTION, backbone_outputs, can_share, shared_attention
+from calltune.models import blocks
+from calltune.models.blocks import blocks_of
+from calltune.models.exactness import can_share
+from calltune.models.prefix import ATTENTION, backbone_outputs, shared_attention
 from calltune.models.trie import Packed, batches, num_shared, pack, places
 
 
@@ -35,7 +37,7 @@ def test_num_shared(left: list[int], right: list[int], count: int) -> None:
 def visible_pairs(packed: Packed) -> set[tuple[int, int]]:
     """(token, key) as the blocks say it, in places of the packed row."""
     pairs, start = set(), 0
-    for block in packed.blocks:
+    for block in blocks_of(packed):
         keys = [place for first, last in block.keys for place in range(first, last)]
         visible = torch.ones(block.size, block.size).tril() if block.visible is None else block.visible
         assert visible.shape == (block.size, block.depth + block.size) == (block.size, len(keys))
@@ -50,9 +52,9 @@ def visible_pairs(packed: Packed) -> set[tuple[int, int]]:
 def test_blocks_see_what_is_above_them_in_the_trie(
     seed: int, piece: int, block: int, slack: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trie, "_PIECE_TOKENS", piece)
-    monkeypatch.setattr(trie, "_BLOCK_TOKENS", block)
-    monkeypatch.setattr(trie, "_BLOCK_SLACK", slack)
+    monkeypatch.setattr(blocks, "_PIECE_TOKENS", piece)
+    monkeypatch.setattr(blocks, "_BLOCK_TOKENS", block)
+    monkeypatch.setattr(blocks, "_BLOCK_SLACK", slack)
     rows = forked_rows(seed)
     packed = pack(rows)
     expected = set()
@@ -69,7 +71,7 @@ def test_answers_to_one_question_are_one_block() -> None:
     rng = random.Random(0)
     question = some_tokens(rng, 900)
     packed = pack([[*question, number, *some_tokens(rng, 40)] for number in range(4)])
-    assert [(block.size, block.depth) for block in packed.blocks] == [(941, 0), (123, 900)]
+    assert [(block.size, block.depth) for block in blocks_of(packed)] == [(941, 0), (123, 900)]
 
 
 @pytest.mark.parametrize("tokens_per_batch", [60, 200, 450, 10_000])
@@ -112,8 +114,8 @@ def test_states_are_those_of_plain_rows(name: str, monkeypatch: pytest.MonkeyPat
     unlike = [some_tokens(rng, count) for count in (5, 40)]
     for rows in (forked_rows(5), unlike, unlike[:1]):
         assert largest_error(model, rows) < 5e-6
-    monkeypatch.setattr(trie, "_PIECE_TOKENS", 16)
-    monkeypatch.setattr(trie, "_BLOCK_TOKENS", 24)
+    monkeypatch.setattr(blocks, "_PIECE_TOKENS", 16)
+    monkeypatch.setattr(blocks, "_BLOCK_TOKENS", 24)
     assert largest_error(model, forked_rows(6)) < 5e-6
     assert model.config._attn_implementation == "sdpa"
 

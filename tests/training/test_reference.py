@@ -89,6 +89,24 @@ def test_they_are_computed_once(
     assert len(list(folder.iterdir())) == 4
 
 
+def test_a_folder_s_hash_stands_for_its_weights(
+    write_run_file: Callable[..., Path], tiny_model: Path, tmp_path: Path
+) -> None:
+    config, folder = load_config(write_run_file()), tmp_path / "reference"
+
+    def files_after(weights: str, dtype: torch.dtype = torch.float32) -> int:
+        trainer = made_trainer(config, tiny_model, tmp_path, stored=True)
+        trainer.model.to(dtype)
+        store_reference(trainer, folder, share_prefixes(trainer.model), weights=weights)
+        return len(list(folder.iterdir()))
+
+    assert files_after("one") == 2
+    assert files_after("one") == 2
+    assert files_after("other") == 4
+    # Of one folder, models in two precisions.
+    assert files_after("one", torch.bfloat16) == 6
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -10,6 +10,9 @@ import warm
 from peft import LoraConfig, get_peft_model
 from shared_batches import dpo_batch, padded, step, trained
 from small_models import MODELS, forked_rows, make_model, some_tokens
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 
 from calltune.training.labelled_head import score_labels_only
 from calltune.training.sharing import ATTENTION, Sharing, share_prefixes
@@ -126,7 +129,7 @@ def test_the_batch_that_is_checked_goes_the_way_it_always_would() -> None:
     model = trained("qwen3")
     batch = {"input_ids": torch.arange(1, 49).view(2, 24), "attention_mask": torch.ones(2, 24), "use_cache": False}
     expected = model.base_model(**batch).last_hidden_state
-    sharing = share_prefixes(model)
+    sharing = share_prefixes(model, is_whole=False)
     assert torch.equal(model.base_model(**batch).last_hidden_state, expected)
     assert sharing.is_checked
 
@@ -152,7 +155,8 @@ def test_a_first_batch_with_other_states_turns_it_off_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = trained("llama")
-    sharing = share_prefixes(model)
+    sharing = share_prefixes(model, is_whole=False)
+    assert not sharing.is_checked
     rotate = model.model.rotary_emb.forward
     monkeypatch.setattr(
         model.model.rotary_emb, "forward", lambda x, position_ids: rotate(x, torch.arange(x.shape[1])[None])
@@ -180,7 +184,7 @@ def eager() -> Any:
     ("make", "reason"),
     [
         (lambda: make_model("Gemma2"), "soft-capped"),
-        (eager, "its attention is 'eager', not 'sdpa'"),
+        (eager, "its attention is 'eager', which is kept"),
         (lambda: make_model("Mamba"), "recurrent"),
         (lambda: make_model("Llama", attention_dropout=0.1), "dropout"),
         (with_lora_dropout, "dropout"),
@@ -195,6 +199,19 @@ def test_other_models_are_left_alone(make: Any, reason: str, capsys: pytest.Capt
     assert inner.config._attn_implementation == before
     assert "forward" not in vars(inner.base_model)
     assert capsys.readouterr().out.startswith("shared prefixes are off: ")
+
+
+def test_other_attention_is_replaced() -> None:
+    # Such as FlashAttention, where it is installed. What rows have in common counts for more than which kernel it is.
+    AttentionInterface.register("of_another_kind", sdpa_attention_forward)
+    AttentionMaskInterface.register("of_another_kind", sdpa_mask)
+    model = trained("qwen3")
+    expected = step(model, dpo_batch())
+    model.set_attn_implementation("of_another_kind")
+    sharing = share_prefixes(model)
+    assert sharing.off_because is None
+    assert_equal(step(model, dpo_batch()), expected)
+    assert sharing.token_ratio > 2
 
 
 def test_what_is_off_says_why() -> None:

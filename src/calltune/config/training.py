@@ -50,6 +50,17 @@ class TuningConfig(Tuning):
     share_prefixes: bool = True
     """Whether what rows of a batch have in common is computed once, where that is exact for the model."""
 
+    attention: Literal["auto", "varlen", "flex", "blocks"] = "auto"
+    """How the attention over what is shared is computed. A CPU does it in blocks. A GPU takes FlashAttention over
+    sequences of any lengths ("varlen"), FlexAttention ("flex"), or blocks, by default the fastest on the first batches.
+    """
+
+    @pydantic.model_validator(mode="after")
+    def _attention_of_what_is_shared(self) -> Self:
+        if self.attention != "auto" and not self.share_prefixes:
+            raise ValueError("'attention' is that of shared prefixes, and 'share_prefixes' is false")
+        return self
+
     sft: Tuning | None = None
     dpo: Tuning | None = None
 

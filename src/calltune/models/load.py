@@ -26,6 +26,7 @@ from transformers.utils.import_utils import is_flash_attn_2_available, is_flash_
 
 from calltune.calling.chat import Chat
 from calltune.errors import ModelError
+from calltune.models.device import leave_out_planned_attention
 from calltune.models.folder import check_folder, check_loaded, check_shapes, one_line, refuse_special
 from calltune.runtime.terminal import say
 
@@ -93,6 +94,8 @@ def load_model(model: str, dtype: torch.dtype, **others: Any) -> PreTrainedModel
     if Path(_require_folder_or_hub_id(model)).is_dir():
         # Sizes that are out of all bounds are told before transformers fills them with numbers.
         load_skeleton(model)
+    # Whoever trains, asks or compares a model loads it here first.
+    leave_out_planned_attention()
     # A bar for reading weights from the disk says nothing; the Hub's own download bars stay.
     transformers.utils.logging.disable_progress_bar()
     with one_line_for(model, "model"):

@@ -2,7 +2,9 @@
 
 A token's activations depend on the tokens before it alone, so the rows go through the model as one packed row
 (`calltune.models.trie`), in which an attention function registered with transformers' `AttentionInterface` lets each
-token see its path. That is exact for causal softmax attention, full or sliding, and takes nothing but SDPA.
+token see its path. That is exact for causal softmax attention, full or sliding. There are three ways to compute it:
+`blocks` (`calltune.models.blocks`), which takes nothing but SDPA, and `varlen` and `flex`
+(`calltune.models.tree_attention`), one call each.
 """
 
 from collections.abc import Iterator
@@ -13,7 +15,9 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
-from calltune.models.trie import Block, Packed, Ranges, pack, places
+from calltune.models.blocks import Block, blocks_of
+from calltune.models.tree_attention import LARGEST_HEAD, flex_attention, varlen_attention
+from calltune.models.trie import Packed, Ranges
 
 ATTENTION = "calltune_shared_prefixes"
 
@@ -42,11 +46,42 @@ def packed_attention(
         raise ValueError(f"{type(module).__name__} asks for attention of its own {' '.join(sorted(strange))}".rstrip())
     if windows_seen is not None:
         windows_seen.append(sliding_window)
+    query, key, value = _of_one_kind(query, key, value)
+    way = shared_prefixes.way if _is_taken(query, value) else "blocks"
+    if way == "blocks":
+        return _by_blocks(query, key, value, shared_prefixes, scaling, dropout, sliding_window), None
+    if dropout:
+        raise ValueError(f"attention by '{way}' knows no dropout")
+    attend = varlen_attention if way == "varlen" else flex_attention
+    return attend(query, key, value, shared_prefixes, scaling, sliding_window).transpose(1, 2), None
+
+
+def _of_one_kind(*heads: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Heads in autocast's precision, in which SDPA would take them; a norm leaves queries and keys in float32."""
+    kind = heads[0].device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else heads[0].dtype
+    return (each.to(dtype) for each in heads)
+
+
+def _is_taken(query: torch.Tensor, value: torch.Tensor) -> bool:
+    """Whether kernels of one call take heads of these sizes."""
+    return query.shape[-1] == value.shape[-1] <= LARGEST_HEAD
+
+
+def _by_blocks(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    packed: Packed,
+    scaling: float | None,
+    dropout: float,
+    window: int | None,
+) -> torch.Tensor:
     outputs, start = [], 0
-    blocks = shared_prefixes.blocks
+    blocks = blocks_of(packed)
     for block, part in zip(blocks, query.split([block.size for block in blocks], dim=2), strict=True):
         keys, values = _gathered(key, block.keys), _gathered(value, block.keys)
-        visible = _within(block, shared_prefixes.positions[0, start : start + block.size], sliding_window)
+        visible = _within(block, packed.positions[0, start : start + block.size], window)
         start += block.size
         groups = query.shape[1] // key.shape[1]
         if visible is None:
@@ -64,7 +99,7 @@ def packed_attention(
                 dropout_p=dropout,
             ).reshape(1, query.shape[1], block.size, -1)
         outputs.append(output.transpose(1, 2))
-    return torch.cat(outputs, dim=1), None
+    return torch.cat(outputs, dim=1)
 
 
 def _gathered(heads: torch.Tensor, ranges: Ranges) -> torch.Tensor:
@@ -92,10 +127,14 @@ AttentionMaskInterface.register(ATTENTION, _no_mask)
 
 
 @contextmanager
-def shared_attention(model: PreTrainedModel) -> Iterator[None]:
-    """Let a model attend as packed rows need it; a backward pass with checkpointing belongs inside too."""
+def shared_attention(model: PreTrainedModel, implementation: str = ATTENTION) -> Iterator[None]:
+    """Let a model attend as packed rows need it; a backward pass with checkpointing belongs inside too.
+
+    Args:
+        implementation: instead of that, any other that transformers knows.
+    """
     before = model.config._attn_implementation
-    model.set_attn_implementation(ATTENTION)
+    model.set_attn_implementation(implementation)
     try:
         yield
     finally:
@@ -108,56 +147,3 @@ def backbone_outputs(model: PreTrainedModel, packed: Packed, **kwargs: Any) -> A
     return backbone(
         input_ids=packed.ids, position_ids=packed.positions, use_cache=False, shared_prefixes=packed, **kwargs
     )
-
-
-def can_share(model: PreTrainedModel, compute: bool = True) -> str | None:
-    """None when a model's packed rows give what its plain rows give, else why not.
-
-    Its configuration is read, then, with `compute`, three short rows are computed both ways, in evaluation mode.
-    """
-    config = model.config.get_text_config(decoder=True)
-    layer_types = getattr(config, "layer_types", None) or []
-    if getattr(model, "_is_stateful", False):
-        return "it has recurrent or convolution layers"
-    if others := set(layer_types) - {"full_attention", "sliding_attention"}:
-        return f"it has layers of another kind: {', '.join(sorted(others))}"
-    if getattr(config, "attn_logit_softcapping", None) is not None:
-        return "its attention scores are soft-capped, which SDPA cannot do"
-    if model.base_model is model:
-        return "its backbone cannot be called without its head"
-    if not (model._supports_attention_backend and model._supports_sdpa and model._can_set_attn_implementation()):
-        return "its attention cannot be replaced"
-    ropes = getattr(config, "rope_parameters", None) or {}
-    kinds = {rope.get("rope_type") for rope in (ropes, *ropes.values()) if isinstance(rope, dict)}
-    if kinds & {"dynamic", "longrope"}:
-        return "its rotary embedding depends on the longest row of a batch"
-    if not compute:
-        return None
-    sliding = getattr(config, "sliding_window", None)
-    windows = [sliding if kind == "sliding_attention" else None for kind in layer_types]
-    return _difference(model, windows or [sliding] * config.num_hidden_layers, config.vocab_size)
-
-
-def _difference(model: PreTrainedModel, windows: list[int | None], vocab_size: int) -> str | None:
-    forks = (range(3, 15), [*range(3, 8), *range(40, 50)], range(3, 9))
-    rows = [[token % vocab_size for token in row] for row in forks]
-    backbone: Any = model.base_model
-    packed = pack(rows, model.device)
-    windows_seen: list[int | None] = []
-    with torch.no_grad():
-        try:
-            with shared_attention(model):
-                shared = backbone_outputs(model, packed, windows_seen=windows_seen).last_hidden_state[0]
-        except (RuntimeError, TypeError, ValueError) as error:
-            return f"its attention is not known: {str(error).splitlines()[0]}"
-        if windows_seen != windows:
-            return "its layers do not say how far they see"
-        for row, path in zip(rows, packed.paths, strict=True):
-            plain = backbone(input_ids=torch.tensor([row], device=model.device), use_cache=False)
-            plain = plain.last_hidden_state[0].float()
-            error = (shared[places(path, 0, len(row))].float() - plain).abs().max() / plain.abs().max()
-            if not torch.isfinite(error):
-                return "its states are not finite, so packed and plain rows cannot be compared; look at its weights"
-            if not error < torch.finfo(shared.dtype).eps ** 0.5:
-                return f"packed rows give it other states than plain rows, by {float(error):.1g}"
-    return None

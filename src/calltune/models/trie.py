@@ -1,37 +1,35 @@
 """Rows with common beginnings as a trie of tokens, and the trie as one packed row: each common token stands once.
 
 The trie is laid out depth first: each row of the sorted rows adds what it does not share with the row before it, and
-its position ids start again at the fork. What a token sees, its path from the root, is worked out here in blocks.
+its position ids start again at the fork. What a token sees is its path from the root.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any, Literal
 
 import torch
 
 Ranges = tuple[tuple[int, int], ...]
 """Places in the packed row, as (start, stop); joined together they are a path from the root."""
 
-_PIECE_TOKENS = 256  # a longer run after a shared prefix is cut: scores right of the diagonal are computed for nothing
-_BLOCK_TOKENS = 512
-_BLOCK_WASTE = 1.1  # scores of a block, relative to those of its pieces one by one
-_BLOCK_SLACK = 4_096  # scores that cost less than one more call
-_BLOCK_SLACK_ON_GPU = 2**18  # there a call costs microseconds whatever it does
+Way = Literal["blocks", "varlen", "flex"]
+"""How the attention of a packed row is computed: `calltune.models.prefix`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
-    """Consecutive tokens of the packed row whose attention is computed in one call.
+class Run:
+    """Tokens `start` to `stop` of the packed row, those that one row adds; `path` is what stands above the first."""
 
-    `keys` are the places they look at: `depth` tokens of the path above the first of them, then they themselves.
-    `visible` is a mask [tokens, keys], True where a token sees a key; None when all is one causal row from the root.
-    """
+    start: int
+    stop: int
+    path: Ranges
 
-    size: int
-    depth: int
-    keys: Ranges
-    visible: torch.Tensor | None
+    @property
+    def depth(self) -> int:
+        """How many tokens stand above the first one."""
+        return sum(stop - start for start, stop in self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,28 +37,21 @@ class Packed:
     """Rows as one packed row.
 
     `ids` and `positions` are integer tensors [1, tokens]; `paths[i]` says where in it row i of the packed rows is.
+    `runs` are all its tokens in order. `made` keeps what a way to attend has made of them, for the next layer.
     """
 
     ids: torch.Tensor
     positions: torch.Tensor
     paths: list[Ranges]
-    blocks: list[Block]
+    runs: list[Run]
+    way: Way = "blocks"
+    made: dict[Any, Any] = field(default_factory=dict, repr=False)
 
-
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """Tokens `start` to `stop` of the packed row, one after the other in a row, `depth` tokens of `path` above them."""
-
-    start: int
-    stop: int
-    depth: int
-    path: Ranges
-
-    @property
-    def num_scores(self) -> int:
-        """Scores computed when it is a block of its own; SDPA leaves out most of the upper half of a causal row."""
-        size = self.stop - self.start
-        return size * min(size, size // 2 + 128) if self.depth == 0 else size * (self.depth + size)
+    def keep(self, name: Any, make: Callable[[], Any]) -> Any:
+        """Return what was made under a name, or make it now."""
+        if name not in self.made:
+            self.made[name] = make()
+        return self.made[name]
 
 
 def num_shared(left: Sequence[int], right: Sequence[int]) -> int:
@@ -99,30 +90,26 @@ def batches(rows: Sequence[list[int]], tokens_per_batch: int, more: Sequence[int
     return [order[start:stop] for start, stop in pairwise(reversed(cuts))]
 
 
-def pack(rows: Sequence[list[int]], device: torch.device | str = "cpu") -> Packed:
+def pack(rows: Sequence[list[int]], device: torch.device | str = "cpu", way: Way = "blocks") -> Packed:
     """Lay rows of token ids out as one packed row; every row needs a token."""
     ids: list[int] = []
     positions: list[int] = []
-    pieces: list[_Piece] = []
+    runs: list[Run] = []
     paths: list[Ranges] = [()] * len(rows)
     path: Ranges = ()
     before: list[int] = []
     for number in sorted(range(len(rows)), key=rows.__getitem__):
         row, depth = rows[number], num_shared(before, rows[number])
         path = _cut(path, depth)
-        # Without a path above, the whole run is one causal row, which SDPA computes without a mask.
-        step = _PIECE_TOKENS if depth else len(row)
-        for first in range(depth, len(row), step):
-            tokens = row[first : first + step]
-            pieces.append(_Piece(len(ids), len(ids) + len(tokens), first, path))
-            path = _joined(path, (len(ids), len(ids) + len(tokens)))
-            ids += tokens
-            positions += range(first, first + len(tokens))
+        if depth < len(row):
+            runs.append(Run(len(ids), len(ids) + len(row) - depth, path))
+            path = joined(path, (runs[-1].start, runs[-1].stop))
+            ids += row[depth:]
+            positions += range(depth, len(row))
         paths[number] = path
         before = row
-    slack = _BLOCK_SLACK if torch.device(device).type == "cpu" else _BLOCK_SLACK_ON_GPU
-    blocks = [_block(group, device) for group in _groups(pieces, slack)]
-    return Packed(torch.tensor([ids], device=device), torch.tensor([positions], device=device), paths, blocks)
+    ids_there, positions_there = (torch.tensor([each], device=device) for each in (ids, positions))
+    return Packed(ids_there, positions_there, paths, runs, way)
 
 
 def places(path: Ranges, start: int, stop: int) -> list[int]:
@@ -140,49 +127,8 @@ def _cut(path: Ranges, depth: int) -> Ranges:
     return tuple(kept)
 
 
-def _joined(path: Ranges, last: tuple[int, int]) -> Ranges:
+def joined(path: Ranges, last: tuple[int, int]) -> Ranges:
+    """Return a path with more places at its end."""
     if path and path[-1][1] == last[0]:
         return (*path[:-1], (path[-1][0], last[1]))
     return (*path, last)
-
-
-def _groups(pieces: Sequence[_Piece], slack: int) -> Iterator[list[_Piece]]:
-    """Neighbouring pieces that are computed together at little waste: above all, the answers to one question."""
-    group: list[_Piece] = []
-    num_scores = 0
-    for piece in pieces:
-        if group:
-            size = piece.stop - group[0].start
-            num_scores += piece.num_scores
-            together = size * (group[0].depth + size)
-            if size > _BLOCK_TOKENS or together > _BLOCK_WASTE * num_scores + slack:
-                yield group
-                group = []
-        if not group:
-            num_scores = piece.num_scores
-        group.append(piece)
-    if group:
-        yield group
-
-
-def _block(group: Sequence[_Piece], device: torch.device | str) -> Block:
-    first, stop = group[0], group[-1].stop
-    size = stop - first.start
-    keys = _joined(first.path, (first.start, stop))
-    if len(group) == 1 and first.depth == 0:
-        return Block(size, 0, keys, None)
-    visible = torch.zeros(size, first.depth + size, dtype=torch.bool)
-    for piece in group:
-        own = slice(piece.start - first.start, piece.stop - first.start)
-        depth = 0
-        for above, below in piece.path:
-            # What is above the block is above its first token too, at the same depth; the rest is in the block.
-            outside = max(0, min(below, first.start) - above)
-            visible[own, depth : depth + outside] = True
-            column = first.depth + above + outside - first.start
-            visible[own, column : column + below - above - outside] = True
-            depth += below - above
-        size_of_own = piece.stop - piece.start
-        column = first.depth + own.start
-        visible[own, column : column + size_of_own] = torch.ones(size_of_own, size_of_own).tril().bool()
-    return Block(size, first.depth, keys, visible.to(device))

@@ -11,9 +11,10 @@ from typing import Any
 
 from calltune.config.run_file import Config
 from calltune.files.tracking import track
+from calltune.models.device import free_bytes, give_memory_back
 from calltune.runtime.terminal import say, show_table
 from calltune.training.flops import peak_by_name
-from calltune.training.memory import Shape, free_bytes, gigabytes, layer_bytes
+from calltune.training.memory import Shape, gigabytes, layer_bytes
 from calltune.training.probe import count_steps, is_steady, reckon_training, time_training, weightless_trainer
 from calltune.training.recipe import Recipe
 from calltune.training.settings import StageSettings
@@ -63,6 +64,7 @@ def plan_training(config: Config, settings: StageSettings, recipe: Recipe) -> Es
     elif config.plan.probe_seconds and ready.memory.fits(free_bytes()):
         tracking = track(config, settings.stage, {})
         steps, _, seconds = time_training(ready, num_processes, config.plan.probe_seconds, tracking)
+        give_memory_back()
     else:
         steps, _ = count_steps(weightless_trainer(ready), num_processes)
     rows = ready.rows
@@ -87,6 +89,8 @@ def plan_evaluation(
         once = time.perf_counter() - begun
         each = sum(_time_questions(config, questions, backend) for questions in asked)
         seconds = num_checkpoints * (once + each / (config.launch.processes * config.launch.machines))
+        del backend
+        give_memory_back()
     rows = sum(len(batch) for questions in asked for batch in questions.batches)
     return Estimate("evaluate", rows, 0, None, None, _evaluation_bytes(config, shape), seconds)
 

@@ -1,8 +1,9 @@
-"""The LM head computed only where a label is, on devices where TRL computes it everywhere.
+"""The LM head, and the copies of states before it, only where a label is.
 
 TRL 1.16's fused LM head (`trl.trainer.utils.add_fused_lm_head`) scores on a GPU the labelled positions alone, elsewhere
 all of them. In tool calling the answer is a few percent of the tokens and the head a large part of a small model's
-work, so on a CPU most of a step would be thrown away. The values and gradients are the same.
+work, so on a CPU most of a step would be thrown away. On every device, shared prefixes then hand on the states before a
+label alone, and no padding. The values and gradients are the same.
 """
 
 import functools
@@ -34,14 +35,14 @@ _PER_TOKEN = ("log_probs", "entropy", "log_sum_sq_probs", "mean_logits", "is_top
 
 
 def score_labels_only(model: torch.nn.Module) -> None:
-    """Let a model to which TRL added its fused LM head score labels alone, on a CPU; on other devices TRL does so."""
+    """Let a model to which TRL added its fused LM head be asked at labels alone."""
     inner: Any = model.get_base_model() if isinstance(model, PeftModel) else model
     fused = inner.forward
 
     @functools.wraps(fused)
     def forward(*args: Any, **kwargs: Any) -> Any:
         labels = kwargs.get("labels")
-        if not kwargs.get("fused_lm_head") or labels is None or labels.device.type != "cpu":
+        if not kwargs.get("fused_lm_head") or labels is None:
             return fused(*args, **kwargs)
         labelled = labels[:, 1:] != -100
         if not labelled.any():
@@ -54,7 +55,8 @@ def score_labels_only(model: torch.nn.Module) -> None:
         for name in _PER_TOKEN:
             values = getattr(outputs, name)
             if values is not None:
-                setattr(outputs, name, values.new_zeros(labelled.shape).masked_scatter(labelled, values[0]))
+                there = labelled.to(values.device)
+                setattr(outputs, name, values.new_zeros(labelled.shape).masked_scatter(there, values[0]))
         outputs.label_mask = labelled
         return outputs
 

@@ -8,9 +8,9 @@ FlashAttention. It does not count what a launcher shards away or adds, nor kerne
 from dataclasses import dataclass
 from typing import Any
 
-import psutil
 import torch
 
+from calltune.models.device import free_bytes
 from calltune.runtime.terminal import say
 from calltune.training.reference import can_store
 from calltune.training.settings import StageSettings
@@ -117,11 +117,6 @@ def layer_bytes(shape: Shape, autocast: bool) -> int:
     if autocast:
         return 4 * norms + 2 * 2 * shape.hidden + 2 * (attention + mlp)
     return 4 * (norms + attention + mlp)
-
-
-def free_bytes() -> int:
-    """Return the bytes that are free on the device that trains."""
-    return torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else psutil.virtual_memory().available
 
 
 def shape_of(model: Any) -> Shape:

@@ -143,7 +143,7 @@ class _Watch(TrainerCallback):
             control.should_save = control.should_training_stop = True
 
     def of(self, num_steps: int, work: float) -> float:
-        """Seconds of all steps: the first as it was, as it checks its batch twice over; the others by their work."""
+        """Seconds of all steps: the first as it was, as it may check its batch; the others by their work."""
         if len(self.seconds) >= num_steps:
             return sum(self.seconds)
         return self.seconds[0] + self.per_work * max(0.0, work - self.works[0])
@@ -177,7 +177,8 @@ def time_training(
     sharing = share(settings, trainer)
     once = time.perf_counter() - begun
     names = row_names(ready.chat, ready.rows)
-    reference = time_reference(trainer, sharing, limit / 2, names) if stage == "dpo" else 0.0
+    is_hashed = Path(ready.model).is_dir()
+    reference = time_reference(trainer, sharing, limit / 2, names, is_hashed) if stage == "dpo" else 0.0
     group(settings, trainer, ready.rows)
     steps, epochs = count_steps(trainer, num_processes)
     saves = trainer.args.save_strategy

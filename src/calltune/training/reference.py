@@ -50,7 +50,9 @@ def stand_in(arguments: TrainingArguments, is_peft: bool) -> dict[str, Any]:
     return {"ref_model": LlamaForCausalLM(tiny)}
 
 
-def store_reference(trainer: Any, folder: Path, sharing: Sharing, names: RowNames = no_names) -> None:
+def store_reference(
+    trainer: Any, folder: Path, sharing: Sharing, names: RowNames = no_names, weights: str | None = None
+) -> None:
     """Give a DPO trainer its rows' reference log-probabilities, from `folder` or computed and written there.
 
     Call it before the first step, while the policy still is the reference. Where `can_store` says no, a reference model
@@ -58,16 +60,17 @@ def store_reference(trainer: Any, folder: Path, sharing: Sharing, names: RowName
 
     Args:
         names: of rows, for a message.
+        weights: the hash of the folder that the model was loaded from; without one, those in memory are hashed.
 
     Raises:
         NotFiniteError: one of them is no number.
     """
     if not can_store(trainer.args):
         if getattr(trainer, "ref_model", None) is not None and sharing.off_because is None:
-            share_prefixes(trainer.ref_model)
+            share_prefixes(trainer.ref_model, not is_spread(trainer.args), sharing.attention)
         return
     trainer.ref_model = None
-    weights = _weights_sha256(trainer.model)
+    weights = weights or _weights_sha256(trainer.model)
     for name in ("train_dataset", "eval_dataset"):
         dataset = getattr(trainer, name)
         if dataset is None:
@@ -116,12 +119,15 @@ def _computed(trainer: Any, dataset: Any, sharing: Sharing) -> list[list[float]]
     return [[row[column] for row in everything] for column in (1, 2)]
 
 
-def time_reference(trainer: Any, sharing: Sharing, seconds: float, names: RowNames = no_names) -> float:
+def time_reference(
+    trainer: Any, sharing: Sharing, seconds: float, names: RowNames = no_names, is_hashed: bool = False
+) -> float:
     """The seconds that `store_reference` takes for the training rows, from a few of its batches; stores zeros.
 
     Args:
         seconds: to try for.
         names: of rows, for a message.
+        is_hashed: whether the stage has the hash of the model's folder.
 
     Raises:
         NotFiniteError: one of them is no number.
@@ -131,7 +137,8 @@ def time_reference(trainer: Any, sharing: Sharing, seconds: float, names: RowNam
         return 0.0
     trainer.ref_model = None
     begun = time.perf_counter()
-    _weights_sha256(trainer.model)
+    if not is_hashed:
+        _weights_sha256(trainer.model)
     pairs = trainer.train_dataset.select_columns(["prompt_ids", "chosen_ids", "rejected_ids"]).to_list()
     rows = _rows(pairs)
     parts = _parts(rows, trainer, sharing)
@@ -189,6 +196,7 @@ def _key(trainer: Any, dataset: Any, weights: str) -> str:
         "rows": [dataset[column] for column in ("prompt_ids", "chosen_ids", "rejected_ids")],
         "cut": [arguments.max_length, arguments.truncation_mode],
         "ld_alpha": arguments.ld_alpha,
+        "is_quantized": bool(getattr(trainer.model, "is_quantized", False)),
         "precision": [str(trainer.model.dtype), trainer.accelerator.mixed_precision, trainer.accelerator.device.type],
     }
     return value_sha256({**settings, "rows": [list(column) for column in settings["rows"]]})[:32]

@@ -16,6 +16,7 @@ from calltune.config.run_file import Config
 from calltune.config.stages import Stage
 from calltune.config.training import Tuning
 from calltune.errors import ConfigError
+from calltune.models.ways import Asked
 from calltune.training.arguments import (
     TrlArguments,
     check_table,
@@ -62,6 +63,9 @@ class StageSettings:
     share_prefixes: bool
     """Whether what rows of a batch have in common is computed once, where that is exact."""
 
+    attention: Asked
+    """How the attention over it is computed."""
+
     group_by_tools: bool
     """Whether rows with the same tools stand in the same batch."""
 
@@ -104,6 +108,8 @@ def stage_settings(config: Config, stage: Stage) -> StageSettings:
     patterns = read_unfrozen(Path(tuning.spectrum_file)) if tuning.spectrum_file else ()
     if tuning.method == "qlora":
         _require_bitsandbytes()
+    if config.tuning.attention in ("varlen", "flex") and not torch.cuda.is_available():
+        raise ConfigError(f"tuning.attention: '{config.tuning.attention}' needs a GPU, and this machine has none")
     return StageSettings(
         stage=stage,
         base_model=config.model,
@@ -116,6 +122,7 @@ def stage_settings(config: Config, stage: Stage) -> StageSettings:
         arguments=arguments,
         tokens_per_batch=config.launch.tokens_per_batch,
         share_prefixes=config.tuning.share_prefixes,
+        attention=config.tuning.attention,
         group_by_tools=config.data.group_by_tools,
     )
 

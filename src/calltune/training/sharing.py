@@ -8,9 +8,9 @@ is not understood, or has too little in common, takes the model's own path.
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,8 +19,10 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from calltune.models.prefix import can_share, packed_attention
-from calltune.models.trie import Packed, pack
+from calltune.models.exactness import is_checkable, noise_fault, reason_against, wiring_fault
+from calltune.models.prefix import packed_attention
+from calltune.models.trie import Packed, Way, pack
+from calltune.models.ways import Asked, Ways, ways_of
 from calltune.runtime.terminal import say
 from calltune.training.flops import Flops, peak_flops
 from calltune.training.labelled_head import WANTED
@@ -51,12 +53,15 @@ AttentionMaskInterface.register(ATTENTION, _mask)
 class Sharing:
     """What shared prefixes saved one model; the counts are of passes with a gradient.
 
-    `off_because` is None while batches may be packed. `num_padded_tokens` are those that a trainer sent,
+    `off_because` is None while batches may be packed. `attention` is what was asked for, `ways` what came of it, which
+    is known from the first batch on. `num_padded_tokens` are those that a trainer sent,
     `num_row_tokens` those without padding, `num_computed_tokens` those that went through the backbone.
     """
 
     off_because: str | None
     is_checked: bool = False
+    attention: Asked = "auto"
+    ways: Ways | None = None
     passes: Passes | None = None
     num_padded_tokens: int = 0
     num_row_tokens: int = 0
@@ -75,6 +80,7 @@ class Sharing:
         return {
             "shared_prefixes": {
                 "off_because": self.off_because,
+                "attention": self.ways.chosen if self.ways else None,
                 "padded_tokens": self.num_padded_tokens,
                 "row_tokens": self.num_row_tokens,
                 "computed_tokens": self.num_computed_tokens,
@@ -108,14 +114,20 @@ class Sharing:
         say(f"shared prefixes are off: {reason}")
 
 
-def share_prefixes(model: torch.nn.Module) -> Sharing:
+def share_prefixes(model: torch.nn.Module, is_whole: bool = True, attention: Asked = "auto") -> Sharing:
     """Put shared prefixes on the backbone of a causal language model, or of the one inside a PEFT model.
 
-    Call it when weights, adapters and dropout are as they will be trained, and before the model is wrapped. The first
-    batch with a gradient is computed both ways; states that differ turn sharing off.
+    Call it when weights, adapters and dropout are as they will be trained, and before the model is wrapped or has an
+    optimiser: its weights are float32 for a moment, in which packed rows are compared with plain ones. Where that
+    cannot be, two rows of the first batch are compared. States that differ turn sharing off.
+
+    Args:
+        is_whole: False where this process may not hold all weights.
+        attention: the way to attend, or "auto" for the fastest that is right.
     """
     inner: Any = model.get_base_model() if isinstance(model, PeftModel) else model
-    sharing = Sharing(_reason_against(model, inner))
+    is_checkable_now = is_whole and is_checkable(inner)
+    sharing = Sharing(_reason_against(model, inner, is_checkable_now), is_checkable_now, attention)
     if sharing.off_because:
         say(f"shared prefixes are off: {sharing.off_because}")
         return sharing
@@ -133,14 +145,21 @@ def share_prefixes(model: torch.nn.Module) -> Sharing:
         packed = pack([row for row in rows if row], kwargs["input_ids"].device)
         num_packed = packed.ids.numel()
         is_worth_it = sharing.is_worth_it(num_padded, num_packed)
+        if sharing.ways is None:
+            sharing.ways = ways_of(inner, attention)
+        fault = sharing.ways.reason_against()
+        if fault is None and (is_worth_it or not sharing.is_checked):
+            packed = replace(packed, way=sharing.ways.best(packed, torch.is_grad_enabled()))
+        # Four more passes on every process, whatever each finds, as sharded weights are gathered in each pass; and the
+        # batch itself goes its own way after them, so that a resumed run computes what an undisturbed one did.
+        if not sharing.is_checked:
+            sharing.is_checked = True
+            found = _fault(backbone, plain, rows, packed.way, kwargs)
+            fault = fault or (found and f"on the first batch, {found}")
+        if fault:
+            sharing.turn_off(fault)
+            is_worth_it = False
         if torch.is_grad_enabled():
-            # Two more passes on every process, whatever each finds, as sharded weights are gathered in each pass; and
-            # the batch itself goes its own way after them, so that a resumed run computes what an undisturbed one did.
-            if not sharing.is_checked:
-                sharing.is_checked = True
-                if difference := _difference(backbone, plain, packed, rows, kwargs):
-                    sharing.turn_off(difference)
-                    is_worth_it = False
             sharing.num_padded_tokens += num_padded
             sharing.num_row_tokens += num_row
             sharing.num_computed_tokens += num_packed if is_worth_it else num_padded
@@ -160,21 +179,23 @@ def share_prefixes(model: torch.nn.Module) -> Sharing:
     return sharing
 
 
-def _reason_against(model: torch.nn.Module, inner: Any) -> str | None:
+def _reason_against(model: torch.nn.Module, inner: Any, is_checkable_now: bool) -> str | None:
     dropped = any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in model.modules())
     if dropped or getattr(inner.config.get_text_config(decoder=True), "attention_dropout", 0.0):
         return "it is trained with dropout, which would be the same for all that share"
-    # ZeRO-3 holds weights in parts until training begins; the check of the first batch has to do.
-    is_in_parts = any(hasattr(parameter, "ds_id") for parameter in inner.parameters())
+    if reason := reason_against(inner):
+        return reason
+    if inner.config._attn_implementation in ("eager", None):
+        # Nobody gets it who does not ask for it. All others are replaced, with the same outcome.
+        return "its attention is 'eager', which is kept where it is asked for"
+    if not is_checkable_now:
+        return None
     was_training = model.training
     model.eval()
     try:
-        reason = can_share(inner, compute=not is_in_parts)
+        return wiring_fault(inner)
     finally:
         model.train(was_training)
-    if reason is None and inner.config._attn_implementation != "sdpa":
-        return f"its attention is '{inner.config._attn_implementation}', not 'sdpa'"
-    return reason
 
 
 def _rows(kwargs: Mapping[str, Any]) -> list[list[int]] | None:
@@ -215,25 +236,19 @@ def _index(packed: Packed, rows: list[list[int]], like: torch.Tensor) -> torch.T
     return index.to(like.device)
 
 
-def _difference(
-    backbone: torch.nn.Module, plain: Any, packed: Packed, rows: list[list[int]], kwargs: Mapping[str, Any]
+def _fault(
+    backbone: torch.nn.Module, plain: Any, rows: Sequence[list[int]], way: Way, kwargs: Mapping[str, Any]
 ) -> str | None:
-    """None when the packed states are the plain ones, as far as their precision tells."""
-    is_token = kwargs["attention_mask"].bool()
+    """None when the packed states of two rows of a batch are the plain ones, as far as their precision tells."""
+    others = {name: value for name, value in kwargs.items() if name not in ("input_ids", "attention_mask")}
     was_training = backbone.training
     backbone.eval()
     try:
-        with torch.no_grad():
-            expected = plain(**kwargs).last_hidden_state[is_token].float()
-            states = _packed_outputs(plain, packed, kwargs).last_hidden_state[0]
+        return noise_fault(
+            lambda ids, mask: plain(input_ids=ids, attention_mask=mask, **others).last_hidden_state,
+            lambda packed: _packed_outputs(plain, replace(packed, way=way), kwargs).last_hidden_state[0],
+            [row for row in rows if row],
+            kwargs["input_ids"].device,
+        )
     finally:
         backbone.train(was_training)
-    found = states[_index(packed, rows, kwargs["input_ids"])[is_token]].float()
-    kind = states.device.type
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else states.dtype
-    error = float((found - expected).norm() / expected.norm())
-    if not math.isfinite(error):
-        return "on the first batch states are not finite, so packed and plain rows cannot be compared"
-    if error < torch.finfo(dtype).eps ** 0.5:
-        return None
-    return f"on the first batch they give other states than plain rows, by {error:.1g}"

@@ -22,11 +22,12 @@ from calltune.files.disk import writing_to
 from calltune.files.hashes import file_sha256, value_sha256
 from calltune.files.json_lines import write_json
 from calltune.files.tracking import Tracker, track
+from calltune.models.device import give_memory_back
 from calltune.models.load import check_tokens, load_tokenizer
 from calltune.runtime.processes import processes
 from calltune.runtime.stopping import StopRequest, postponed_stop
 from calltune.runtime.terminal import say
-from calltune.training.arguments import TrlArguments, allow_sharding_on_cpu, refusals_of_trl
+from calltune.training.arguments import TrlArguments, allow_sharding_on_cpu, is_spread, refusals_of_trl
 from calltune.training.checkpoints import SealCheckpoints, newest_whole
 from calltune.training.finite import FiniteSteps, RowNames, no_names, row_names
 from calltune.training.grouping import group_batches
@@ -109,6 +110,18 @@ def train_stage(config: Config, recipe: Recipe, model: str) -> Path:
     if ours.first(lambda: manifest.is_complete(folder, inputs)):
         say(f"{stage}: complete and unchanged, skipped")
         return folder
+    _train_and_save(config, recipe, model, folder, inputs)
+    # The next stage of this process needs all of it.
+    give_memory_back()
+    # Nobody goes on to the next stage before this one is there.
+    ours.wait()
+    return folder
+
+
+def _train_and_save(config: Config, recipe: Recipe, model: str, folder: Path, inputs: dict[str, Any]) -> None:
+    """Do what `train_stage` says; the trainer and its model are out of reach when it returns."""
+    stage, ours = recipe.name, processes()
+    run_folder = config.run_folder
     # What is wrong in the run file is told here, before anything is loaded.
     settings = stage_settings(config, recipe.stage)
     ready = get_ready(settings, recipe, run_folder, model)
@@ -120,14 +133,16 @@ def train_stage(config: Config, recipe: Recipe, model: str) -> Path:
         trainer = make_trainer(ready)
         sharing = share(settings, trainer)
         names = row_names(ready.chat, ready.rows, ready.watched)
-        store_reference(trainer, run_folder / "reference", sharing, names)
+        # A Hub id says nothing of what is in memory.
+        weights = inputs["model"] if Path(model).is_dir() else None
+        store_reference(trainer, run_folder / "reference", sharing, names, weights)
         group(settings, trainer, ready.rows)
         tuned = _tuned(settings, trainer.model)
         say(
             f"{stage}: {tuned['tuning']}: {tuned['parameters_trained']:,} of {tuned['parameters']:,} parameters "
             f"are trained, {tuned['trainable_share']:.2%}"
         )
-        tracker.parameters({"model": model, **tuned, **_hashes(data), **trainer.args.to_dict()})
+        tracker.parameters({"model": model, **tuned, **_hashes(run_folder / "data"), **trainer.args.to_dict()})
         state, seconds = train(trainer, stage, begun_from, tracker, names)
         ours.first(lambda: save_model(_best_or_last(trainer.args, state), model, folder, ready.chat))
         facts = {
@@ -144,9 +159,6 @@ def train_stage(config: Config, recipe: Recipe, model: str) -> Path:
             write_json(folder / "history.json", {"log": state.log_history})
             manifest.finish(folder, inputs, counts=ready.rows.counts(), too_long=ready.rows.too_long, **tuned, **facts)
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    # Nobody goes on to the next stage before this one is there.
-    ours.wait()
-    return folder
 
 
 def _inputs(config: Config, recipe: Recipe, model: str, data: Path) -> dict[str, Any]:
@@ -211,7 +223,10 @@ def make_trainer(ready: Ready, model: Any = None) -> Any:
 def share(settings: StageSettings, trainer: Any) -> Sharing:
     """Lay shared prefixes over a trainer's model, unless the run file says no, and bound its passes if it says so."""
     off = None if settings.share_prefixes else "tuning.share_prefixes is false"
-    sharing = Sharing(off) if off else share_prefixes(trainer.model)
+    if off is None and trainer.padding_free:
+        off = "rows are packed already, and keep the attention that knows where each begins"
+    is_whole = not is_spread(trainer.args)
+    sharing = Sharing(off) if off else share_prefixes(trainer.model, is_whole, settings.attention)
     if settings.tokens_per_batch:
         sharing.passes = bound_passes(trainer, settings.tokens_per_batch, lambda: sharing.off_because is None)
     return sharing

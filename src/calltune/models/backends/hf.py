@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import chain, islice
 from typing import Any
 
@@ -13,14 +14,17 @@ from calltune.calling.chat import Chat
 from calltune.config.table import Table
 from calltune.models.backends.drawing import Draw, Watch, numbers_for
 from calltune.models.backends.tokens import completion, encode_requests, end_ids, not_finite
+from calltune.models.exactness import can_share
 from calltune.models.load import check_tokens, load_model, load_tokenizer
-from calltune.models.prefix import backbone_outputs, can_share, shared_attention
+from calltune.models.prefix import backbone_outputs, shared_attention
 from calltune.models.trie import batches, pack, places
+from calltune.models.ways import Ways, ways_of
 from calltune.runtime.processes import processes
 from calltune.runtime.terminal import say
 from calltune.types import Completion, Sample, Sampling, ScoringRequest
 
 _HEAD_LOGITS = 2**24  # that the LM head gives in one go: 64 MiB in float32
+_HEAD_LOGITS_ON_GPU = 2**28  # 1 GiB; there a call costs more than its work, and each waits for the one before it
 
 
 class Settings(Table):
@@ -67,6 +71,7 @@ class Backend:
         )
         self._share_prefixes = share_prefixes
         self._asked_model = False
+        self._ways: Ways | None = None
         self._num_positions: int | None = getattr(self._model.config, "max_position_embeddings", None)
 
     @torch.inference_mode()
@@ -161,7 +166,12 @@ class Backend:
         """Whether prefixes are shared; the model is asked once."""
         if self._share_prefixes and not self._asked_model:
             self._asked_model = True
-            if reason := can_share(self._model):
+            reason = can_share(self._model)
+            if reason is None:
+                # A compiler would take longer than most benchmarks.
+                self._ways = ways_of(self._model, is_compiling=False)
+                reason = self._ways.reason_against()
+            if reason:
                 say(f"every prompt is computed once for each of its choices: {reason}")
                 self._share_prefixes = False
         return self._share_prefixes
@@ -173,6 +183,8 @@ class Backend:
         with shared_attention(self._model):
             for batch in batches(rows, self._tokens_per_batch):
                 packed = pack([rows[number] for number in batch], self._device)
+                if self._ways is not None:
+                    packed = replace(packed, way=self._ways.best(packed, with_gradients=False))
                 asked = [
                     places(path, len(rows[number]) - len(pairs[number][1]), len(rows[number]))
                     for number, path in zip(batch, packed.paths, strict=True)
@@ -190,7 +202,8 @@ class Backend:
         # Several choices may ask one place; its logits are computed once.
         kept, where = asked.unique(return_inverse=True)
         logprobs = torch.empty(len(targets), device=targets.device)
-        step = max(1, _HEAD_LOGITS // self._model.config.get_text_config(decoder=True).vocab_size)
+        num_logits = _HEAD_LOGITS if targets.device.type == "cpu" else _HEAD_LOGITS_ON_GPU
+        step = max(1, num_logits // self._model.config.get_text_config(decoder=True).vocab_size)
         with _known_outputs(self._model.base_model, outputs):
             for start in range(0, len(kept), step):
                 logits = self._model(input_ids=ids, use_cache=False, logits_to_keep=kept[start : start + step]).logits

@@ -1,0 +1,56 @@
+"""What torch is told about the device that computes, and what of its memory is free."""
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psutil
+import torch
+
+
+def leave_out_planned_attention() -> None:
+    """Let no attention go through cuDNN, which makes a plan for every new shape; it changes nothing on a CPU.
+
+    A plan takes tens of milliseconds or more. Packed rows and padded batches have a new shape nearly every time, so
+    that the plans would take longer than the attention. torch puts cuDNN first on the newest GPUs.
+    """
+    torch.backends.cuda.enable_cudnn_sdp(False)
+
+
+def free_bytes() -> int:
+    """Return the bytes that are free on the device that computes."""
+    if not torch.cuda.is_available():
+        return psutil.virtual_memory().available
+    # The device counts as taken what torch keeps for tensors to come; it is ours to use.
+    kept = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    return torch.cuda.mem_get_info()[0] + kept
+
+
+def give_memory_back() -> None:
+    """Free what nobody can reach any more, and hand to the device what torch keeps for tensors to come.
+
+    A trainer and its model refer to each other in circles, which only the garbage collector finds.
+    """
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+@contextmanager
+def true_float32(device: torch.device) -> Iterator[None]:
+    """Compute float32 as float32: without autocast, and without the shorter factors (TF32, bf16) of some devices."""
+    backends: Any = torch.backends
+    places = (backends.cuda.matmul, backends.mkldnn.matmul)
+    before = [place.fp32_precision for place in places]
+    try:
+        for place in places:
+            place.fp32_precision = "ieee"
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        for place, precision in zip(places, before, strict=True):
+            # First what it inherits; a precision of its own only where that differs.
+            place.fp32_precision = "none"
+            if place.fp32_precision != precision:
+                place.fp32_precision = precision

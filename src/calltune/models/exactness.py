@@ -1,0 +1,189 @@
+"""Whether packed rows give a model what its plain rows give it: by its configuration, its wiring, and its kernels.
+
+In the precision of training, one token that sees one wrong key is lost in noise: in bf16 a model's plain rows, padded
+or not, differ by more. So what can be exact is held apart from what cannot. The *wiring*, which is positions, forks and
+windows, is compared in true float32, where plain rows agree to six digits. A *kernel* is compared in one attention
+call, where no layers multiply its rounding. Only where the weights cannot be had in float32, the *noise* between plain
+rows is the measure, which finds gross faults alone.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from transformers import PreTrainedModel
+
+from calltune.models.device import free_bytes, true_float32
+from calltune.models.prefix import backbone_outputs, shared_attention
+from calltune.models.trie import num_shared, pack, places
+
+_TOLERANCE = torch.finfo(torch.float32).eps ** 0.5
+_SHARE_TO_USE = 0.85
+_TIMES_NOISE = 4.0
+_LEAST_NOISE = 64 * torch.finfo(torch.float32).eps
+_HEAD_TOKENS, _TAIL_TOKENS, _PADDING = 1024, 32, 9
+_FORKS = ([*range(3, 15)], [*range(3, 8), *range(40, 50)], [*range(3, 9)])
+
+Plain = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""States [rows, length, width] of token ids and a mask [rows, length]."""
+
+Shared = Callable[[Any], torch.Tensor]
+"""States [tokens, width] of a packed row."""
+
+
+def reason_against(model: PreTrainedModel) -> str | None:
+    """None when, by its configuration, a model's packed rows can give what its plain rows give, else why not."""
+    config = model.config.get_text_config(decoder=True)
+    layer_types = getattr(config, "layer_types", None) or []
+    if getattr(model, "_is_stateful", False):
+        return "it has recurrent or convolution layers"
+    if others := set(layer_types) - {"full_attention", "sliding_attention"}:
+        return f"it has layers of another kind: {', '.join(sorted(others))}"
+    if getattr(config, "attn_logit_softcapping", None) is not None:
+        return "its attention scores are soft-capped, which SDPA cannot do"
+    if model.base_model is model:
+        return "its backbone cannot be called without its head"
+    if not (model._supports_attention_backend and model._supports_sdpa and model._can_set_attn_implementation()):
+        return "its attention cannot be replaced"
+    ropes = getattr(config, "rope_parameters", None) or {}
+    kinds = {rope.get("rope_type") for rope in (ropes, *ropes.values()) if isinstance(rope, dict)}
+    if kinds & {"dynamic", "longrope"}:
+        return "its rotary embedding depends on the longest row of a batch"
+    return None
+
+
+def can_share(model: PreTrainedModel) -> str | None:
+    """None when a model's packed rows give what its plain rows give, else why not; computed in evaluation mode."""
+    if reason := reason_against(model):
+        return reason
+    if is_checkable(model):
+        return wiring_fault(model)
+    backbone: Any = model.base_model
+
+    def plain(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return backbone(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+
+    def shared(packed: Any) -> torch.Tensor:
+        with shared_attention(model):
+            return backbone_outputs(model, packed).last_hidden_state[0]
+
+    return noise_fault(plain, shared, _rows_for(model)[:2], model.device)
+
+
+def is_checkable(model: PreTrainedModel) -> bool:
+    """Whether a model can be computed with in float32 for a moment: its weights are whole, and there is room."""
+    weights = list(model.parameters())
+    if getattr(model, "is_quantized", False):
+        return False
+    if any(hasattr(each, "ds_id") or not each.is_floating_point() or each.is_meta for each in weights):
+        return False
+    more = sum((4 - each.element_size()) * each.numel() for each in weights if each.element_size() < 4)
+    return more == 0 or more <= _SHARE_TO_USE * free_bytes()
+
+
+def wiring_fault(model: PreTrainedModel) -> str | None:
+    """None when three short packed rows give a model the states of plain rows in true float32, else why not."""
+    config = model.config.get_text_config(decoder=True)
+    layer_types = getattr(config, "layer_types", None) or []
+    sliding = getattr(config, "sliding_window", None)
+    windows = [sliding if kind == "sliding_attention" else None for kind in layer_types]
+    backbone: Any = model.base_model
+    rows = _rows_for(model)
+    windows_seen: list[int | None] = []
+    with (
+        torch.inference_mode(False),
+        torch.no_grad(),
+        _in_float32(model),
+        true_float32(model.device),
+        sdpa_kernel(SDPBackend.MATH),
+    ):
+        packed = pack(rows, model.device)
+        try:
+            with shared_attention(model):
+                shared = backbone_outputs(model, packed, windows_seen=windows_seen).last_hidden_state[0]
+            with shared_attention(model, "sdpa"):
+                batches = [torch.tensor([row], device=model.device) for row in rows]
+                plain = [backbone(input_ids=ids, use_cache=False).last_hidden_state[0].float() for ids in batches]
+        except (RuntimeError, TypeError, ValueError) as error:
+            return f"its attention is not known: {str(error).splitlines()[0]}"
+    if windows_seen != (windows or [sliding] * config.num_hidden_layers):
+        return "its layers do not say how far they see"
+    for row, path, states in zip(rows, packed.paths, plain, strict=True):
+        found = shared[places(path, 0, len(row))].float()
+        if fault := _told(float((found - states).abs().max() / states.abs().max()), _TOLERANCE):
+            return fault
+    return None
+
+
+def noise_fault(plain: Plain, shared: Shared, rows: Sequence[list[int]], device: torch.device) -> str | None:
+    """None when the two rows that share most differ, packed and plain, by hardly more than plain from plain.
+
+    They are cut before and after their fork, and compared around it. It always takes four passes: packed rows, both
+    rows with padding, and each row alone.
+    """
+    pair, fork = _forked(rows)
+    packed = pack(pair, device)
+    width = max(map(len, pair)) + _PADDING
+    ids = torch.tensor([row + [0] * (width - len(row)) for row in pair], device=device)
+    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in pair], device=device)
+    found, noise = [], []
+    with torch.no_grad():
+        together, padded = shared(packed), plain(ids, mask)
+        for number, (row, path) in enumerate(zip(pair, packed.paths, strict=True)):
+            with sdpa_kernel(SDPBackend.MATH):
+                alone = plain(ids[number : number + 1, : len(row)], mask[number : number + 1, : len(row)])[0]
+            near = slice(max(0, fork - _TAIL_TOKENS), len(row))
+            alone = alone[near].float()
+            found.append(_of_tokens(together[places(path, 0, len(row))][near], alone))
+            noise.append(_of_tokens(padded[number, : len(row)][near], alone))
+    allowed = _TIMES_NOISE * float(torch.cat(noise).mean())
+    return _told(float(torch.cat(found).mean()), max(allowed, _LEAST_NOISE))
+
+
+def _of_tokens(found: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
+    """Each token's error, relative to its own state, as a few first tokens have states of a thousand times the rest."""
+    return (found.float() - expected).norm(dim=-1) / expected.norm(dim=-1)
+
+
+def _told(error: float, allowed: float) -> str | None:
+    if error <= allowed:
+        return None
+    if error != error or error == float("inf"):
+        return "its states are not finite, so packed and plain rows cannot be compared; look at its weights"
+    return f"packed rows give it other states than plain rows, by {error:.1g}"
+
+
+def _forked(rows: Sequence[list[int]]) -> tuple[list[list[int]], int]:
+    """The two rows that share most, cut before and after their fork, and where that is.
+
+    A row that is alone, or that goes no further, gets a tail of tokens from its beginning.
+    """
+    order = sorted(rows) if len(rows) > 1 else [rows[0], rows[0]]
+    left, right = max(pairwise(order), key=lambda pair: num_shared(*pair))
+    shared = num_shared(left, right)
+    head = left[:shared][:_HEAD_TOKENS]
+    tails = [row[shared : shared + _TAIL_TOKENS] for row in (left, right)]
+    tails = [tail or (left if number else left[::-1])[:_TAIL_TOKENS] for number, tail in enumerate(tails)]
+    return [head + tail for tail in tails], len(head)
+
+
+def _rows_for(model: PreTrainedModel) -> list[list[int]]:
+    vocab_size = model.config.get_text_config(decoder=True).vocab_size
+    return [[token % vocab_size for token in row] for row in _FORKS]
+
+
+@contextmanager
+def _in_float32(model: PreTrainedModel) -> Iterator[None]:
+    """Hold the model's weights and buffers of half precision in float32; their values come back as they were."""
+    tensors = [*model.parameters(), *model.buffers()]
+    halves = [(each, each.dtype) for each in tensors if each.dtype in (torch.bfloat16, torch.float16)]
+    try:
+        for each, _ in halves:
+            each.data = each.data.float()
+        yield
+    finally:
+        for each, dtype in halves:
+            each.data = each.data.to(dtype)
