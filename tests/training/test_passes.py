@@ -19,7 +19,8 @@ from calltune.models.trie import pack
 from calltune.training.passes import Passes, _as_many, _num_tokens, _parts, check_passes
 from calltune.training.reference import store_reference
 from calltune.training.settings import stage_settings
-from calltune.training.stage import get_ready, make_trainer, share, train
+from calltune.training.stage import get_ready, make_trainer, share
+from calltune.training.steps import train
 from calltune.verbs import dpo, sft
 
 Trained = tuple[torch.Tensor, torch.Tensor, Passes | None]

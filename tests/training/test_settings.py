@@ -11,7 +11,8 @@ from calltune.config.run_file import load_config
 from calltune.errors import ConfigError
 from calltune.files.tracking import Tracker
 from calltune.training.settings import stage_settings
-from calltune.training.stage import get_ready, make_trainer, train
+from calltune.training.stage import get_ready, make_trainer
+from calltune.training.steps import train
 from calltune.verbs import prepare, sft
 
 

@@ -16,7 +16,7 @@ from calltune.training.checkpoints import in_order, newest_whole
 from calltune.training.labelled_head import score_labels_only
 from calltune.training.recipe import fit_rows
 from calltune.training.settings import stage_settings
-from calltune.training.stage import train
+from calltune.training.steps import train
 from calltune.verbs import dpo, sft
 
 

@@ -26,7 +26,8 @@ from calltune.training.finite import row_names
 from calltune.training.flops import Flops
 from calltune.training.reference import can_store, time_reference
 from calltune.training.saving import save_model
-from calltune.training.stage import Ready, group, make_trainer, share, train
+from calltune.training.stage import Ready, group, make_trainer, share
+from calltune.training.steps import train
 
 _FEWEST_STEPS = 4
 _FEWEST_SECONDS = 2.0

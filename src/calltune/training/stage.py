@@ -1,18 +1,14 @@
 """What `sft` and `dpo` share: rows that fit, the model to train, progress, resume, and the saved model."""
 
 import copy
-import logging
 import shutil
-import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import datasets
 from transformers import TrainerState
-from transformers.trainer_callback import PrinterCallback
 
 from calltune.calling.chat import Chat
 from calltune.config.run_file import Config
@@ -21,25 +17,24 @@ from calltune.files import manifest
 from calltune.files.disk import writing_to
 from calltune.files.hashes import file_sha256, value_sha256
 from calltune.files.json_lines import write_json
-from calltune.files.tracking import Tracker, track
+from calltune.files.tracking import track
 from calltune.models.device import give_memory_back
 from calltune.models.load import check_tokens, load_tokenizer
 from calltune.runtime.processes import processes
-from calltune.runtime.stopping import StopRequest, postponed_stop
 from calltune.runtime.terminal import say
-from calltune.training.arguments import TrlArguments, allow_sharding_on_cpu, is_spread, refusals_of_trl
-from calltune.training.checkpoints import SealCheckpoints, newest_whole
-from calltune.training.finite import FiniteSteps, RowNames, no_names, row_names
+from calltune.training.arguments import TrlArguments, allow_sharding_on_cpu, is_spread
+from calltune.training.checkpoints import newest_whole
+from calltune.training.finite import row_names
 from calltune.training.grouping import group_batches
 from calltune.training.labelled_head import score_labels_only
 from calltune.training.memory import Memory, choose_checkpointing
 from calltune.training.passes import bound_passes, check_passes
-from calltune.training.progress import Progress, StopWhenAsked, told_of_stop
 from calltune.training.recipe import FittedRows, Recipe, fit_rows
 from calltune.training.reference import stand_in, store_reference
 from calltune.training.saving import save_model
 from calltune.training.settings import StageSettings, stage_settings
 from calltune.training.sharing import Sharing, share_prefixes
+from calltune.training.steps import mean_loss, train
 from calltune.training.tuning import (
     TuningPlan,
     count_parameters,
@@ -148,7 +143,7 @@ def _train_and_save(config: Config, recipe: Recipe, model: str, folder: Path, in
         facts = {
             "steps": state.global_step,
             "resumed_from": begun_from.name if begun_from else None,
-            "train_loss": _mean_loss(state.log_history),
+            "train_loss": mean_loss(state.log_history),
             "train_seconds": round(seconds, 1),
             **sharing.facts(seconds, trainer.accelerator.device),
         }
@@ -245,68 +240,7 @@ def to_dataset(texts: Sequence[dict[str, str]]) -> datasets.Dataset:
     return datasets.Dataset.from_list(list(texts))
 
 
-def train(
-    trainer: Any,
-    stage: str,
-    checkpoint: Path | None,
-    tracker: Tracker,
-    names: RowNames = no_names,
-    *,
-    stops_at_once: bool = False,
-) -> tuple[TrainerState, float]:
-    """Run a TRL trainer to its last step, from a checkpoint or from the start, leaving the last step's checkpoint.
-
-    Args:
-        names: of rows, for a message.
-        stops_at_once: whether a signal ends it where it is, instead of after the step with a checkpoint.
-
-    Returns:
-        The trainer's state after the last step, and the seconds it took now.
-
-    Raises:
-        Stopped, KeyboardInterrupt: a signal came; training goes on from the checkpoint that was written then.
-        NotFiniteError: a loss, a gradient norm or a weight is no number.
-    """
-    if checkpoint:
-        say(f"{stage}: resuming from {checkpoint.name}")
-        state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
-        if state.global_step >= state.max_steps:
-            # Killed while the model was saved. The trainer would do one step too many.
-            return state, 0.0
-    trainer.remove_callback(PrinterCallback)
-    progress = Progress(stage, tracker)
-    # First of all, so that nothing is told or sealed of what is no number.
-    trainer.add_callback(FiniteSteps(trainer, stage, names))
-    trainer.add_callback(progress)
-    # Older ones are removed when a newer one is sealed, not, as transformers does it, before.
-    num_kept, trainer.args.save_total_limit = trainer.args.save_total_limit, None
-    stopping = nullcontext(StopRequest()) if stops_at_once else postponed_stop(told_of_stop(stage))
-    with warnings.catch_warnings(), refusals_of_trl(stage), stopping as request:
-        # TRL 1.16 asks transformers 5.23 by an old name, once a step; the user can do nothing about it.
-        warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
-        # Tied weights are stored once, and transformers warns of the other name.
-        logging.getLogger("transformers.trainer").addFilter(lambda record: "missing keys" not in record.msg)
-        trainer.add_callback(StopWhenAsked(request))
-        trainer.add_callback(SealCheckpoints(num_kept))
-        try:
-            outcome = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        finally:
-            progress.close()
-    request.raise_if_asked()
-    return trainer.state, outcome.metrics["train_runtime"]
-
-
 def _best_or_last(arguments: Any, state: TrainerState) -> Path:
     if arguments.load_best_model_at_end and state.best_model_checkpoint:
         return Path(state.best_model_checkpoint)
     return Path(arguments.output_dir) / f"checkpoint-{state.global_step}"
-
-
-def _mean_loss(history: Sequence[Mapping[str, Any]]) -> float:
-    """The mean loss of all steps, from its means between two logs, whichever process did them."""
-    total, before = 0.0, 0
-    for entry in history:
-        if "loss" in entry:
-            total += entry["loss"] * (entry["step"] - before)
-            before = entry["step"]
-    return total / before
