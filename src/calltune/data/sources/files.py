@@ -13,6 +13,7 @@ from typing import Any
 
 from calltune.calling.strict_json import parse_value, read_array
 from calltune.config.table import Table
+from calltune.data.sources.marks import row_mark
 from calltune.errors import DataError
 from calltune.files.hashes import file_sha256, value_sha256
 from calltune.files.json_lines import numbered_lines
@@ -51,6 +52,7 @@ def nouns_of(
         problem = row.problem
         if not problem and not isinstance(row.value, dict):
             problem = f"{row.where}: a JSON object was expected, not {type(row.value).__name__}"
+        problem = problem or row_mark(row.value, row.where)
         if problem:
             yield Rejected(row.where, source, problem, row.value)
             continue
