@@ -10,8 +10,8 @@
 | `<|python_tag|>{...}`, `<|tool_call|>[{...}]`, `<|tool_call_start|>[f(a=1)]<|...>`| Llama, Granite, Phi, LFM2     |
 | `{...}`, `[{...}]`, `[name(key="value")]` as the whole answer, bare or in a fence | Llama, xLAM, ToolACE          |
 
-The last line is judged only where tools are offered, as such a text may be what a user asked for. A call that is begun
-and cannot be read, and one in a format that is known but not read, is malformed: it must never pass for words.
+A call that is begun and cannot be read, and one in a format that is known but not read, is malformed: it must never
+pass for words.
 """
 
 import json
@@ -60,7 +60,7 @@ def read_call_text(text: str, tools: Sequence[Tool]) -> ParsedAnswer | None:
             return _marked(text, marks)
         if unread := _UNREAD.search(text):
             return ParsedAnswer(None, f"{shortened(unread[0])} is a format that is not read")
-        return _bare(text, tools) if tools and ("{" in text or "(" in text) else None
+        return _bare(text, tools) if "{" in text or "(" in text else None
     except DataError as error:
         return ParsedAnswer(None, str(error))
 
@@ -218,7 +218,8 @@ def _looks_called(value: Any, names: set[str]) -> bool:
     if not isinstance(value, dict):
         return False
     named = any(isinstance(value.get(key), str) and value[key] in names for key in _NAMES)
-    return (named and len(value) <= 4) or (value.keys() >= {"name"} and bool(value.keys() & {"arguments"}))
+    is_shaped = isinstance(value.get("name"), str) and "arguments" in value
+    return (named and len(value) <= 4) or (is_shaped and len(value) <= 4)
 
 
 def _pythonic(text: str, names: Sequence[str]) -> ParsedAnswer:

@@ -37,7 +37,7 @@ def read(settings: Settings) -> Iterator[Noun]:
             yield pair_of(row, where, "chat_jsonl", read_turns)
             return
         place = ("chat_jsonl", where, raw)
-        if "prompt" not in row and "completion" not in row:
+        if "prompt" not in row and ("completion" not in row or "messages" in row):
             turns, tools = offered_in_text(*conversation_of(row, where, ()))
             yield from answers_of(turns, tools, settings.turns, place)
             return

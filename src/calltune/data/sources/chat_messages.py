@@ -33,7 +33,17 @@ _REASONING = ("reasoning_content", "reasoning", "thinking", "reasoning_details",
 _READ = frozenset(
     (
         *("role", "type", "content", "parts", "tool_calls", "function_call", "tool_call_id", "name", "refusal", "id"),
-        *("weight", "train", "loss", "trainable", "train_on_turn", "finish_reason", "stop_reason", "stopReason"),
+        *(
+            "weight",
+            "train",
+            "loss",
+            "trainable",
+            "train_on_turn",
+            "loss_mask",
+            "finish_reason",
+            "stop_reason",
+            "stopReason",
+        ),
         *("status", "response_metadata", "additional_kwargs", "invalid_tool_calls", "usage_metadata", "usage"),
         *_REASONING,
     )
@@ -153,7 +163,7 @@ def _turn(raw: Mapping[str, Any], where: str, text: str, pairs: list[tuple[Any, 
 
 def finish_of(record: Mapping[str, Any]) -> str:
     """Return what a message, or the record around it, says of how the answer ended; empty where it says nothing."""
-    for place in (record, record.get("response_metadata"), record.get("generation_info")):
+    for place in (record, *(record.get(key) for key in ("response_metadata", "generation_info", "metadata"))):
         for key in ("finish_reason", "stop_reason", "stopReason", "finishReason", "done_reason"):
             if isinstance(place, dict) and isinstance(place.get(key), str):
                 return place[key]

@@ -6,7 +6,7 @@ from typing import Any
 from calltune.calling.strict_json import shortened
 from calltune.errors import DataError
 
-_MARKS = ("weight", "train", "loss", "trainable", "train_on_turn")
+_MARKS = ("weight", "train", "loss", "trainable", "train_on_turn", "loss_mask")
 _ROW_MARKS = ("train", "trainable", "loss", "kto_tag", "label")
 _CUT = ("length", "max_tokens", "max_output_tokens", "model_length", "model_context_window_exceeded")
 _FILTERED = (
@@ -17,7 +17,7 @@ _BROKEN = (
     *("error", "failed", "cancelled", "incomplete", "in_progress", "pause_turn", "malformed_function_call", "abort"),
     *("malformed_tool_use", "malformed_model_output", "unexpected_tool_call", "network_error", "timeout"),
 )
-_CALLED = ("tool_calls", "function_call", "tool_use", "tool-calls", "tool_call")
+_CALLED = ("tool_calls", "function_call", "tool_use", "tool_call")
 
 
 def is_marked_learned(raw: Mapping[str, Any], where: str) -> bool:
@@ -60,7 +60,7 @@ def row_mark(row: Mapping[str, Any], where: str) -> str:
 
 def unfinished(finish: str, has_calls: bool) -> str:
     """Return what is incomplete about an answer by its record's own word on how it ended, or an empty string."""
-    said, finish = f"its record says {shortened(finish)}: ", finish.lower()
+    said, finish = f"its record says {shortened(finish)}: ", finish.lower().replace("-", "_")
     if finish in _CUT:
         return f"{said}the answer was cut off"
     if finish in _FILTERED:

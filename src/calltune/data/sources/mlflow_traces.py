@@ -20,6 +20,10 @@ from calltune.errors import DataError
 from calltune.files.json_lines import require
 from calltune.types import Example, Rejected, Tool
 
+_CONVERSE_EVENTS = (
+    *("messageStart", "contentBlockStart", "contentBlockDelta", "contentBlockStop", "messageStop", "metadata"),
+)
+
 
 def is_trace(row: Mapping[str, Any]) -> bool:
     """Return whether a row is an MLflow trace."""
@@ -114,16 +118,25 @@ def _holds_messages(inputs: Mapping[str, Any], outputs: Any) -> bool:
 def _answer(span: Mapping[str, Any], outputs: Any, where: str) -> list[Turn]:
     """Return the answer of a span. A streamed one is put together from the span's events.
 
-    MLflow itself keeps no calls of a stream in the outputs.
+    MLflow itself keeps no calls of an OpenAI stream in the outputs, and one call of Bedrock's.
     """
-    chunks = [
-        parse_value(value, f"{where}: events") if isinstance(value, str) else value
-        for event in span.get("events") or []
-        if isinstance(event, dict) and isinstance(event.get("attributes"), dict)
-        if (value := event["attributes"].get("mlflow.chunk.value")) is not None
-    ]
+    chunks = [chunk for event in span.get("events") or [] if (chunk := _chunk(event, where)) is not None]
     if is_stream(chunks):
         return response_turns(answer_of_events(chunks, f"{where}: events"), f"{where}: answer")
     if not isinstance(outputs, dict):
         raise DataError(f"{where}: 'mlflow.spanOutputs' holds no answer")
     return response_turns(outputs, where if "choices" in outputs else f"{where}: answer")
+
+
+def _chunk(event: Any, where: str) -> Any:
+    """Return the piece of a streamed answer that an event of a span holds, or None.
+
+    For Bedrock the event's name is what ConverseStream calls the piece.
+    """
+    attributes = event.get("attributes") if isinstance(event, dict) else None
+    if not isinstance(attributes, dict):
+        return None
+    value = attributes.get("mlflow.chunk.value", attributes.get("json"))
+    value = parse_value(value, f"{where}: events") if isinstance(value, str) else value
+    is_named = isinstance(value, dict) and "type" not in value and event.get("name") in _CONVERSE_EVENTS
+    return {event["name"]: value} if is_named else value

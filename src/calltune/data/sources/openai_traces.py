@@ -13,6 +13,7 @@ from calltune.data.sources.conversations import ConversationSettings, answers_of
 from calltune.data.sources.files import Noun, files_fingerprint, nouns_of, read_rows, read_whole
 from calltune.data.sources.mlflow_traces import is_trace, trace_answers
 from calltune.data.sources.offers import offered_in_text
+from calltune.data.sources.pairs import pair_of
 from calltune.data.sources.records import conversation_of, request_turns, tools_of, with_columns
 from calltune.data.sources.turns import answer_of, messages_of
 from calltune.errors import DataError
@@ -44,6 +45,9 @@ def read(settings: Settings) -> Iterator[Noun]:
         row = with_columns(raw, where)
         if "preferred_output" in row:
             yield _preference(row, where, offered)
+            return
+        if "chosen" in row and "rejected" in row:
+            yield pair_of(row, where, "openai_traces", read_turns, offered)
             return
         turns, tools = offered_in_text(*conversation_of(row, where, offered))
         yield from answers_of(turns, tools, settings.turns, ("openai_traces", where, raw))

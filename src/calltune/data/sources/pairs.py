@@ -16,11 +16,18 @@ from calltune.types import Message, Preference, Tool
 _PROMPTS = ("prompt", "messages", "conversations")
 
 
-def pair_of(row: Mapping[str, Any], where: str, source: str, turns_of: Callable[[Any, str], list[Turn]]) -> Preference:
+def pair_of(
+    row: Mapping[str, Any],
+    where: str,
+    source: str,
+    turns_of: Callable[[Any, str], list[Turn]],
+    offered: Sequence[Tool] = (),
+) -> Preference:
     """Return a row's pair.
 
     Args:
         turns_of: what reads a list of messages in the row's layout.
+        offered: the tools of a row that names none.
 
     Raises:
         DataError: a key is missing, an answer cannot be learned, or both are the same.
@@ -29,7 +36,7 @@ def pair_of(row: Mapping[str, Any], where: str, source: str, turns_of: Callable[
     key = next((key for key in _PROMPTS if row.get(key) is not None), "")
     before = turns_of(require(row, key, list, where), f"{where}: {key}") if key else []
     sides = [_side(row, side, where, turns_of) for side in ("chosen", "rejected")]
-    head, tools = offered_in_text(with_system(before, row, where), tools_of((row,), where))
+    head, tools = offered_in_text(with_system(before, row, where), tools_of((row,), where) or offered)
     prompt = messages_of(head, tools)
     chosen, rejected = (_messages(head, side, tools, len(prompt), n > 0) for n, side in enumerate(sides))
     if chosen == rejected:

@@ -23,7 +23,7 @@ from calltune.types import Tool
 _COLUMNS = ("messages", "conversations", "chosen", "rejected", "prompt", "completion", "input", "output", "request")
 _LATER_COLUMNS = ("response", "choices", "contents", "body", "preferred_output", "non_preferred_output")
 SYSTEMS = ("system", "system_prompt", "systemPrompt", "system_message", "instructions", "systemInstruction")
-_ANSWERS = ("response", "choices", "output", "outputs", "candidates", "generations")
+_ANSWERS = ("response", "choices", "output", "outputs", "candidates", "generations", "completion")
 _REQUESTS = ("request", "input", "inputs", "body", "kwargs", "request_body")
 _TOOLS = ("tools", "functions", "toolConfig", "tool_config")
 _SETTINGS = ("model_parameters", "modelParameters", "optional_params", "parameters", "invocation_params", "kwargs")
@@ -67,7 +67,11 @@ def conversation_of(row: Mapping[str, Any], where: str, offered: Sequence[Tool])
     request, place, response, beside = _sides(row, where)
     tell_unread(row, READ, where, "row")
     history = request_turns(request, place, row)
-    answer = response_turns(response, beside) if response is not None else []
+    try:
+        answer = response_turns(response, beside) if response else []
+    except DataError as error:
+        # The answers before it are kept.
+        answer = [Turn(beside, "assistant", problem=str(error))]
     turns = with_finish(joined(history, answer, where), finish_of({**row, "status": None}))
     return turns, tools_of((request, row), where) or tuple(offered)
 
@@ -77,16 +81,16 @@ def _sides(row: Mapping[str, Any], where: str) -> tuple[Mapping[str, Any], str, 
     if row.get("schemaType") == "ModelInvocationLog" or _holds(row.get("input"), "inputBodyJson", "inputBodyS3Path"):
         return _logged(row, where)
     if isinstance(row.get("messages"), list) or isinstance(row.get("contents"), list):
-        key = next((key for key in _ANSWERS if row.get(key) is not None), "")
+        key = next((key for key in _ANSWERS if row.get(key)), "")
         return row, where, row.get(key), f"{where}: {key}"
     for key in _REQUESTS:
         request = row.get(key)
         if isinstance(request, dict) and _holds(request, "messages", "contents", "input", "body"):
             request = _body(request, f"{where}: {key}")
-            answer = next((key for key in _ANSWERS if row.get(key) is not None), "")
+            answer = next((key for key in _ANSWERS if row.get(key)), "")
             return request, f"{where}: {key}", row.get(answer), f"{where}: {answer}"
     if isinstance(row.get("input"), list) and row["input"]:
-        answer = next((key for key in _ANSWERS if row.get(key) is not None), "")
+        answer = next((key for key in _ANSWERS if row.get(key)), "")
         return row, where, _responses(row, answer), f"{where}: {answer}"
     output = row.get("output", row.get("response"))
     output = output.get("output") if isinstance(output, dict) else output
@@ -231,7 +235,7 @@ def _only(response: Mapping[str, Any], key: str, where: str) -> list[Turn]:
 
 def joined(history: list[Turn], answer: list[Turn], where: str) -> list[Turn]:
     """Return history and answer as one conversation; some loggers put the answer, or all, into both."""
-    if not answer or not history:
+    if not answer or not history or answer[0].problem:
         return [*history, *answer]
 
     def said(turns: Sequence[Turn]) -> list[Any]:
