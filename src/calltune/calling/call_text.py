@@ -27,7 +27,7 @@ from calltune.types import Message, Tool, ToolCall
 _NAMES = ("name", "tool", "tool_name", "function", "function_name", "action")
 _ARGUMENTS = ("arguments", "parameters", "args", "input")
 _UNREAD = re.compile(
-    r"<[|\uff5c]?(?:[\w.]{0,20}:)?(?:tool|function)[_\u2581](?:call|calls|calls_begin|calls_section_begin|call_begin)"
+    r"<[|\uff5c]?(?:[\w.]{0,20}:)?(?:tool|function)[_\u2581]calls?(?:[_\u2581](?:section[_\u2581])?begin)?"
     r"[|\uff5c]?>|<function_calls>|</?invoke\b|<tool_use>|<\|channel\|>|<start_function_call>|<\|action_start\|>|"
     r"```tool_c(?:ode|all)|functools\[|^Action Input:|\u273fFUNCTION\u273f|<\uff5cDSML\uff5c|<\|tool_call>",
     re.MULTILINE | re.IGNORECASE,

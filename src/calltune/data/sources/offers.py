@@ -17,7 +17,7 @@ from calltune.data.sources.turns import Turn
 from calltune.errors import DataError
 from calltune.types import Tool
 
-_TOOLS = re.compile(r"<tools>(.*?)</tools>", re.DOTALL)
+_TOOLS = re.compile(r"<tools>((?:(?!<tools>).)*?)</tools>", re.DOTALL)
 _LIST = re.compile(r"[^.\n]*functions? in JSON format[^\[\n]{0,100}\n?\s*(?=\[\s*\{)", re.IGNORECASE)
 _ADVICE = (
     re.compile(
