@@ -61,17 +61,18 @@ def _of_chunks(events: Sequence[Mapping[str, Any]], where: str) -> dict[str, Any
         for choice in event.get("choices") or []:
             if not isinstance(choice, dict) or choice.get("index") not in (0, None):
                 raise DataError(f"{where}: the stream must hold one answer")
-            finish = choice.get("finish_reason") or finish
+            finish = _text(choice.get("finish_reason")) or finish
             delta = choice.get("delta")
             if not isinstance(delta, dict):
                 continue
             text += _text(delta.get("content"))
             thoughts += _text(delta.get("reasoning_content") or delta.get("reasoning"))
             refusal += _text(delta.get("refusal"))
-            for number, piece in enumerate(delta.get("tool_calls") or []):
+            pieces = delta.get("tool_calls")
+            for number, piece in enumerate(pieces if isinstance(pieces, list) else []):
                 if not isinstance(piece, dict):
                     raise DataError(f"{where}: the stream holds a call that is no object")
-                call = calls.setdefault(piece.get("index", number), {"id": None, "name": "", "arguments": ""})
+                call = calls.setdefault(_index(piece, number), {"id": None, "name": "", "arguments": ""})
                 inner = piece.get("function")
                 function: Mapping[str, Any] = inner if isinstance(inner, dict) else {}
                 call["id"] = piece.get("id") or call["id"]
@@ -89,7 +90,7 @@ def _of_blocks(events: Sequence[Mapping[str, Any]], where: str) -> dict[str, Any
     """Put together Anthropic's events, or Bedrock's, which say the same in other words."""
     blocks, finish = dict[Any, dict[str, Any]](), ""
     for event in map(_as_anthropic, events):
-        index, kind = event.get("index", 0), event.get("type")
+        index, kind = _index(event, 0), event.get("type")
         if kind == "content_block_start" and isinstance(event.get("content_block"), dict):
             blocks[index] = {**event["content_block"], "pieces": ""}
         delta = event.get("delta")
@@ -100,13 +101,13 @@ def _of_blocks(events: Sequence[Mapping[str, Any]], where: str) -> dict[str, Any
             block["pieces"] += _text(delta.get("partial_json")) + _text(delta.get("text"))
             if "thinking" in delta or "reasoningContent" in delta:
                 block["type"] = "thinking"
-        finish = delta.get("stop_reason") or finish
+        finish = _text(delta.get("stop_reason")) or finish
     if not finish:
         raise DataError(f"{where}: the stream breaks off before its answer ends")
     content = []
     for block in blocks.values():
         pieces = block.pop("pieces")
-        content.append(block | ({"input": pieces} if block["type"] == "tool_use" else {"text": pieces}))
+        content.append(block | ({"input": pieces} if block.get("type") == "tool_use" else {"text": pieces}))
     return {"role": "assistant", "content": content, "stop_reason": finish}
 
 
@@ -120,13 +121,18 @@ def _as_anthropic(event: Mapping[str, Any]) -> Mapping[str, Any]:
         block = {"type": "text"}
         if isinstance(use, dict):
             block = {"type": "tool_use", "id": use.get("toolUseId"), "name": use.get("name")}
-        return {"type": "content_block_start", "index": start.get("contentBlockIndex", 0), "content_block": block}
+        return {"type": "content_block_start", "index": start.get("contentBlockIndex"), "content_block": block}
     if isinstance(piece := event.get("contentBlockDelta"), dict) and isinstance(piece.get("delta"), dict):
         delta = dict(piece["delta"])
         if isinstance(use := delta.pop("toolUse", None), dict):
             delta["partial_json"] = use.get("input")
-        return {"type": "content_block_delta", "index": piece.get("contentBlockIndex", 0), "delta": delta}
+        return {"type": "content_block_delta", "index": piece.get("contentBlockIndex"), "delta": delta}
     return event
+
+
+def _index(piece: Mapping[str, Any], otherwise: int) -> int:
+    """Return which call or block a piece belongs to."""
+    return piece["index"] if isinstance(piece.get("index"), int) else otherwise
 
 
 def _text(value: Any) -> str:
