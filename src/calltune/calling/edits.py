@@ -20,7 +20,11 @@
 | `wrapped`          | properties written alone got the object around them                                       |
 | `filled_in`        | what is usually left out (`type`, `properties`, `required`, `description`) was written    |
 | `null_argument`    | a call's argument that is null only because Arrow padded it was dropped                   |
-| `text_dropped`     | text that a training row cannot hold, such as a tool preamble, was dropped from a message |
+| `text_dropped`     | text that a training row cannot hold (thoughts, a tool preamble) was dropped              |
+| `joined`           | neighbouring messages of the assistant became one answer                                  |
+| `call_read`        | a call that was left in an answer's text became a call                                    |
+| `key_unread`       | a key of a row that holds text or a schema is not read; what it holds is not kept here    |
+| `file_unread`      | a file of a folder was passed over                                                        |
 """
 
 import copy
@@ -50,6 +54,10 @@ ChangeKind = Literal[
     "filled_in",
     "null_argument",
     "text_dropped",
+    "joined",
+    "call_read",
+    "key_unread",
+    "file_unread",
 ]
 CHANGE_KINDS: tuple[str, ...] = get_args(ChangeKind)
 

@@ -153,6 +153,32 @@ def read_array(text: str, where: str) -> Iterator[tuple[str, Any, str]]:
         raise DataError(f"{where}: not a JSON array: there is text after its end")
 
 
+def read_objects(text: str, where: str) -> Iterator[tuple[str, Any, str]]:
+    """Yield JSON objects that stand one after another, as `read_array` gives elements; nothing if the first is none.
+
+    What is no JSON is given as its text, up to the next line that begins with a brace, with what is wrong with it.
+    """
+    place, number = _past_space(text, 0), 0
+    while place < len(text):
+        number += 1
+        here = f"{where}:{number}"
+        try:
+            _, end = _LENIENT.raw_decode(text, place)
+        except (json.JSONDecodeError, RecursionError):
+            if number == 1:
+                return
+            end = text.find("\n{", place + 1)
+            end = end if end > 0 else len(text)
+        try:
+            row = (here, parse_value(text[place:end], here), "")
+        except DataError as error:
+            row = (here, text[place:end], str(error))
+        yield row
+        place = _past_space(text, end)
+        # Some write a comma between the objects.
+        place = _past_space(text, place + 1) if text[place : place + 1] == "," else place
+
+
 def _past_space(text: str, place: int) -> int:
     match = _SPACE.match(text, place)
     return match.end() if match else place

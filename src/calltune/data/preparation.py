@@ -127,7 +127,7 @@ def diagnose(config: Config, chat: PackedChat, gathered: Gathered, asked: AskedQ
         look((len(titles), row) for row in _derived(config, examples))
         titles, judged = [*titles, "derived"], judge(rows, reject, weights)
     max_lengths = {"sft": config.sft.get("max_length"), "dpo": config.dpo.get("max_length")}
-    return diagnosis(rows, judged, titles, max_lengths, reject, gathered.changes.kinds, chat.notes)
+    return diagnosis(rows, judged, titles, max_lengths, reject, gathered.changes, chat.notes)
 
 
 def write_data(config: Config, found: Diagnosis, spool: Spool, folder: Path, gathered: Gathered) -> dict[str, int]:

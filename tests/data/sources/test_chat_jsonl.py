@@ -39,7 +39,7 @@ def test_of_prompt_and_completion_only_the_completion_is_learned(tmp_path: Path)
 
 
 def test_a_broken_completion_says_how_many_answers_go_with_it(tmp_path: Path) -> None:
-    completion = [CALLED, result("r", "c9"), assistant("one"), assistant("two")]
+    completion = [CALLED, result("r", "c9"), assistant("one"), user(), assistant("two")]
     row = {"prompt": [user(), assistant("Hi."), user()], "completion": completion}
     first, rejected = read(chat_jsonl, tmp_path / "rows.jsonl", [row])
     assert (first.id[-2:], rejected.id[-2:]) == ("#2", "#3")

@@ -1,12 +1,19 @@
 """What a file of rows may look like, and what is said of one that is broken."""
 
+import gzip
 import json
 from pathlib import Path
 
+import datasets
+import pyarrow
+import pyarrow.ipc
+import pyarrow.parquet
 import pytest
 from not_strict import NAMES, NOT_STRICT
 
+from calltune.calling.edits import Change, changes_told_to, tell
 from calltune.calling.strict_json import read_array
+from calltune.data.doctor.changes import ChangeLog
 from calltune.data.sources.files import files_fingerprint, nouns_of, read_rows
 from calltune.errors import DataError
 
@@ -119,3 +126,108 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         values(tmp_path / "none")
     with pytest.raises(DataError, match=r"holds no \.jsonl or \.json file"):
         values(tmp_path)
+
+
+LINES = b'{"n": 1}\n{"n": [{"m": null}]}\n'
+ROWS = [{"n": 1}, {"n": [{"m": None}]}]
+
+
+def zstandard(data: bytes) -> bytes:
+    return pyarrow.Codec("zstd").compress(data, asbytes=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("rows.ndjson", LINES),
+        ("rows.jsonl.gz", gzip.compress(LINES)),
+        ("rows.ndjson.zst", zstandard(LINES)),
+        ("rows.json.gz", gzip.compress(json.dumps(ROWS).encode())),
+        ("no.name", gzip.compress(LINES)),
+        ("rows.json", b"\n".join(json.dumps(row, indent=2).encode() for row in ROWS)),
+        ("rows.json", b",\n".join(json.dumps(row, indent=2).encode() for row in ROWS)),
+        ("rows.json", json.dumps({"data": ROWS}).encode()),
+        ("rows.json", json.dumps({"object": "list", "data": ROWS}, indent=2).encode()),
+        ("rows.json", json.dumps({"Records": ROWS}, indent=2).encode()),
+    ],
+)
+def test_rows_however_they_are_packed(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    rows = list(read_rows(str(tmp_path / name)))
+    assert [row.value for row in rows] == ROWS
+    assert [row.where for row in rows] == [f"{tmp_path / name}:{number}" for number in (1, 2)] or name == "rows.json"
+
+
+def test_tables_of_parquet_arrow_and_csv(tmp_path: Path) -> None:
+    rows = [{"messages": '[{"role": "user"}]', "n": "7"}, {"messages": "two\nlines", "n": "8"}]
+    table = pyarrow.Table.from_pylist(rows)
+    pyarrow.parquet.write_table(table, tmp_path / "t.parquet")
+    datasets.Dataset(table).save_to_disk(str(tmp_path / "saved"))
+    with pyarrow.ipc.new_file(tmp_path / "t.arrow", table.schema) as file:
+        file.write_table(table)
+    text = 'messages,n\r\n"[{""role"": ""user""}]",7\r\n"two\nlines",8\r\n'
+    (tmp_path / "t.csv").write_bytes(text.encode("utf-8-sig"))
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(text.encode()))
+    for name in ("t.parquet", "saved", "t.arrow", "t.csv", "t.csv.gz"):
+        assert values(tmp_path / name) == rows, name
+    (tmp_path / "odd.csv").write_text("a,b\n1,\n1,2,3\n\n1,2\n")
+    first, odd, last = read_rows(str(tmp_path / "odd.csv"))
+    assert (first.value, last.value) == ({"a": "1"}, {"a": "1", "b": "2"})
+    assert odd.problem.endswith("odd.csv:2: 3 cells under 2 names of columns")
+    datasets.DatasetDict(train=datasets.Dataset(table)).save_to_disk(str(tmp_path / "splits"))
+    with pytest.raises(DataError, match="holds the splits of a data set"):
+        values(tmp_path / "splits")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("rows.gz", gzip.compress(LINES)[:-9], "this is gzip, and broken"),
+        ("rows.zst", zstandard(LINES)[:12], "cannot be unpacked"),
+        ("rows.parquet", b"PAR1 and no more", "this is Parquet, and cannot be read"),
+        ("rows.arrow", b"ARROW1 and no more", "this is Arrow, and cannot be read"),
+        ("rows.csv", b'a,b\n1,"2\n', "this is CSV, and broken at line"),
+        ("rows.csv", b"a,b\n", "holds no rows"),
+        ("rows.csv", b"a,b\n\xff,2\n", "not UTF-8 text at byte"),
+    ],
+)
+def test_a_packed_file_that_is_broken_is_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=message) as error:
+        values(tmp_path / name)
+    assert str(error.value).startswith(f"{tmp_path / name}: ")
+
+
+def test_an_object_that_is_broken_costs_only_itself(tmp_path: Path) -> None:
+    file = tmp_path / "rows.json"
+    file.write_text('{\n"a": 1\n}\n{\n"b": \n}\n{\n"c": 3\n}\n')
+    first, broken, last = read_rows(str(file))
+    assert (first.value, broken.value, last.value) == ({"a": 1}, '{\n"b": \n}', {"c": 3})
+    assert broken.problem.startswith(f"{file}:2: not valid JSON")
+
+
+def test_sub_folders_are_read_and_what_is_passed_over_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    for name in ("a/b/1.jsonl", "a/2.ndjson", "3.json", ".hidden.jsonl", "notes.txt", "a/x.log"):
+        (tmp_path / name).write_text(f'{{"n": "{name}"}}')
+    (tmp_path / "a" / "circle").symlink_to(tmp_path)
+    log = ChangeLog()
+    with log, changes_told_to(log.hear):
+        assert [row["n"] for row in values(tmp_path)] == ["3.json", "a/2.ndjson", "a/b/1.jsonl"]
+    told = f"{tmp_path}: 4 files passed over, as no rows: .hidden.jsonl, a/circle, a/x.log, notes.txt"
+    assert log.notes() == [told]
+
+
+def test_unread_keys_are_told_once_for_each_file_with_their_count() -> None:
+    log = ChangeLog()
+    with log, changes_told_to(log.hear):
+        for line in range(1, 4):
+            tell(f"x.jsonl:{line}: messages[1]", "row", (Change("key_unread", "remove", "/messages/*/note"),))
+        for file in "abcd":
+            tell(f"{file}.jsonl:1", "row", (Change("key_unread", "remove", "/context"),))
+        tell("x.jsonl:1", "row", (Change("key_unread", "remove", "/schema"),))
+    assert log.notes() == [
+        "4 files: 'context' holds text or a schema and is not read (4 times)",
+        "x.jsonl: 'messages[].note' holds text or a schema and is not read (3 times)",
+        "x.jsonl: 'schema' holds text or a schema and is not read (1 time)",
+    ]

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from logged import PARALLEL
 from rows_of import TOOL, assistant, call, result, user
 
 from calltune.data.rows import training_row
@@ -48,12 +49,32 @@ PREFERENCE = {
     "preferred_output": [assistant("a")],
     "non_preferred_output": [assistant("b")],
 }
+LOGGED = [{**row, "tools": [TOOL]} for row in PARALLEL.values()]
+REQUESTS = {
+    "request": {"messages": [user()], "system": "s", "tools": [TOOL]},
+    "response": {"choices": [{"message": assistant(), "finish_reason": "stop"}]},
+}
+STREAMED = {
+    "messages": [user()],
+    "response": [
+        {"choices": [{"delta": {"tool_calls": [{"index": 0, "function": CALL | {"arguments": ""}}]}}]},
+        {"choices": [{"delta": {"tool_calls": [{"index": 0, "function": {"arguments": '{"what": "x"}'}}]}}]},
+        {"choices": [{"delta": {}, "finish_reason": "tool_calls"}]},
+    ],
+}
+BODIES = {
+    "input": {"inputBodyJson": {"messages": [user([{"text": "q"}])], "toolConfig": {"tools": []}}},
+    "output": {"outputBodyJson": {"output": {"message": assistant([{"text": "a"}])}, "stopReason": "end_turn"}},
+}
 FILES: list[tuple[ModuleType, list[dict[str, Any]], dict[str, Any]]] = [
     (when2call, [WHEN2CALL] * 3, {"split": "train_sft"}),
     (openai_traces, [{**CHAT, "tools": [TOOL]}, {"data": {"spans": [{"attributes": SPAN}]}}, PREFERENCE], {}),
     (xlam, [{"query": "q", "tools": json.dumps([TOOL]), "answers": json.dumps([CALL])}] * 3, {}),
     (sharegpt, [SHAREGPT, GLAIVE, SHAREGPT], {}),
     (chat_jsonl, [CHAT, PAIR, {"prompt": [user()], "completion": [assistant()]}], {}),
+    (openai_traces, LOGGED[:4], {}),
+    (chat_jsonl, LOGGED[4:], {}),
+    (openai_traces, [REQUESTS, STREAMED, {"schemaType": "ModelInvocationLog", **BODIES}], {}),
 ]
 WILD: tuple[Any, ...] = (
     None,

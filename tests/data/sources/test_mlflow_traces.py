@@ -112,3 +112,68 @@ def test_a_span_in_another_layout_is_rejected(tmp_path: Path, inputs: object, ou
     (rejected,) = read(openai_traces, tmp_path / "traces.jsonl", [{"spans": [span]}])
     assert isinstance(rejected, Rejected)
     assert reason in rejected.reason
+
+
+def span_of(inputs: object, outputs: object, *events: tuple[str, str, object]) -> dict:
+    attributes = {"mlflow.spanType": "CHAT_MODEL", "mlflow.spanInputs": inputs, "mlflow.spanOutputs": outputs}
+    listed = [{"name": name, "attributes": {key: json.dumps(value)}} for name, key, value in events]
+    return {"spans": [{"name": "s", "attributes": {k: json.dumps(v) for k, v in attributes.items()}, "events": listed}]}
+
+
+DELTAS = (
+    {"content": "Wait.", "tool_calls": [{"index": 0, "id": "1", "function": {"name": "find", "arguments": ""}}]},
+    {"tool_calls": [{"index": 0, "function": {"arguments": '{"what": "it"}'}}]},
+)
+REQUEST = {"messages": [QUESTION], "tools": [TOOL]}
+BEGUN = {"toolUseId": "1", "name": "find"}
+USE = {"type": "tool_use", "id": "1", "name": "find", "input": {"what": "it"}}
+SPANS = {
+    "openai's stream": span_of(
+        REQUEST,
+        {"choices": [{"finish_reason": "tool_calls", "message": {"content": "Wait.", "tool_calls": None}}]},
+        *(("mlflow.chunk.item.0", "mlflow.chunk.value", {"choices": [{"delta": delta}]}) for delta in DELTAS),
+        ("mlflow.chunk.item.2", "mlflow.chunk.value", {"choices": [{"delta": {}, "finish_reason": "tool_calls"}]}),
+    ),
+    "responses": span_of(
+        {"input": [QUESTION], "tools": [{"type": "function", **TOOL["function"]}]},
+        {
+            "object": "response",
+            "output": [
+                {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Wait."}]},
+                {"type": "function_call", "call_id": "1", "name": "find", "arguments": '{"what": "it"}'},
+            ],
+        },
+    ),
+    "anthropic": span_of(
+        REQUEST,
+        {"role": "assistant", "content": [{"type": "text", "text": "Wait."}, USE], "stop_reason": "tool_use"},
+    ),
+    "bedrock's stream": span_of(
+        {**REQUEST, "messages": [user([{"text": "Find it."}])]},
+        {"output": {"message": {"role": "assistant", "content": [{"text": "Wait."}]}}, "stopReason": "tool_use"},
+        ("contentBlockDelta", "json", {"delta": {"text": "Wait."}, "contentBlockIndex": 0}),
+        (
+            "contentBlockStart",
+            "json",
+            {"start": {"toolUse": {"toolUseId": "1", "name": "find"}}, "contentBlockIndex": 1},
+        ),
+        ("contentBlockDelta", "json", {"delta": {"toolUse": {"input": '{"what": "it"}'}}, "contentBlockIndex": 1}),
+        ("messageStop", "json", {"stopReason": "tool_use"}),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SPANS)
+def test_spans_of_every_maker_whole_or_streamed_give_the_same(tmp_path: Path, name: str) -> None:
+    (one,) = read(openai_traces, tmp_path / "traces.jsonl", [SPANS[name]])
+    assert isinstance(one, Example), one
+    assert one.messages == (Message("user", "Find it."), Message("assistant", "Wait.", (FOUND,)))
+    assert [tool.name for tool in one.tools] == ["find"]
+
+
+def test_a_span_that_was_cut_off_or_lost_its_calls_is_rejected(tmp_path: Path) -> None:
+    for finish, reason in (("length", "the answer was cut off"), ("tool_calls", "the answer holds no call")):
+        outputs = {"choices": [{"finish_reason": finish, "message": assistant("Wait.")}]}
+        (rejected,) = read(openai_traces, tmp_path / "traces.jsonl", [span_of(REQUEST, outputs)])
+        assert isinstance(rejected, Rejected)
+        assert reason in rejected.reason

@@ -5,6 +5,7 @@ Each distinct edit is logged once, so that it can be undone.
 
 import hashlib
 import json
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -22,12 +23,20 @@ class ChangeLog:
 
     def __init__(self) -> None:
         self.kinds = Counter[str]()
+        self._unread = dict[str, Counter[str]]()
+        self._passed_over = dict[str, set[str]]()
         self._times = Counter[bytes]()
         self._file = tempfile.TemporaryFile("w+", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
 
     def hear(self, where: str, what: str, changes: tuple[Change, ...]) -> None:
         """Record one tool's or message's changes, as `changes_told_to` tells them."""
         self.kinds.update(change.kind for change in changes)
+        for change in changes:
+            if change.kind == "key_unread":
+                file = re.split(r":\d+(?=[:#]|$)", where, maxsplit=1)[0]
+                self._unread.setdefault(change.path[1:].replace("/*/", "[]."), Counter())[file] += 1
+            elif change.kind == "file_unread":
+                self._passed_over.setdefault(where, set()).add(change.path[1:])
         key = hashlib.blake2b(repr((what, changes)).encode("utf-8", "backslashreplace"), digest_size=16).digest()
         self._times[key] += 1
         if self._times[key] == 1:
@@ -42,6 +51,20 @@ class ChangeLog:
         self._file.seek(0)
         for line, times in zip(self._file, self._times.values(), strict=True):
             yield {**json.loads(line), "times": times}
+
+    def notes(self) -> list[str]:
+        """Return what was not read, a line for each key of a file and for each folder; many files share a line."""
+        lines = []
+        for folder, names in sorted(self._passed_over.items()):
+            shown = ", ".join(sorted(names)[:5]) + (", ..." if len(names) > 5 else "")
+            lines.append(f"{folder}: {len(names):,} file{'s'[: len(names) > 1]} passed over, as no rows: {shown}")
+        for key, files in sorted(self._unread.items()):
+            if len(files) > 3:
+                files = Counter({f"{len(files):,} files": files.total()})
+            for file, number in sorted(files.items()):
+                times = f"{number:,} time{'s'[: number > 1]}"
+                lines.append(f"{file}: '{key}' holds text or a schema and is not read ({times})")
+        return lines
 
     def __enter__(self) -> Self:
         return self

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from calltune.data.doctor import ALWAYS_REJECTED, Finding
+from calltune.data.doctor.changes import ChangeLog
 from calltune.data.doctor.facts import Facts
 from calltune.data.doctor.leaks import label_leaks
 from calltune.data.doctor.lengths import token_lengths
@@ -42,7 +43,7 @@ def diagnosis(
     titles: Sequence[str],
     max_lengths: Mapping[str, int | None],
     rejected: Sequence[Finding],
-    changes: Mapping[str, int],
+    changes: ChangeLog,
     template: Sequence[str] = (),
 ) -> Diagnosis:
     """Gather what was found, the `template`'s notes first.
@@ -72,10 +73,10 @@ def diagnosis(
             for finding in get_args(Finding)
             if finding in judged.findings
         },
-        "changes": dict(sorted(changes.items())),
+        "changes": dict(sorted(changes.kinds.items())),
         "leaks": leaks,
         "tokens": tokens,
-        "notes": [*template, *_leak_lines(leaks), *_token_lines(tokens)],
+        "notes": [*template, *changes.notes(), *_leak_lines(leaks), *_token_lines(tokens)],
     }
     return Diagnosis(rows, judged, titles, told)
 

@@ -1,19 +1,23 @@
 """TRL's conversational rows: `messages`, or `prompt` and `completion`, or `prompt`, `chosen` and `rejected`.
 
-Where `prompt` is left out, it is what `chosen` and `rejected` have in common at their beginning. `tools` is a list or
-its JSON text. Layout: "Dataset formats and types" of TRL 1.16.
+Where `prompt` is left out, it is what `chosen` and `rejected` have in common at their beginning. axolotl calls it
+`messages`, and writes the two answers as objects. Every column may be JSON text. An unpaired row (`prompt`,
+`completion`, `label`) is learned where its label is true. Layout: "Dataset formats and types" of TRL 1.16.
 """
 
-from collections.abc import Iterator, Mapping
-from itertools import takewhile
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
-from calltune.data.sources.chat_messages import count_answers, read_messages
-from calltune.data.sources.conversations import ConversationSettings, answers_of, preference_of, read_tools
+from calltune.data.sources.chat_messages import finish_of, read_turns
+from calltune.data.sources.conversations import ConversationSettings, answers_of
 from calltune.data.sources.files import Noun, files_fingerprint, nouns_of, read_rows
-from calltune.errors import DataError
+from calltune.data.sources.offers import offered_in_text
+from calltune.data.sources.pairs import pair_of
+from calltune.data.sources.records import READ, conversation_of, tools_of, with_columns, with_system
+from calltune.data.sources.turns import with_finish
+from calltune.data.sources.unread import tell_unread
 from calltune.files.json_lines import require
-from calltune.types import Message, Preference
 
 
 class Settings(ConversationSettings):
@@ -27,20 +31,22 @@ def read(settings: Settings) -> Iterator[Noun]:
         DataError: a file is missing or not JSON as a whole.
     """
 
-    def parse(row: dict[str, Any], where: str) -> Iterator[Noun]:
+    def parse(raw: dict[str, Any], where: str) -> Iterator[Noun]:
+        row = with_columns(raw, where)
         if "chosen" in row or "rejected" in row:
-            yield _preference(row, where)
+            yield pair_of(row, where, "chat_jsonl", read_turns)
             return
-        key = "completion" if "prompt" in row or "completion" in row else "messages"
-        prompt = _messages(row, "prompt", where) if key == "completion" else []
-        learned = require(row, key, list, where)
-        yield from answers_of(
-            _after([(message, False) for message in prompt], read_messages(learned, f"{where}: {key}")),
-            read_tools(row.get("tools"), f"{where}: tools"),
-            settings.turns,
-            count_answers(row.get("prompt")) + count_answers(learned),
-            ("chat_jsonl", where, row),
-        )
+        place = ("chat_jsonl", where, raw)
+        if "prompt" not in row and ("completion" not in row or "messages" in row):
+            turns, tools = offered_in_text(*conversation_of(row, where, ()))
+            yield from answers_of(turns, tools, settings.turns, place)
+            return
+        tell_unread(row, READ, where, "row")
+        before = read_turns(require(row, "prompt", list, where), f"{where}: prompt") if "prompt" in row else []
+        learned = read_turns(require(row, "completion", list, where), f"{where}: completion")
+        turns = [*(replace(turn, is_learned=False) for turn in before), *with_finish(learned, finish_of(row))]
+        turns, tools = offered_in_text(with_system(turns, row, where), tools_of((row,), where))
+        yield from answers_of(turns, tools, settings.turns, place)
 
     return nouns_of(read_rows(settings.path), "chat_jsonl", parse)
 
@@ -53,29 +59,3 @@ def fingerprint(settings: Settings) -> str:
 def questions(settings: Settings) -> Iterator[dict[str, Any]]:
     """None: all of its rows are trained on."""
     return iter(())
-
-
-def _after(
-    before: list[tuple[Message, bool]], messages: Iterator[tuple[Message, bool]]
-) -> Iterator[tuple[Message, bool]]:
-    yield from before
-    yield from messages
-
-
-def _preference(row: Mapping[str, Any], where: str) -> Preference:
-    prompt = _messages(row, "prompt", where) if row.get("prompt") is not None else []
-    chosen, rejected = _messages(row, "chosen", where), _messages(row, "rejected", where)
-    num_common = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(chosen, rejected, strict=False))))
-    if chosen == rejected:
-        raise DataError(f"{where}: 'chosen' and 'rejected' are the same")
-    if not prompt:
-        prompt, chosen, rejected = chosen[:num_common], chosen[num_common:], rejected[num_common:]
-    for key, answer in (("chosen", chosen), ("rejected", rejected)):
-        if len(answer) != 1:
-            raise DataError(f"{where}: '{key}' must hold one answer after the prompt, not {len(answer)} messages")
-    tools = read_tools(row.get("tools"), f"{where}: tools")
-    return preference_of("chat_jsonl", where, prompt, tools, (chosen[0], rejected[0]))
-
-
-def _messages(row: Mapping[str, Any], key: str, where: str) -> list[Message]:
-    return [message for message, _ in read_messages(require(row, key, list, where), f"{where}: {key}")]

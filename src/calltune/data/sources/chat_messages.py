@@ -1,144 +1,232 @@
-"""Messages in the format of OpenAI's chat completions, which TRL, vLLM and MLflow write too.
+"""Messages of a role and a content, in the words of every maker: one reader, as rows and logs mix them.
 
-Layout: OpenAI's chat-completion and fine-tuning references as of 2026-11; TRL 1.16's conversational format.
+Read are OpenAI's chat completions (which TRL, vLLM and MLflow write too) and the items of its Responses API, the blocks
+of Anthropic and Amazon Bedrock, the parts of Gemini and Vercel's SDK, LangChain's dumps, and ms-swift's roles.
+
+Layouts: OpenAI's chat-completion, Responses and fine-tuning references, Anthropic's Messages, Bedrock's Converse and
+Gemini's generateContent as of 2026-11; TRL 1.16's conversational format; LangChain 1.0's `message_to_dict`, `dumpd`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from calltune.calling.edits import Change, tell
 from calltune.calling.strict_json import parse_value, shortened
+from calltune.data.sources.marks import is_marked_learned
+from calltune.data.sources.message_parts import read_call, read_parts, result_text
+from calltune.data.sources.turns import Turn, without_thoughts
+from calltune.data.sources.unread import tell_unread
 from calltune.errors import DataError
 from calltune.files.json_lines import require
-from calltune.types import Message, Role, ToolCall
+from calltune.types import Role, ToolCall
 
 _ROLES: Mapping[str, Role] = {
     **{"system": "system", "developer": "system", "user": "user", "assistant": "assistant"},
     **{"tool": "tool", "function": "tool"},
+    # LangChain's, Gemini's and Llama's words.
+    **{"human": "user", "ai": "assistant", "model": "assistant", "ipython": "tool", "AIMessageChunk": "assistant"},
+    # ms-swift's and ShareGPT's.
+    **{"tool_response": "tool", "observation": "tool", "tool_call": "assistant", "function_call": "assistant"},
 }
-_REASONING = ("reasoning_content", "reasoning", "thinking")
+_CALLERS = ("tool_call", "function_call")
+_REASONING = ("reasoning_content", "reasoning", "thinking", "reasoning_details", "thinking_blocks", "thoughts")
+_READ = frozenset(
+    (
+        *("role", "type", "content", "parts", "tool_calls", "function_call", "tool_call_id", "name", "refusal", "id"),
+        *(
+            "weight",
+            "train",
+            "loss",
+            "trainable",
+            "train_on_turn",
+            "loss_mask",
+            "finish_reason",
+            "stop_reason",
+            "stopReason",
+        ),
+        *("status", "response_metadata", "additional_kwargs", "invalid_tool_calls", "usage_metadata", "usage"),
+        *_REASONING,
+    )
+)
 
 
-def read_messages(raw: Any, where: str) -> Iterator[tuple[Message, bool]]:
-    """Yield the messages of a list, each with whether it may be learned (OpenAI's `weight` of 0 says no).
-
-    Results of parallel calls come in the order of their calls, because the ids that tie them together are not kept.
+def read_turns(raw: Any, where: str) -> list[Turn]:
+    """Return the turns of a list of messages. One that cannot be read says so in its `problem`.
 
     Raises:
-        DataError: a message cannot be read; those before it have been given. `where` names the list.
+        DataError: `raw` is no list. `where` names it.
     """
     if not isinstance(raw, list):
         raise DataError(f"{where} must be a list of messages, not {type(raw).__name__}")
-    ids: list[Any] = []
-    results: list[tuple[int, Message]] = []
+    turns = list[Turn]()
     for number, item in enumerate(raw):
         place = f"{where}[{number}]"
-        message = read_message(item, place)
-        if message.role == "tool":
-            results.append((_order(item, ids, place), message))
-            continue
-        yield from ((result, False) for _, result in sorted(results, key=lambda pair: pair[0]))
-        results = []
-        if message.role == "assistant":
-            ids = [call.get("id") for call in item.get("tool_calls") or [] if isinstance(call, dict)]
-        yield message, _weight(item, place)
-    yield from ((result, False) for _, result in sorted(results, key=lambda pair: pair[0]))
+        try:
+            turns += message_turns(item, place)
+        except DataError as error:
+            turns.append(Turn(place, _role_of(item), problem=str(error)))
+    return turns
 
 
-def count_answers(raw: Any) -> int:
-    """Return how many messages of a list are the assistant's."""
-    messages = raw if isinstance(raw, list) else []
-    return sum(isinstance(message, dict) and message.get("role") == "assistant" for message in messages)
+def _role_of(item: Any) -> Role:
+    """Return whose a message is, as far as can be told of one that is broken."""
+    if not isinstance(item, dict):
+        return "user"
+    named = next((item[key] for key in ("role", "type") if isinstance(item.get(key), str)), "user")
+    return _ROLES.get(named, "user")
 
 
-def read_message(raw: Any, where: str) -> Message:
-    """Return one message.
+def message_turns(raw: Any, where: str) -> list[Turn]:
+    """Return the turns of one message: most are one, and a message of the user may hold results of calls before it.
 
     Raises:
         DataError: the role, the content or a call is wrong; the message begins with `where`.
     """
     if not isinstance(raw, dict):
         raise DataError(f"{where}: a message must be an object, not {type(raw).__name__}")
-    role = _ROLES.get(require(raw, "role", str, where))
+    raw = unwrapped(raw)
+    if raw.get("role") is None and isinstance(raw.get("type"), str):
+        if raw["type"] in _ITEMS:
+            return _ITEMS[raw["type"]](raw, where)
+        if raw["type"] in _ROLES:
+            raw = {**raw, "role": raw["type"]}
+        elif "role" not in raw and raw["type"].endswith(("_call", "_output", "_reference")):
+            raise DataError(f"{where}: an item of type {shortened(raw['type'])}, which cannot be learned")
+    if "role" not in raw and "parts" in raw:
+        raw = {**raw, "role": "user"}
+    name = require(raw, "role", str, where)
+    role = _ROLES.get(name)
     if role is None:
-        raise DataError(f"{where}: 'role' must be one of {', '.join(_ROLES)}, not {shortened(raw['role'])}")
-    if role != "assistant":
-        return Message(role, _text(raw, where))
+        raise DataError(f"{where}: 'role' must be one of {', '.join(list(_ROLES)[:6])}, not {shortened(name)}")
+    tell_unread(raw, _READ, where, "messages")
+    if name in _CALLERS:
+        return [_calling_turn(raw, where)]
+    if role == "assistant":
+        return [_assistant_turn(raw, where)]
+    content = require(raw, "parts" if "content" not in raw and "parts" in raw else "content", object, where)
+    if role == "tool" and not _holds_results(content):
+        answered = raw.get("tool_call_id") or raw.get("toolCallId") or None
+        return [Turn(where, role, result_text(content, where), result_of=answered, name=str(raw.get("name") or ""))]
+    parts = read_parts(content, where)
+    if parts.calls:
+        raise DataError(f"{where}: a call stands in a message of the {role}")
+    results = [Turn(where, "tool", text, result_of=call_id, name=name) for call_id, name, text in parts.results]
+    if role == "tool" or (results and not parts.text.strip()):
+        return results
+    return [*results, Turn(where, role, parts.text)]
+
+
+def unwrapped(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return a message without what LangChain wraps around it: `dumpd` in `kwargs`, `message_to_dict` in `data`."""
+    if isinstance(raw.get("kwargs"), dict) and isinstance(raw.get("id"), list) and raw["id"]:
+        kind = str(raw["id"][-1]).removesuffix("Chunk").removesuffix("Message").lower()
+        return {"type": kind, **raw["kwargs"]}
+    if isinstance(raw.get("data"), dict) and isinstance(raw.get("type"), str) and "content" in raw["data"]:
+        return {"type": raw["type"], **raw["data"]}
+    return raw
+
+
+def _holds_results(content: Any) -> bool:
+    kinds = ("tool_result", "tool-result", "toolResult", "functionResponse", "function_response")
+    parts = content if isinstance(content, list) else []
+    return any(isinstance(part, dict) and (part.get("type") in kinds or any(map(part.get, kinds))) for part in parts)
+
+
+def _assistant_turn(raw: Mapping[str, Any], where: str) -> Turn:
     _tell_reasoning(raw, where)
-    calls = _calls(raw, where)
-    if raw.get("content") is None:
-        return Message(role, require(raw, "refusal", str, where) if raw.get("refusal") else "", calls)
-    return Message(role, _text(raw, where), calls)
+    content = raw.get("content", raw.get("parts"))
+    if content is None:
+        text, pairs = require(raw, "refusal", str, where) if raw.get("refusal") else "", []
+    else:
+        parts = read_parts(content, where)
+        if parts.results:
+            raise DataError(f"{where}: a result stands in a message of the assistant")
+        text, pairs = parts.text, parts.calls
+    if beside := calls_of(raw, where):
+        # LangChain keeps Anthropic's blocks beside the calls that it made of them.
+        if pairs and [call for _, call in pairs] != [call for _, call in beside]:
+            raise DataError(f"{where}: 'content' holds other calls than those beside it")
+        pairs = beside
+    if raw.get("invalid_tool_calls"):
+        raise DataError(f"{where}: 'invalid_tool_calls' holds a call that could not be parsed")
+    return _turn(raw, where, text, pairs)
 
 
-def _text(raw: Mapping[str, Any], where: str) -> str:
-    content = require(raw, "content", (str, list), where)
+def _turn(raw: Mapping[str, Any], where: str, text: str, pairs: list[tuple[Any, ToolCall]]) -> Turn:
+    calls, ids = tuple(call for _, call in pairs), tuple(call_id or None for call_id, _ in pairs)
+    return Turn(
+        *(where, "assistant", text, calls, ids),
+        is_learned=is_marked_learned(raw, where),
+        finish=finish_of(raw),
+    )
+
+
+def finish_of(record: Mapping[str, Any]) -> str:
+    """Return what a message, or the record around it, says of how the answer ended; empty where it says nothing."""
+    for place in (record, *(record.get(key) for key in ("response_metadata", "generation_info", "metadata"))):
+        for key in ("finish_reason", "stop_reason", "stopReason", "finishReason", "done_reason"):
+            if isinstance(place, dict) and isinstance(place.get(key), str):
+                return place[key]
+    # An item of the Responses API, or a whole response of it.
+    if isinstance(reason := record.get("incomplete_details"), dict) and isinstance(reason.get("reason"), str):
+        return reason["reason"]
+    status = record.get("status")
+    return status if status in ("incomplete", "failed", "cancelled", "in_progress") else ""
+
+
+def _calling_turn(raw: Mapping[str, Any], where: str) -> Turn:
+    """Return the turn of a message that is a call, or a list of them, as JSON text."""
+    content = require(raw, "content", (str, list, dict), where)
     if isinstance(content, str):
-        return content
-    texts = []
-    for number, part in enumerate(content):
-        place = f"{where}: content[{number}]"
-        if isinstance(part, str):
-            texts.append(part)
-            continue
-        if not isinstance(part, dict):
-            raise DataError(f"{place}: a part must be an object, not {type(part).__name__}")
-        key = "refusal" if part.get("type") == "refusal" else "text"
-        if not isinstance(part.get(key), str):
-            raise DataError(f"{place}: a part of type {shortened(part.get('type'))}; only text can be learned")
-        texts.append(part[key])
-    return "".join(texts)
+        content = parse_value(without_thoughts(content, where), f"{where}: content")
+    calls = content if isinstance(content, list) else [content]
+    if not calls:
+        raise DataError(f"{where}: 'content' holds no call")
+    return _turn(raw, where, "", [(None, read_call(call, f"{where}: content")) for call in calls])
 
 
-def _calls(raw: Mapping[str, Any], where: str) -> tuple[ToolCall, ...]:
-    calls = raw.get("tool_calls")
-    if calls is None and raw.get("function_call") is not None:
-        return (read_call(raw["function_call"], f"{where}: function_call"),)
-    if calls is None:
-        return ()
-    calls = parse_value(calls, f"{where}: tool_calls") if isinstance(calls, str) else calls
-    if not isinstance(calls, list):
-        raise DataError(f"{where}: 'tool_calls' must be a list, not {type(calls).__name__}")
-    return tuple(read_call(call, f"{where}: tool_calls[{number}]") for number, call in enumerate(calls))
-
-
-def read_call(raw: Any, where: str) -> ToolCall:
-    """Return one call.
-
-    `raw` holds `name` and `arguments`, bare or inside `function`; the arguments are an object or its JSON text.
+def calls_of(raw: Mapping[str, Any], where: str) -> list[tuple[Any, ToolCall]]:
+    """Return the calls beside a content, with their ids.
 
     Raises:
-        DataError: the call has no name, or its arguments are no object.
+        DataError: they are no list, or one is no call.
     """
-    if isinstance(raw, dict) and isinstance(raw.get("function"), dict):
-        raw, where = raw["function"], f"{where}.function"
-    if not isinstance(raw, dict):
-        raise DataError(f"{where}: a call must be an object, not {type(raw).__name__}")
-    name, arguments = require(raw, "name", str, where), require(raw, "arguments", (dict, str), where)
-    if not name:
-        raise DataError(f"{where}: 'name' is empty")
-    if isinstance(arguments, str):
-        arguments = parse_value(arguments, f"{where}: arguments")
-        if not isinstance(arguments, dict):
-            raise DataError(f"{where}: 'arguments' must spell an object, not {type(arguments).__name__}")
-    return ToolCall(name, arguments)
+    calls, more = raw.get("tool_calls"), raw.get("additional_kwargs")
+    if not calls and isinstance(more, dict):
+        raw = {**raw, **{key: more[key] for key in ("tool_calls", "function_call") if more.get(key)}}
+        calls = raw.get("tool_calls")
+    if calls is None and raw.get("function_call") is not None:
+        return [(None, read_call(raw["function_call"], f"{where}: function_call"))]
+    if calls is None:
+        return []
+    calls = parse_value(calls, f"{where}: tool_calls") if isinstance(calls, str) else calls
+    if calls is None:
+        return []
+    if not isinstance(calls, list):
+        raise DataError(f"{where}: 'tool_calls' must be a list, not {type(calls).__name__}")
+    pairs = []
+    for number, call in enumerate(calls):
+        read = read_call(call, f"{where}: tool_calls[{number}]")
+        pairs.append((call.get("id") if isinstance(call, dict) else None, read))
+    return pairs
 
 
-def _order(raw: Mapping[str, Any], ids: list[Any], where: str) -> int:
-    """Return the place of a result among the calls that it may answer."""
-    call_id = raw.get("tool_call_id")
-    if call_id is None or not any(ids):
-        return 0
-    if call_id not in ids:
-        raise DataError(f"{where}: 'tool_call_id' {shortened(call_id)} answers no call of the message before it")
-    return ids.index(call_id)
+def _called_item(raw: Mapping[str, Any], where: str) -> list[Turn]:
+    return [_turn(raw, where, "", [(raw.get("call_id"), read_call(raw, where))])]
 
 
-def _weight(raw: Mapping[str, Any], where: str) -> bool:
-    weight = raw.get("weight")
-    if weight not in (None, 0, 1):
-        raise DataError(f"{where}: 'weight' must be 0 or 1, not {shortened(weight)}")
-    return weight != 0
+def _result_item(raw: Mapping[str, Any], where: str) -> list[Turn]:
+    text = result_text(require(raw, "output", object, where), where)
+    return [Turn(where, "tool", text, result_of=raw.get("call_id") or None)]
+
+
+def _thought_item(raw: Mapping[str, Any], where: str) -> list[Turn]:
+    tell(where, "message", (Change("text_dropped", "remove", "", raw),))
+    return []
+
+
+_ITEMS = {"function_call": _called_item, "function_call_output": _result_item, "reasoning": _thought_item}
+"""The items of OpenAI's Responses API that are no messages."""
 
 
 def _tell_reasoning(raw: Mapping[str, Any], where: str) -> None:
@@ -147,4 +235,7 @@ def _tell_reasoning(raw: Mapping[str, Any], where: str) -> None:
     They are not learned, because thinking is off in every prompt.
     """
     dropped = [Change("text_dropped", "remove", f"/{key}", raw[key]) for key in _REASONING if raw.get(key)]
+    more = raw.get("additional_kwargs")
+    if isinstance(more, dict) and more.get("reasoning_content"):
+        dropped.append(Change("text_dropped", "remove", "/additional_kwargs/reasoning_content", more))
     tell(where, "message", tuple(dropped))

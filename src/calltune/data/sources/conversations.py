@@ -1,6 +1,6 @@
 """Turns messages into training rows: one example for each answer, or a pair of answers to compare."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -8,6 +8,7 @@ from calltune.calling.behavior import message_behavior
 from calltune.calling.edits import Change, tell
 from calltune.calling.schema import drop_null_padding, normalize_tools
 from calltune.data.sources.files import FileSettings
+from calltune.data.sources.turns import Turn, talk_of
 from calltune.errors import DataError
 from calltune.types import Example, Message, Preference, Rejected, Tool
 
@@ -32,19 +33,14 @@ def read_tools(raw: Any, where: str) -> tuple[Tool, ...]:
 
 
 def answers_of(
-    messages: Iterable[tuple[Message, bool]],
-    tools: Sequence[Tool],
-    turns: Turns,
-    num_answers: int,
-    place: tuple[str, str, Mapping[str, Any]],
+    turns: Sequence[Turn], tools: Sequence[Tool], which: Turns, place: tuple[str, str, Mapping[str, Any]]
 ) -> Iterator[Example | Rejected]:
-    """Yield the examples of a conversation, each with the id `file:line#turn`; turns are counted from 1.
+    """Yield the examples of a conversation, each with the id `file:line#turn`; answers are counted from 1.
 
     Args:
-        messages: each message with whether it may be learned. They may raise `DataError` where one cannot be read. Then
-            what came before is kept, and the answer that would have come next is rejected; its reason says how many
-            answers go with it.
-        num_answers: how many answers the row has, readable or not.
+        turns: the conversation. Where it cannot be followed further, what came before is kept, and the answer that
+            would have come next is rejected; its reason says how many answers go with it.
+        which: `last` asks for the last answer alone.
         place: the source's name, the row's `file:line`, and the row.
 
     Raises:
@@ -52,31 +48,28 @@ def answers_of(
     """
     source, where, row = place
     answers, before, turn = list[Example | Rejected](), list[Message](), 0
-    try:
-        for message, is_learned in messages:
-            message = without_padding(message, tools, f"{where}: message {len(before)}")
-            if message.role == "assistant":
-                turn += 1
-                if is_learned:
-                    answers.append(_answer(before, message, tools, (source, f"{where}#{turn}", row), where))
-            before.append(message)
-    except DataError as error:
-        later = num_answers - turn - 1
+    talk = talk_of(turns, tools)
+    for one in talk.said:
+        message = without_padding(one.message, tools, f"{where}: message {len(before)}")
+        if message.role == "assistant":
+            turn += 1
+            row_id = f"{where}#{turn}"
+            if one.is_learned and (problem := one.problem or _prefixed(where, answer_problem(before, message))):
+                answers.append(Rejected(row_id, source, problem, row))
+            elif one.is_learned:
+                answers.append(Example(row_id, source, (*before, message), tuple(tools), message_behavior(message)))
+        before.append(message)
+    if talk.problem:
+        later = talk.num_answers - turn - 1
         more = f" (later answers that go with it: {later})" if later > 0 else ""
-        answers.append(Rejected(f"{where}#{turn + 1}", source, f"{error}{more}", row))
+        answers.append(Rejected(f"{where}#{turn + 1}", source, f"{talk.problem}{more}", row))
     if not answers:
         raise DataError(f"{where}: no message is an answer of the assistant to learn")
-    yield from answers[-1:] if turns == "last" else answers
+    yield from answers[-1:] if which == "last" else answers
 
 
-def _answer(
-    before: Sequence[Message], answer: Message, tools: Sequence[Tool], place: tuple[str, str, Any], where: str
-) -> Example | Rejected:
-    source, row_id, row = place
-    problem = answer_problem(before, answer)
-    if problem:
-        return Rejected(row_id, source, f"{where}: {problem}", row)
-    return Example(row_id, source, (*before, answer), tuple(tools), message_behavior(answer))
+def _prefixed(where: str, problem: str) -> str:
+    return f"{where}: {problem}" if problem else ""
 
 
 def answer_problem(before: Sequence[Message], answer: Message) -> str:

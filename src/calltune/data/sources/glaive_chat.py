@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from calltune.calling.call_text import glaive_call
 from calltune.data.sources.conversations import read_tools
 from calltune.errors import DataError
 from calltune.files.json_lines import require
@@ -17,7 +18,6 @@ from calltune.types import Tool
 
 _MARK = re.compile(r"(?:^|\n)[ \t]*(USER|ASSISTANT|FUNCTION RESPONSE):")
 _KINDS = {"USER": "human", "ASSISTANT": "gpt", "FUNCTION RESPONSE": "observation"}
-_CALL = re.compile(r"""\{\s*"name":\s*(".*?"),\s*"arguments":\s*(?:'(.*)'|(\{.*\}))\s*\}""", re.DOTALL)
 
 
 def is_glaive(row: Mapping[str, Any]) -> bool:
@@ -41,22 +41,10 @@ def glaive_conversation(row: Mapping[str, Any], where: str) -> tuple[list[tuple[
         text = text.replace("<|endoftext|>", "").strip()
         before, called, call = text.partition("<functioncall>")
         if kind == "gpt" and called:
-            turns.append((place, "gpt", f"{before.strip()}<tool_call>{_call(call.strip())}</tool_call>"))
+            turns.append((place, "gpt", f"{before.strip()}<tool_call>{glaive_call(call.strip())}</tool_call>"))
         else:
             turns.append((place, kind, text))
     return turns, _tools(system, f"{where}: system")
-
-
-def _call(text: str) -> str:
-    """Return a call as JSON.
-
-    A call that is not in Glaive's layout stays as it is, and is found out as a broken call.
-    """
-    match = _CALL.fullmatch(text)
-    if not match:
-        return text
-    quoted = match[2].replace("\\'", "'") if match[2] is not None else match[3]
-    return f'{{"name": {match[1]}, "arguments": {quoted}}}'
 
 
 def _tools(system: str, where: str) -> tuple[Tool, ...]:

@@ -1,16 +1,21 @@
-"""Traces of an agent: chat completions as logged or as OpenAI fine-tunes on them, and traces exported from MLflow.
+"""Traces of an agent: requests and answers as they are logged, and traces exported from MLflow.
 
-A row is one of: `messages` (and `tools`, or the older `functions`); `input`, `preferred_output` and
-`non_preferred_output`, OpenAI's layout for preference fine-tuning; or an MLflow trace, see `mlflow_traces`.
+A row is one of: `messages` (and `tools`, or the older `functions`), with the answer among them or beside them; a
+request and its response in any of the layouts of `records`; `input`, `preferred_output` and `non_preferred_output`,
+OpenAI's layout for preference fine-tuning; or an MLflow trace, see `mlflow_traces`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from calltune.data.sources.chat_messages import count_answers, read_message, read_messages
+from calltune.data.sources.chat_messages import read_turns
 from calltune.data.sources.conversations import ConversationSettings, answers_of, preference_of, read_tools
 from calltune.data.sources.files import Noun, files_fingerprint, nouns_of, read_rows, read_whole
 from calltune.data.sources.mlflow_traces import is_trace, trace_answers
+from calltune.data.sources.offers import offered_in_text
+from calltune.data.sources.pairs import pair_of
+from calltune.data.sources.records import conversation_of, request_turns, tools_of, with_columns
+from calltune.data.sources.turns import answer_of, messages_of
 from calltune.errors import DataError
 from calltune.files.json_lines import require
 from calltune.types import Message, Preference, Tool
@@ -33,20 +38,19 @@ def read(settings: Settings) -> Iterator[Noun]:
     if settings.tools and not offered:
         raise DataError(f"{settings.tools}: holds no tools")
 
-    def parse(row: dict[str, Any], where: str) -> Iterator[Noun]:
-        if is_trace(row):
-            yield from trace_answers(row, where, offered, settings.turns)
-        elif "preferred_output" in row:
+    def parse(raw: dict[str, Any], where: str) -> Iterator[Noun]:
+        if is_trace(raw):
+            yield from trace_answers(raw, where, offered, settings.turns)
+            return
+        row = with_columns(raw, where)
+        if "preferred_output" in row:
             yield _preference(row, where, offered)
-        else:
-            messages = require(row, "messages", list, where)
-            yield from answers_of(
-                read_messages(messages, f"{where}: messages"),
-                row_tools(row, where) or offered,
-                settings.turns,
-                count_answers(messages),
-                ("openai_traces", where, row),
-            )
+            return
+        if "chosen" in row and "rejected" in row:
+            yield pair_of(row, where, "openai_traces", read_turns, offered)
+            return
+        turns, tools = offered_in_text(*conversation_of(row, where, offered))
+        yield from answers_of(turns, tools, settings.turns, ("openai_traces", where, raw))
 
     return nouns_of(read_rows(settings.path), "openai_traces", parse)
 
@@ -61,21 +65,14 @@ def questions(settings: Settings) -> Iterator[dict[str, Any]]:
     return iter(())
 
 
-def row_tools(row: Mapping[str, Any], where: str) -> tuple[Tool, ...]:
-    """Return the tools that a row names, under the newer or the older key."""
-    key = "functions" if row.get("tools") is None and "functions" in row else "tools"
-    return read_tools(row.get(key), f"{where}: {key}")
-
-
 def _preference(row: Mapping[str, Any], where: str, offered: Sequence[Tool]) -> Preference:
     request = require(row, "input", dict, where)
-    prompt = [message for message, _ in read_messages(require(request, "messages", list, where), f"{where}: messages")]
-    answers = (_only(row, "preferred_output", where), _only(row, "non_preferred_output", where))
-    return preference_of("openai_traces", where, prompt, row_tools(request, where) or offered, answers)
+    tools = tools_of((request, row), where) or offered
+    prompt = messages_of(request_turns(request, where, row), tools)
+    answers = (_only(row, "preferred_output", tools, where), _only(row, "non_preferred_output", tools, where))
+    return preference_of("openai_traces", where, prompt, tools, answers)
 
 
-def _only(row: Mapping[str, Any], key: str, where: str) -> Message:
-    messages = require(row, key, list, where)
-    if len(messages) != 1:
-        raise DataError(f"{where}: '{key}' must hold one message, not {len(messages)}")
-    return read_message(messages[0], f"{where}: {key}[0]")
+def _only(row: Mapping[str, Any], key: str, tools: Sequence[Tool], where: str) -> Message:
+    turns = read_turns(require(row, key, list, where), f"{where}: {key}")
+    return answer_of(turns, tools, f"{where}: '{key}'", is_worse=key == "non_preferred_output")

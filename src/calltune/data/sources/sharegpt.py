@@ -1,34 +1,44 @@
 """ShareGPT's layout, `conversations` of `from` and `value`, as LLaMA-Factory, Hermes and Glaive write calls in it.
 
-A call stands in a turn of its own (`function_call`, whose value is a call or a list of them), or as Hermes' text inside
-the assistant's (`<tool_call>{...}</tool_call>`). A result stands in a turn of `observation` or `tool`. The tools are
-the row's `tools`, a list or its JSON text, or stand between `<tools>` and `</tools>` in the system's text. A row of
-`system` and `chat` is Glaive's, see `glaive_chat`.
+A call stands in a turn of its own (`function_call`, whose value is a call or a list of them), or in the assistant's
+text (Hermes' `<tool_call>{...}</tool_call>`, ToolACE's `[name(key="value")]`). A result stands in a turn of
+`observation` or `tool`. The tools are the row's `tools`, a list or its JSON text, or stand in the system's text, see
+`offers`. With `chosen` and `rejected` a row is a pair (LLaMA-Factory). A row of `system` and `chat` is Glaive's, see
+`glaive_chat`.
 """
 
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
-from calltune.calling.calls import parse_answer
-from calltune.calling.edits import Change, tell
-from calltune.calling.strict_json import parse_literal, parse_value, shortened
-from calltune.data.sources.chat_messages import read_call
-from calltune.data.sources.conversations import ConversationSettings, answers_of, read_tools
+from calltune.calling.strict_json import parse_value, shortened
+from calltune.data.sources.chat_messages import calls_of, finish_of
+from calltune.data.sources.conversations import ConversationSettings, answers_of
 from calltune.data.sources.files import Noun, files_fingerprint, nouns_of, read_rows
 from calltune.data.sources.glaive_chat import glaive_conversation, is_glaive
+from calltune.data.sources.marks import is_marked_learned
+from calltune.data.sources.message_parts import read_call, result_text
+from calltune.data.sources.offers import offered_in_text
+from calltune.data.sources.pairs import pair_of
+from calltune.data.sources.records import READ, tools_of, with_columns, with_system
+from calltune.data.sources.turns import Turn, without_thoughts
+from calltune.data.sources.unread import tell_unread
 from calltune.errors import DataError
 from calltune.files.json_lines import require
-from calltune.types import Message, Tool, ToolCall
+from calltune.types import ToolCall
 
 _CALLERS = ("function_call", "tool_call")
-_ASSISTANTS = ("gpt", "assistant", "chatgpt", "model", *_CALLERS)
+_ASSISTANTS = ("gpt", "assistant", "chatgpt", "model", "bot", *_CALLERS)
 _RESULTS = ("observation", "tool", "tool_response", "function_response", "function")
 _USERS = ("human", "user")
-_TOOLS = re.compile(r"<tools>(.*?)</tools>", re.DOTALL)
-_CALL = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
 _RESPONSE = re.compile(r"<tool_response>(.*?)</tool_response>", re.DOTALL)
+_READ = frozenset(
+    (
+        *("from", "value", "role", "content", "weight", "train", "loss", "trainable", "train_on_turn", "name"),
+        *("tool_calls", "tool_call_id", "finish_reason", "stop_reason", "status"),
+    )
+)
 
 
 class Settings(ConversationSettings):
@@ -42,15 +52,21 @@ def read(settings: Settings) -> Iterator[Noun]:
         DataError: a file is missing or not JSON as a whole.
     """
 
-    def parse(row: dict[str, Any], where: str) -> Iterator[Noun]:
-        if is_glaive(row):
-            turns, tools = glaive_conversation(row, where)
-        else:
-            turns = _turns(row, where)
-            tools, turns = _tools_and_turns(row, turns, where)
-        num_answers = sum(kind in _ASSISTANTS for _, kind, _ in turns)
-        place = ("sharegpt", where, row)
-        yield from answers_of(_messages(turns), tools, settings.turns, num_answers, place)
+    def parse(raw: dict[str, Any], where: str) -> Iterator[Noun]:
+        if is_glaive(raw):
+            tell_unread(raw, ("system", "chat"), where, "row")
+            listed, tools = glaive_conversation(raw, where)
+            turns = [_turn({"from": kind, "value": value}, place) for place, kind, value in listed]
+            yield from answers_of(turns, tools, settings.turns, ("sharegpt", where, raw))
+            return
+        row = with_columns(raw, where)
+        if "chosen" in row and "rejected" in row and ("conversations" in row or "messages" in row):
+            yield pair_of(row, where, "sharegpt", _turns)
+            return
+        tell_unread(row, READ, where, "row")
+        turns = with_system(_turns(_conversation(row, where), f"{where}: conversations"), row, where)
+        turns, tools = offered_in_text(turns, tools_of((row,), where))
+        yield from answers_of(turns, tools, settings.turns, ("sharegpt", where, raw))
 
     return nouns_of(read_rows(settings.path), "sharegpt", parse)
 
@@ -65,88 +81,67 @@ def questions(settings: Settings) -> Iterator[dict[str, Any]]:
     return iter(())
 
 
-def _turns(row: Mapping[str, Any], where: str) -> list[tuple[str, str, Any]]:
-    """Return each turn's place, kind and value."""
-    turns: list[tuple[str, str, Any]] = []
-    if row.get("system"):
-        turns.append((f"{where}: system", "system", row["system"]))
-    for number, turn in enumerate(require(row, "conversations", list, where)):
-        place = f"{where}: conversations[{number}]"
-        if not isinstance(turn, dict):
-            raise DataError(f"{place}: a turn must be an object, not {type(turn).__name__}")
-        named = ("role", "content") if "role" in turn and "from" not in turn else ("from", "value")
-        turns.append((place, require(turn, named[0], str, place), turn.get(named[1])))
+def _conversation(row: Mapping[str, Any], where: str) -> list[Any]:
+    try:
+        return require(row, "conversations", list, where)
+    except DataError as error:
+        hint = 'this is the layout of OpenAI: read it with name = "openai_traces"' if "messages" in row else ""
+        raise DataError(f"{error}{hint and f'; {hint}'}") from None
+
+
+def _turns(raw: Any, where: str) -> list[Turn]:
+    """Return the turns of a list. One that cannot be read says so in its `problem`."""
+    turns = list[Turn]()
+    for number, turn in enumerate(raw):
+        place = f"{where}[{number}]"
+        try:
+            turns += _split(turn, place)
+        except DataError as error:
+            named = turn.get("from", turn.get("role")) if isinstance(turn, dict) else None
+            turns.append(Turn(place, "assistant" if named in _ASSISTANTS else "user", problem=str(error)))
     return turns
 
 
-def _tools_and_turns(
-    row: Mapping[str, Any], turns: Sequence[tuple[str, str, Any]], where: str
-) -> tuple[tuple[Tool, ...], list[tuple[str, str, Any]]]:
-    """Return the tools, and the turns without the text that offered them in one model's format."""
-    tools = read_tools(row.get("tools"), f"{where}: tools")
-    kept: list[tuple[str, str, Any]] = []
-    for place, kind, value in turns:
-        blocks = _TOOLS.findall(value) if kind == "system" and isinstance(value, str) and "</tools>" in value else []
-        blocks = [block for block in blocks if block.strip().startswith(("[", "{"))]
-        if not blocks:
-            kept.append((place, kind, value))
-            continue
-        if not tools:
-            tools = tuple(tool for block in blocks for tool in _offered(block, f"{place}: <tools>"))
-        # What follows explains one model's way to write calls, which must not be taught to another.
-        kept_text = re.split(r"# Tools\b|[^.\n]*<tools>", value, maxsplit=1)[0]
-        kept_text = re.sub(r"^\s*You are a function calling AI model\.\s*$", "", kept_text).strip()
-        tell(place, "system", (Change("text_dropped", "replace", "/value", value, kept_text),))
-        if kept_text:
-            kept.append((place, kind, kept_text))
-    return tools, kept
+def _split(raw: Any, where: str) -> list[Turn]:
+    """Return the turns that one is: results of several calls may stand in one."""
+    turn = _turn(raw, where)
+    texts = _RESPONSE.findall(turn.text) if turn.role == "tool" and "</tool_response>" in turn.text else []
+    if turn.role != "tool":
+        return [turn]
+    return [replace(turn, text=text.strip()) for text in texts or [turn.text]]
 
 
-def _offered(block: str, where: str) -> tuple[Tool, ...]:
-    """Return the tools of one block, which is a JSON list, or holds one object on each line."""
-    lines = [line for line in block.splitlines() if line.strip()]
-    listed = parse_literal(block, where) if block.strip().startswith("[") else [parse_literal(x, where) for x in lines]
-    return read_tools(listed, where)
+def _turn(raw: Any, where: str) -> Turn:
+    """Return one turn.
 
-
-def _messages(turns: Sequence[tuple[str, str, Any]]) -> Iterator[tuple[Message, bool]]:
-    for place, kind, value in turns:
-        if kind in _CALLERS:
-            yield Message("assistant", "", _calls(value, place)), True
-            continue
-        if not isinstance(value, str):
-            raise DataError(f"{place}: 'value' must be str, not {type(value).__name__}")
-        if kind in _ASSISTANTS:
-            yield _answer(value, place), True
-        elif kind in _RESULTS:
-            for text in (_RESPONSE.findall(value) if "</tool_response>" in value else []) or [value]:
-                yield Message("tool", text.strip()), False
-        elif kind in _USERS:
-            yield Message("user", value), False
-        elif kind == "system":
-            yield Message("system", value), False
-        else:
-            raise DataError(f"{place}: 'from' is {shortened(kind)}, which is nobody known")
-
-
-def _answer(text: str, where: str) -> Message:
-    """Return the assistant's words and Hermes calls. Some Hermes rows spell a call as Python does."""
-
-    def strict(block: re.Match[str]) -> str:
-        call = parse_literal(block[1].strip(), f"{where}: <tool_call>")
-        return f"<tool_call>{json.dumps(call, allow_nan=False)}</tool_call>"
-
-    # The search stops at the last end of a call, because looking for ends that are not there takes the square of the
-    # text's length.
-    called, end, rest = text.rpartition("</tool_call>")
-    answer = parse_answer(_CALL.sub(strict, called + end) + rest, "hermes")
-    if answer.message is None:
-        raise DataError(f"{where}: {answer.reason}")
-    return answer.message
+    Raises:
+        DataError: nobody known says it, or what is said cannot be read; the message begins with `where`.
+    """
+    if not isinstance(raw, dict):
+        raise DataError(f"{where}: a turn must be an object, not {type(raw).__name__}")
+    by, said = ("role", "content") if "role" in raw and "from" not in raw else ("from", "value")
+    kind, value = require(raw, by, str, where), raw.get(said)
+    tell_unread(raw, _READ, where, "conversations")
+    if kind in _CALLERS:
+        calls = _calls(value, where)
+        return Turn(where, "assistant", calls=calls, is_learned=is_marked_learned(raw, where), finish=finish_of(raw))
+    if kind in _RESULTS:
+        if "value" not in raw and "content" not in raw:
+            raise DataError(f"{where}: 'value' must be str, not NoneType")
+        return Turn(where, "tool", result_text(value, where), result_of=raw.get("tool_call_id"))
+    if not isinstance(value, str):
+        raise DataError(f"{where}: 'value' must be str, not {type(value).__name__}")
+    if kind in _ASSISTANTS:
+        calls = tuple(call for _, call in calls_of(raw, where)) if raw.get("tool_calls") else ()
+        learned = is_marked_learned(raw, where)
+        return Turn(where, "assistant", value, calls=calls, is_learned=learned, finish=finish_of(raw))
+    if kind not in (*_USERS, "system"):
+        raise DataError(f"{where}: 'from' is {shortened(kind)}, which is nobody known")
+    return Turn(where, "user" if kind in _USERS else "system", value)
 
 
 def _calls(value: Any, where: str) -> tuple[ToolCall, ...]:
-    calls = parse_value(value, f"{where}: value") if isinstance(value, str) else value
+    calls = parse_value(without_thoughts(value, where), f"{where}: value") if isinstance(value, str) else value
     calls = calls if isinstance(calls, list) else [calls]
     if not calls:
         raise DataError(f"{where}: 'value' holds no call")

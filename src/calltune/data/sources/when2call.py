@@ -16,15 +16,21 @@ import pydantic
 
 from calltune.calling.strict_json import check_value, parse_value, shortened
 from calltune.config.table import Table
-from calltune.data.sources.chat_messages import read_call
+from calltune.data.sources.chat_messages import finish_of
 from calltune.data.sources.conversations import example_of, preference_of, read_tools
 from calltune.data.sources.files import Noun, SourceRow, nouns_of, read_rows
+from calltune.data.sources.marks import is_marked_learned
+from calltune.data.sources.message_parts import read_call
+from calltune.data.sources.records import with_columns, with_system
+from calltune.data.sources.turns import Turn, answer_of, messages_of, talk_of, without_thoughts
+from calltune.data.sources.unread import tell_unread
 from calltune.errors import DataError
 from calltune.files.hashes import file_sha256
 from calltune.files.json_lines import require
-from calltune.types import ROLES, Example, Message, Preference, Tool, ToolCall, chosen_example
+from calltune.types import ROLES, Example, Preference, Tool, ToolCall, chosen_example
 
 _NO_TEST_ROWS = "these are the benchmark's questions; training on them would make its scores worthless"
+_READ = frozenset(("messages", "tools", "chosen_response", "rejected_response", "system"))
 _CALL = re.compile(r"<TOOLCALL>(.*?)</TOOLCALL>", re.DOTALL)
 
 
@@ -124,42 +130,58 @@ def _local_file(settings: Settings) -> Path | None:
 
 
 def _example(row: Mapping[str, Any], where: str) -> Example:
-    *before, answer = _messages(row, where)
-    if answer.role != "assistant":
-        raise DataError(f"{where}: 'messages' must end with the assistant's answer, not with {answer.role}")
-    return example_of("when2call", where, where, before, answer, _tools(row, where))
+    tools = _tools(row, where)
+    talk = talk_of(_turns(row, where), tools)
+    last = talk.said[-1] if talk.said else None
+    if problem := talk.problem or (last and last.problem):
+        raise DataError(problem)
+    if last is None or last.message.role != "assistant":
+        role = last.message.role if last else "tool"
+        raise DataError(f"{where}: 'messages' must end with the assistant's answer, not with {role}")
+    if not last.is_learned:
+        raise DataError(f"{where}: the answer is marked as not to be learned")
+    return example_of("when2call", where, where, [one.message for one in talk.said[:-1]], last.message, tools)
 
 
 def _preference(row: Mapping[str, Any], where: str) -> Preference:
-    chosen = _message(require(row, "chosen_response", dict, where), f"{where}: chosen_response")
-    rejected = _message(require(row, "rejected_response", dict, where), f"{where}: rejected_response")
-    return preference_of("when2call", where, _messages(row, where), _tools(row, where), (chosen, rejected))
+    tools = _tools(row, where)
+    prompt = messages_of(_turns(row, where), tools)
+    answers = []
+    for key in ("chosen_response", "rejected_response"):
+        turn = _turn(require(row, key, dict, where), f"{where}: {key}")
+        answers.append(answer_of([turn], tools, f"{where}: {key}", is_worse=key == "rejected_response"))
+    return preference_of("when2call", where, prompt, tools, (answers[0], answers[1]))
 
 
 def _tools(row: Mapping[str, Any], where: str) -> tuple[Tool, ...]:
+    tell_unread(row, _READ, where, "row")
     return read_tools(require(row, "tools", list, where), f"{where}: tools")
 
 
-def _messages(row: Mapping[str, Any], where: str) -> tuple[Message, ...]:
-    messages = require(row, "messages", list, where)
+def _turns(row: Mapping[str, Any], where: str) -> list[Turn]:
+    messages = with_columns(row, where).get("messages") if "messages" in row else None
+    messages = messages if isinstance(messages, list) else require(row, "messages", list, where)
     if not messages:
         raise DataError(f"{where}: 'messages' is empty")
-    return tuple(_message(message, f"{where}: messages[{number}]") for number, message in enumerate(messages))
+    turns = [_turn(message, f"{where}: messages[{number}]") for number, message in enumerate(messages)]
+    return with_system(turns, row, where)
 
 
-def _message(raw: Any, where: str) -> Message:
+def _turn(raw: Any, where: str) -> Turn:
     if not isinstance(raw, dict):
         raise DataError(f"{where}: a message must be an object, not {type(raw).__name__}")
     role, content = require(raw, "role", str, where), require(raw, "content", str, where)
     if role not in ROLES:
         raise DataError(f"{where}: 'role' must be one of {', '.join(ROLES)}, not {shortened(role)}")
     if role != "assistant":
-        return Message(role, content)
+        return Turn(where, role, content)
+    content = without_thoughts(content, where)
     calls = [call for text in _CALL.findall(content) for call in _calls(text, where)]
     text = _CALL.sub("", content).strip() if calls else content
     if "<TOOLCALL>" in text:
         raise DataError(f"{where}: 'content' has a <TOOLCALL> that is not closed or holds no call")
-    return Message("assistant", text, tuple(calls))
+    learned = is_marked_learned(raw, where)
+    return Turn(where, "assistant", text, tuple(calls), is_learned=learned, finish=finish_of(raw))
 
 
 def _calls(text: str, where: str) -> list[ToolCall]:
