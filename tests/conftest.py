@@ -4,6 +4,7 @@ import gc
 import json
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 # What libraries keep in a home, which may be somebody's own or none that can be written.
 os.environ["HF_HOME"] = os.environ["XDG_CONFIG_HOME"] = f"{tempfile.gettempdir()}/calltune-tests-{os.getuid()}"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # What a shell begins in the background ignores Ctrl-C, and so would every process that a test starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
 

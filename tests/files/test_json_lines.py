@@ -93,7 +93,7 @@ def test_a_broken_line_names_file_and_line(
 
 
 def test_a_document_that_may_not_be_read_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(RunFolderError, match=f"^{tmp_path}: cannot be read: Is a directory$"):
+    with pytest.raises(RunFolderError, match=f"^{tmp_path}: cannot be read: Is a directory; remove it and run again$"):
         read_json(tmp_path)
 
 

@@ -42,13 +42,14 @@ def test_a_stop_says_its_signal() -> None:
 
 
 BEGIN = """if True:
-    import hashlib, os, sys, time
+    import hashlib, os, sys, threading, time
     from pathlib import Path
     from calltune.runtime.stopping import at_forced_end, end_within_seconds, postponed_stop, stoppable
 
     def compute():
         '''What no exception can interrupt, as a library's own loop.'''
-        print('begun', flush=True)
+        # Told by another thread, when this one is in the loop already.
+        threading.Timer(0.5, lambda: print('begun', flush=True)).start()
         hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)
 
 """
