@@ -110,7 +110,7 @@ def test_where_no_way_is_right_plain_rows_are_computed(capsys: pytest.CaptureFix
     model = trained("qwen3")
     expected = step(model, dpo_batch())
     sharing = share_prefixes(model)
-    sharing.ways = Ways([], (4, 2, 8), [None], torch.float32, CPU, faults={"blocks": "so"})
+    sharing.ways[torch.float32] = Ways([], (4, 2, 8), [None], torch.float32, CPU, faults={"blocks": "so"})
     found = step(model, dpo_batch())
     assert found[0] == expected[0]
     assert "blocks is left out: so" in (sharing.off_because or "")
@@ -122,12 +122,25 @@ def test_a_step_by_choice_is_that_of_plain_rows(monkeypatch: pytest.MonkeyPatch)
     model = trained("qwen3")
     expected = step(model, dpo_batch())
     sharing = share_prefixes(model)
-    sharing.ways = ways_of(model, among=WAYS)
+    sharing.ways[torch.float32] = ways_of(model, among=WAYS)
     for _ in range(4):
         found = step(model, dpo_batch())
         assert found[0] == pytest.approx(expected[0], rel=1e-6)
         assert float((found[2] - expected[2]).norm() / expected[2].norm()) < 1e-5
     assert sharing.facts(1.0, CPU)["shared_prefixes"]["attention"] in WAYS
+
+
+def test_each_precision_has_its_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    run_on_cpu(monkeypatch)
+    model = trained("qwen3")
+    sharing = share_prefixes(model, attention="varlen")
+    step(model, dpo_batch())
+    with torch.autocast("cpu", torch.bfloat16):
+        step(model, dpo_batch())
+    assert {dtype: ways.dtype for dtype, ways in sharing.ways.items()} == {
+        torch.float32: torch.float32,
+        torch.bfloat16: torch.bfloat16,
+    }
 
 
 def test_scores_by_one_call_are_those_of_plain_rows(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -171,6 +171,12 @@ class Ways:
             torch.cuda.synchronize(self.device)
 
 
+def dtype_now(model: PreTrainedModel) -> torch.dtype:
+    """The precision in which a model attends now: autocast's, or that of its weights."""
+    kind = model.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else model.dtype
+
+
 def _told(error: Exception) -> str:
     words = str(error).strip().splitlines() or ["?"]
     return f"{type(error).__name__}: {words[0][:200]}"
@@ -191,7 +197,7 @@ def ways_of(
     size = getattr(config, "head_dim", None) or config.hidden_size // queries
     sliding, kinds = getattr(config, "sliding_window", None), getattr(config, "layer_types", None) or []
     windows = [sliding if kind == "sliding_attention" else None for kind in kinds]
-    dtype = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else model.dtype
+    dtype = dtype_now(model)
     candidates: list[Way] = list(among or possible_ways(device, dtype, size, is_compiling))
     if asked != "auto":
         candidates = [asked] if asked == "blocks" else [asked, "blocks"]

@@ -10,7 +10,7 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ from transformers.masking_utils import sdpa_mask
 from calltune.models.exactness import is_checkable, noise_fault, reason_against, wiring_fault
 from calltune.models.prefix import packed_attention
 from calltune.models.trie import Packed, Way, pack
-from calltune.models.ways import Asked, Ways, ways_of
+from calltune.models.ways import Asked, Ways, dtype_now, ways_of
 from calltune.runtime.terminal import say
 from calltune.training.flops import Flops, peak_flops
 from calltune.training.labelled_head import WANTED
@@ -53,15 +53,17 @@ AttentionMaskInterface.register(ATTENTION, _mask)
 class Sharing:
     """What shared prefixes saved one model; the counts are of passes with a gradient.
 
-    `off_because` is None while batches may be packed. `attention` is what was asked for, `ways` what came of it, which
-    is known from the first batch on. `num_padded_tokens` are those that a trainer sent,
+    `off_because` is None while batches may be packed. `attention` is what was asked for, `ways` what came of it
+    by precision, as DPO's reference may be computed in another one than its steps, and `way` the last that was taken.
+    `num_padded_tokens` are those that a trainer sent,
     `num_row_tokens` those without padding, `num_computed_tokens` those that went through the backbone.
     """
 
     off_because: str | None
     is_checked: bool = False
     attention: Asked = "auto"
-    ways: Ways | None = None
+    ways: dict[torch.dtype, Ways] = field(default_factory=dict)
+    way: Way | None = None
     passes: Passes | None = None
     num_padded_tokens: int = 0
     num_row_tokens: int = 0
@@ -80,7 +82,7 @@ class Sharing:
         return {
             "shared_prefixes": {
                 "off_because": self.off_because,
-                "attention": self.ways.chosen if self.ways else None,
+                "attention": self.way,
                 "padded_tokens": self.num_padded_tokens,
                 "row_tokens": self.num_row_tokens,
                 "computed_tokens": self.num_computed_tokens,
@@ -145,11 +147,13 @@ def share_prefixes(model: torch.nn.Module, is_whole: bool = True, attention: Ask
         packed = pack([row for row in rows if row], kwargs["input_ids"].device)
         num_packed = packed.ids.numel()
         is_worth_it = sharing.is_worth_it(num_padded, num_packed)
-        if sharing.ways is None:
-            sharing.ways = ways_of(inner, attention)
-        fault = sharing.ways.reason_against()
+        dtype = dtype_now(inner)
+        if dtype not in sharing.ways:
+            sharing.ways[dtype] = ways_of(inner, attention)
+        fault = sharing.ways[dtype].reason_against()
         if fault is None and (is_worth_it or not sharing.is_checked):
-            packed = replace(packed, way=sharing.ways.best(packed, torch.is_grad_enabled()))
+            sharing.way = sharing.ways[dtype].best(packed, torch.is_grad_enabled())
+            packed = replace(packed, way=sharing.way)
         # Four more passes on every process, whatever each finds, as sharded weights are gathered in each pass; and the
         # batch itself goes its own way after them, so that a resumed run computes what an undisturbed one did.
         if not sharing.is_checked:
