@@ -247,7 +247,7 @@ def test_a_template_with_a_way_of_its_own(
     ("answer", "finding", "reason"),
     [
         ("Sure. <|im_end|>", "template", "its text holds '<|im_end|>', which this model reads as control, not as text"),
-        ("Sure. <tool_call>", "template", "its answer, once written, is a malformed call"),
+        ("Sure. <tool_call>", "broken", "messages[1]: a call opened at character 6 is not closed"),
         ("  ", "broken", "message 1: the answer has neither text nor calls"),
         ("half \ud83d of it", "broken", "half of a surrogate pair, \\ud83d, is no text"),
         (call("find_city", {"name": "Ulm", "n": 2**70}), "broken", f"holds {2**70}, more than 64 bits"),

@@ -30,7 +30,8 @@ class ChangeLog:
 
     def hear(self, where: str, what: str, changes: tuple[Change, ...]) -> None:
         """Record one tool's or message's changes, as `changes_told_to` tells them."""
-        self.kinds.update(change.kind for change in changes)
+        # What was not read was not put into another form; `notes` tells of it.
+        self.kinds.update(change.kind for change in changes if change.kind not in ("key_unread", "file_unread"))
         for change in changes:
             if change.kind == "key_unread":
                 file = re.split(r":\d+(?=[:#]|$)", where, maxsplit=1)[0]
