@@ -87,6 +87,31 @@ def test_rows_of_which_none_can_be_used_leave_no_data_folder(
     assert not (tmp_path / "runs" / "own" / "data").exists()
 
 
+def test_the_place_of_a_rejected_answer_is_told_once(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_model: Path
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    result = '{"role": "tool", "tool_call_id": "z", "content": "5"}'
+    rows.write_text(
+        '{"messages": [{"role": "user", "content": "?"}, ' + result + ', {"role": "assistant", "content": "5"}]}'
+    )
+    file = tmp_path / "own.toml"
+    file.write_text(
+        f'name = "own"\nmodel = "{tiny_model}"\noutput = "{tmp_path}/runs"\n'
+        f'[[data.sources]]\nname = "openai_traces"\npath = "{rows}"\n'
+    )
+    code, error = run(capsys, "prepare", str(file))
+    assert (code, error.count(str(rows))) == (2, 1)
+    assert f"the first, {rows}:1#1: messages[1]" in error
+
+
+@pytest.mark.parametrize(("words", "required"), [(["report"], "run.toml"), (["sagemaker"], "action, run.toml")])
+def test_what_may_be_left_out_is_not_named_as_required(
+    capsys: pytest.CaptureFixture[str], words: list[str], required: str
+) -> None:
+    assert run(capsys, *words) == (2, f"calltune: the following arguments are required: {required}\n")
+
+
 def test_models_that_cannot_be_used(
     capsys: pytest.CaptureFixture[str], write_run_file: Callable[..., Path], tmp_path: Path, tiny_model: Path
 ) -> None:

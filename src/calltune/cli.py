@@ -88,7 +88,11 @@ def build_parser() -> argparse.ArgumentParser:
         words = verbs.add_parser(verb, help=text, description=text)
         words.add_argument("run_file", type=Path, metavar="run.toml", help="the run file")
         words.add_argument(
-            "overrides", nargs="*", metavar="key=value", help="laid over the run file, e.g. sft.learning_rate=2e-5"
+            "overrides",
+            nargs="*",
+            default=[],  # without it argparse names them among the arguments that are required
+            metavar="key=value",
+            help="laid over the run file, e.g. sft.learning_rate=2e-5",
         )
         if verb == "check":
             words.add_argument(
@@ -125,7 +129,7 @@ def _add_sagemaker(verbs: Any) -> None:
     words = verbs.add_parser("sagemaker", help=SAGEMAKER, description=SAGEMAKER)
     words.add_argument("action", choices=list(ACTIONS), help="; ".join(f"{k}: {v}" for k, v in ACTIONS.items()))
     words.add_argument("run_file", type=Path, metavar="run.toml", help="the run file")
-    words.add_argument("overrides", nargs="*", metavar="key=value", help="laid over the run file")
+    words.add_argument("overrides", nargs="*", default=[], metavar="key=value", help="laid over the run file")
     words.add_argument("--yes", action="store_true", help="clean: do it")
 
 

@@ -52,6 +52,8 @@ def test_overrides(tmp_path: Path, override: str, read) -> None:
         (GOOD + "[tunning]\nmethod='full'", [], "unknown key 'tunning', did you mean 'tuning'?"),
         (GOOD + "[tuning]\nmetod='full'", [], "unknown key 'tuning.metod', did you mean 'method'?"),
         (GOOD + "[export]\ndtyp='float32'", [], "unknown key 'export.dtyp', did you mean 'dtype'?"),
+        (GOOD, ["zzz=1"], "sft, stages, tracking, tuning)"),
+        (GOOD, ["data.sources=3"], "'data.sources': input should be a list, not 3"),
         (GOOD + "[tuning]\nmethod='half'", [], "'tuning.method'"),
         (GOOD, ["seed=many"], "'seed'"),
         (GOOD, ["sft.hub_token=hf_x"], "'sft.hub_token': a run file holds no secret; set HF_TOKEN"),

@@ -17,6 +17,7 @@ class Table(pydantic.BaseModel):
 
 
 _LONGEST_VALUE = 200
+_MOST_KEYS = 24  # of those that a line about an unknown key names; a run file has fewer tables
 
 _Model = TypeVar("_Model", bound=pydantic.BaseModel)
 
@@ -42,9 +43,11 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
     """Return the message for a key that does not exist, with the nearest one that does."""
     known = sorted(known)
     near = difflib.get_close_matches(key.rsplit(".", 1)[-1], known, n=1, cutoff=0.5)
-    return f"unknown key '{key}'" + (
-        f", did you mean '{near[0]}'?" if near else f" (there are: {', '.join(known[:12]) or 'none'})"
-    )
+    if near:
+        return f"unknown key '{key}', did you mean '{near[0]}'?"
+    more = len(known) - _MOST_KEYS
+    rest = f", and {more} more" if more > 0 else ""
+    return f"unknown key '{key}' (there are: {', '.join(known[:_MOST_KEYS]) or 'none'}{rest})"
 
 
 def _first_problem(model: type[pydantic.BaseModel], error: pydantic.ValidationError) -> str:
@@ -59,7 +62,8 @@ def _first_problem(model: type[pydantic.BaseModel], error: pydantic.ValidationEr
     elif not key:
         text = problem["msg"].removeprefix("Value error, ")
     else:
-        reason = problem["msg"].removeprefix("Value error, ")
+        # A list of a run file is a tuple in its class, which is no word of TOML's.
+        reason = problem["msg"].removeprefix("Value error, ").replace("a valid tuple", "a list")
         text = f"'{key}': {reason[0].lower()}{reason[1:]}{_given(problem['input'])}"
     more = len(problems) - 1
     return text + (f" (and {more} more)" if more else "")

@@ -59,8 +59,9 @@ class Examiner:
     def look(self, row: Example | Preference | Rejected, source: int) -> tuple[Facts, str]:
         """Return the row's facts, and the row as a line of JSON."""
         if isinstance(row, Rejected):
-            facts = Facts(row.id, source, "unread", problems=[("broken", row.reason.removeprefix(f"{row.id}: "))])
-            return facts, _any_json(row.row)
+            # The id tells the place that a reason begins with: a row's, or, without its "#3", an answer's.
+            reason = row.reason.removeprefix(f"{row.id}: ").removeprefix(f"{row.id.rsplit('#', 1)[0]}: ")
+            return Facts(row.id, source, "unread", problems=[("broken", reason)]), _any_json(row.row)
         kind: Kind = "example" if isinstance(row, Example) else "preference"
         facts = Facts(row.id, source, kind, row.parent, row.behavior)
         try:
