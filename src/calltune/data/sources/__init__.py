@@ -40,6 +40,7 @@ SOURCES: Family[SourceModule[Any]] = Family(
     "source",
     SourceModule,
     {
+        "auto": "calltune.data.sources.auto",
         "chat_jsonl": "calltune.data.sources.chat_jsonl",
         "openai_traces": "calltune.data.sources.openai_traces",
         "sharegpt": "calltune.data.sources.sharegpt",

@@ -10,11 +10,12 @@ from dataclasses import replace
 from typing import Any
 
 from calltune.data.sources.chat_messages import finish_of, read_turns
+from calltune.data.sources.columns import with_columns
 from calltune.data.sources.conversations import ConversationSettings, answers_of
 from calltune.data.sources.files import Noun, files_fingerprint, nouns_of, read_rows
 from calltune.data.sources.offers import offered_in_text
 from calltune.data.sources.pairs import pair_of
-from calltune.data.sources.records import READ, conversation_of, tools_of, with_columns, with_system
+from calltune.data.sources.records import READ, conversation_of, tools_of, with_system
 from calltune.data.sources.turns import with_finish
 from calltune.data.sources.unread import tell_unread
 from calltune.files.json_lines import require

@@ -19,6 +19,7 @@ from calltune.calling.edits import Change, tell
 from calltune.calling.strict_json import parse_value, read_array, read_objects
 from calltune.config.table import Table
 from calltune.data.sources.containers import ROW_FILES, is_row_file, no_special, opened, table_of
+from calltune.data.sources.layouts import with_layout
 from calltune.data.sources.marks import row_mark
 from calltune.errors import DataError
 from calltune.files.hashes import file_sha256, value_sha256
@@ -55,7 +56,10 @@ class SourceRow:
 def nouns_of(
     rows: Iterable[SourceRow], source: str, parse: Callable[[dict[str, Any], str], Iterable[Noun]]
 ) -> Iterator[Noun]:
-    """Yield what `parse(row, where)` makes of each row; a row at which it raises `DataError` becomes a `Rejected`."""
+    """Yield what `parse(row, where)` makes of each row; a row at which it raises `DataError` becomes a `Rejected`.
+
+    Its reason names the row's layout where that is another source's.
+    """
     for row in rows:
         problem = row.problem
         if not problem and not isinstance(row.value, dict):
@@ -67,7 +71,7 @@ def nouns_of(
         try:
             nouns = list(parse(row.value, row.where))
         except DataError as error:
-            yield Rejected(row.where, source, str(error), row.value)
+            yield Rejected(row.where, source, with_layout(str(error), row.value, source), row.value)
             continue
         if not nouns:
             raise AssertionError(f"{row.where}: {source} lost a row")
@@ -82,7 +86,7 @@ def read_rows(path: str) -> Iterator[SourceRow]:
     """
     files = data_files(path)
     if Path(path).is_dir():
-        _tell_passed_over(path, files)
+        tell_passed_over(path, files)
     return (row for file in files for row in _rows_of(file))
 
 
@@ -117,7 +121,7 @@ def _is_hidden(file: Path, folder: Path) -> bool:
     return any(part.startswith(".") for part in file.relative_to(folder).parts)
 
 
-def _tell_passed_over(path: str, read: Iterable[Path]) -> None:
+def tell_passed_over(path: str, read: Iterable[Path]) -> None:
     """Tell of what a folder holds that is no file of rows."""
     place = Path(path)
     names = sorted(str(file.relative_to(place)) for file in set(_all_files(place)).difference(read))

@@ -9,12 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from calltune.data.sources.chat_messages import read_turns
+from calltune.data.sources.columns import with_columns
 from calltune.data.sources.conversations import ConversationSettings, answers_of, preference_of, read_tools
 from calltune.data.sources.files import Noun, files_fingerprint, nouns_of, read_rows, read_whole
 from calltune.data.sources.mlflow_traces import is_trace, trace_answers
 from calltune.data.sources.offers import offered_in_text
 from calltune.data.sources.pairs import pair_of
-from calltune.data.sources.records import conversation_of, request_turns, tools_of, with_columns
+from calltune.data.sources.records import conversation_of, request_turns, tools_of
 from calltune.data.sources.turns import answer_of, messages_of
 from calltune.errors import DataError
 from calltune.files.json_lines import require

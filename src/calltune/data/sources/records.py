@@ -10,8 +10,9 @@ from typing import Any
 
 from calltune.calling.strict_json import parse_value, shortened
 from calltune.data.sources.chat_messages import finish_of, message_turns, read_turns, unwrapped
+from calltune.data.sources.columns import COLUMNS
 from calltune.data.sources.conversations import read_tools
-from calltune.data.sources.layouts import layout_hint
+from calltune.data.sources.layouts import REQUESTS, holds, request_place
 from calltune.data.sources.message_parts import read_parts
 from calltune.data.sources.streams import answer_of_events, is_stream
 from calltune.data.sources.turns import Turn, with_finish
@@ -20,39 +21,16 @@ from calltune.errors import DataError
 from calltune.files.json_lines import require
 from calltune.types import Tool
 
-_COLUMNS = ("messages", "conversations", "chosen", "rejected", "prompt", "completion", "input", "output", "request")
-_LATER_COLUMNS = ("response", "choices", "contents", "body", "preferred_output", "non_preferred_output")
 SYSTEMS = ("system", "system_prompt", "systemPrompt", "system_message", "instructions", "systemInstruction")
 _ANSWERS = ("response", "choices", "output", "outputs", "candidates", "generations", "completion")
-_REQUESTS = ("request", "input", "inputs", "body", "kwargs", "request_body")
 _TOOLS = ("tools", "functions", "toolConfig", "tool_config")
 _SETTINGS = ("model_parameters", "modelParameters", "optional_params", "parameters", "invocation_params", "kwargs")
 READ = frozenset(
     (
-        *(*_COLUMNS, *_LATER_COLUMNS, *SYSTEMS, "system_instruction", *_ANSWERS, *_REQUESTS, *_TOOLS, *_SETTINGS),
+        *(*COLUMNS, *SYSTEMS, "system_instruction", *_ANSWERS, *REQUESTS, *_TOOLS, *_SETTINGS),
         *("label", "kto_tag", "weight", "train", "trainable", "loss", "schemaVersion", "schemaType", "metadata"),
     )
 )
-
-
-def with_columns(row: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return the row, its columns of JSON text read, as `tools` is: so rows come through Parquet and CSV.
-
-    Raises:
-        DataError: a list of messages is JSON text that cannot be read.
-    """
-    result = dict(row)
-    for key in (*_COLUMNS, *_LATER_COLUMNS):
-        text = row.get(key)
-        if not isinstance(text, str) or not text.lstrip().startswith(("[", "{")):
-            continue
-        try:
-            result[key] = parse_value(text, f"{where}: {key}")
-        except DataError:
-            # Elsewhere a text may begin with a bracket and still be words.
-            if key in ("messages", "conversations"):
-                raise
-    return result
 
 
 def conversation_of(row: Mapping[str, Any], where: str, offered: Sequence[Tool]) -> tuple[list[Turn], tuple[Tool, ...]]:
@@ -78,30 +56,20 @@ def conversation_of(row: Mapping[str, Any], where: str, offered: Sequence[Tool])
 
 def _sides(row: Mapping[str, Any], where: str) -> tuple[Mapping[str, Any], str, Any, str]:
     """Return the request and its place, and the response and its place; a response of None is none."""
-    if row.get("schemaType") == "ModelInvocationLog" or _holds(row.get("input"), "inputBodyJson", "inputBodyS3Path"):
+    place = request_place(row)
+    if place == "log":
         return _logged(row, where)
-    if isinstance(row.get("messages"), list) or isinstance(row.get("contents"), list):
-        key = next((key for key in _ANSWERS if row.get(key)), "")
-        return row, where, row.get(key), f"{where}: {key}"
-    for key in _REQUESTS:
-        request = row.get(key)
-        if isinstance(request, dict) and _holds(request, "messages", "contents", "input", "body"):
-            request = _body(request, f"{where}: {key}")
-            answer = next((key for key in _ANSWERS if row.get(key)), "")
-            return request, f"{where}: {key}", row.get(answer), f"{where}: {answer}"
-    if isinstance(row.get("input"), list) and row["input"]:
-        answer = next((key for key in _ANSWERS if row.get(key)), "")
+    answer = next((key for key in _ANSWERS if row.get(key)), "")
+    if place == "row":
+        return row, where, row.get(answer), f"{where}: {answer}"
+    if place in REQUESTS:
+        return _body(row[place], f"{where}: {place}"), f"{where}: {place}", row.get(answer), f"{where}: {answer}"
+    if place == "items":
         return row, where, _responses(row, answer), f"{where}: {answer}"
-    output = row.get("output", row.get("response"))
-    output = output.get("output") if isinstance(output, dict) else output
-    if isinstance(row.get("input"), str) and isinstance(output, list):
+    if place == "text":
         answer = "output" if "output" in row else "response"
         return row, where, _responses(row, answer), f"{where}: {answer}"
-    hint = layout_hint(row)
-    try:
-        require(row, "messages", list, where)
-    except DataError as error:
-        raise DataError(f"{error}{hint and f'; {hint}'}") from None
+    require(row, "messages", list, where)
     raise AssertionError(f"{where}: a list of messages was there")
 
 
@@ -110,14 +78,10 @@ def _responses(row: Mapping[str, Any], key: str) -> Any:
     return {**row, "output": row["output"]} if key == "output" and isinstance(row["output"], list) else row.get(key)
 
 
-def _holds(value: Any, *keys: str) -> bool:
-    return isinstance(value, dict) and any(value.get(key) is not None for key in keys)
-
-
 def _body(request: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     """Return the request inside of what a client logs around it, as `body` of an HTTP call or of `invoke_model`."""
     body = request.get("body")
-    if _holds(request, "messages", "contents", "input") or body is None:
+    if holds(request, "messages", "contents", "input") or body is None:
         return request
     body = parse_value(body, f"{where}: body") if isinstance(body, str) else body
     if not isinstance(body, dict):
@@ -135,7 +99,7 @@ def _logged(row: Mapping[str, Any], where: str) -> tuple[Mapping[str, Any], str,
             raise DataError(f"{where}: {side}: its body stands in a file of its own, {path}, and must be put in here")
         sides.append(require(record, key, (dict, list), f"{where}: {side}"))
     request = sides[0]
-    if not isinstance(request, dict) or not _holds(request, "messages"):
+    if not isinstance(request, dict) or not holds(request, "messages"):
         raise DataError(f"{where}: input: the body of {shortened(row.get('operation'))} holds no 'messages'")
     return request, f"{where}: input", sides[1], f"{where}: output"
 
@@ -206,7 +170,7 @@ def response_turns(response: Any, where: str) -> list[Turn]:
     if isinstance(body := response.get("body"), dict | list | str):
         body = parse_value(body, f"{where}: body") if isinstance(body, str) else body
         return response_turns(body, f"{where}: body")
-    if response.get("error") and not _holds(response, "content", "output"):
+    if response.get("error") and not holds(response, "content", "output"):
         raise DataError(f"{where}: it is an error: {shortened(response['error'])}")
     if "role" in response or response.get("type") in ("ai", "message") or "content" in response:
         return message_turns({"role": "assistant", **response, "type": None}, where)

@@ -8,12 +8,13 @@ text (Hermes' `<tool_call>{...}</tool_call>`, ToolACE's `[name(key="value")]`). 
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from calltune.calling.strict_json import parse_value, shortened
 from calltune.data.sources.chat_messages import calls_of, finish_of
+from calltune.data.sources.columns import with_columns
 from calltune.data.sources.conversations import ConversationSettings, answers_of
 from calltune.data.sources.files import Noun, files_fingerprint, nouns_of, read_rows
 from calltune.data.sources.glaive_chat import glaive_conversation, is_glaive
@@ -21,7 +22,7 @@ from calltune.data.sources.marks import is_marked_learned
 from calltune.data.sources.message_parts import read_call, result_text
 from calltune.data.sources.offers import offered_in_text
 from calltune.data.sources.pairs import pair_of
-from calltune.data.sources.records import READ, tools_of, with_columns, with_system
+from calltune.data.sources.records import READ, tools_of, with_system
 from calltune.data.sources.turns import Turn, without_thoughts
 from calltune.data.sources.unread import tell_unread
 from calltune.errors import DataError
@@ -64,7 +65,7 @@ def read(settings: Settings) -> Iterator[Noun]:
             yield pair_of(row, where, "sharegpt", _turns)
             return
         tell_unread(row, READ, where, "row")
-        turns = with_system(_turns(_conversation(row, where), f"{where}: conversations"), row, where)
+        turns = with_system(_turns(require(row, "conversations", list, where), f"{where}: conversations"), row, where)
         turns, tools = offered_in_text(turns, tools_of((row,), where))
         yield from answers_of(turns, tools, settings.turns, ("sharegpt", where, raw))
 
@@ -79,14 +80,6 @@ def fingerprint(settings: Settings) -> str:
 def questions(settings: Settings) -> Iterator[dict[str, Any]]:
     """None: all of its rows are trained on."""
     return iter(())
-
-
-def _conversation(row: Mapping[str, Any], where: str) -> list[Any]:
-    try:
-        return require(row, "conversations", list, where)
-    except DataError as error:
-        hint = 'this is the layout of OpenAI: read it with name = "openai_traces"' if "messages" in row else ""
-        raise DataError(f"{error}{hint and f'; {hint}'}") from None
 
 
 def _turns(raw: Any, where: str) -> list[Turn]:

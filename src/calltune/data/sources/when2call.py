@@ -17,11 +17,12 @@ import pydantic
 from calltune.calling.strict_json import check_value, parse_value, shortened
 from calltune.config.table import Table
 from calltune.data.sources.chat_messages import finish_of
+from calltune.data.sources.columns import with_columns
 from calltune.data.sources.conversations import example_of, preference_of, read_tools
 from calltune.data.sources.files import Noun, SourceRow, nouns_of, read_rows
 from calltune.data.sources.marks import is_marked_learned
 from calltune.data.sources.message_parts import read_call
-from calltune.data.sources.records import with_columns, with_system
+from calltune.data.sources.records import with_system
 from calltune.data.sources.turns import Turn, answer_of, messages_of, talk_of, without_thoughts
 from calltune.data.sources.unread import tell_unread
 from calltune.errors import DataError
@@ -170,7 +171,10 @@ def _turns(row: Mapping[str, Any], where: str) -> list[Turn]:
 def _turn(raw: Any, where: str) -> Turn:
     if not isinstance(raw, dict):
         raise DataError(f"{where}: a message must be an object, not {type(raw).__name__}")
-    role, content = require(raw, "role", str, where), require(raw, "content", str, where)
+    role = require(raw, "role", str, where)
+    if raw.get("tool_calls") or raw.get("function_call"):
+        raise DataError(f'{where}: it holds calls as OpenAI writes them: read it with name = "openai_traces"')
+    content = require(raw, "content", str, where)
     if role not in ROLES:
         raise DataError(f"{where}: 'role' must be one of {', '.join(ROLES)}, not {shortened(role)}")
     if role != "assistant":
