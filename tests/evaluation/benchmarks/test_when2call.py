@@ -1,10 +1,13 @@
 import json
 import math
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from not_strict import NAMES, NOT_STRICT
 
+from calltune.cli import main
 from calltune.errors import DataError
 from calltune.evaluation.benchmarks import when2call, when2call_generation
 from calltune.types import BEHAVIORS, Completion, Message, Sample, Tool, ToolCall
@@ -66,6 +69,19 @@ def test_the_two_argmaxes() -> None:
     assert summary.metrics["hallucination_rate"] is None
     assert summary.confusion["by_likelihood"]["counts"][3] == [0, 1, 0, 0]
     assert summary.confusion["by_likelihood_norm"]["counts"][3] == [0, 0, 0, 1]
+
+
+def test_a_template_that_writes_nothing_of_an_answer_is_one_line(
+    tiny_model: Path, tmp_path: Path, write_run_file: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_run_file(model=shutil.copytree(tiny_model, tmp_path / "model"))
+    assert main(["prepare", str(file)]) == 0
+    template = tmp_path / "model" / "chat_template.jinja"
+    assert template.read_text().count("{{- message.content or '' -}}") == 1
+    template.write_text(template.read_text().replace("{{- message.content or '' -}}", ""))
+    capsys.readouterr()
+    assert main(["evaluate", str(file), "stages=[]"]) == 2
+    assert "its chat template writes nothing of an answer to question " in capsys.readouterr().err
 
 
 def test_hallucination_counts_calls_where_there_is_no_tool() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from calltune.calling.option_reading import majority, read_options
-from calltune.errors import ConfigError
+from calltune.errors import ConfigError, ModelError
 from calltune.evaluation.benchmarks import Metric, Summary, confusion_table
 from calltune.evaluation.benchmarks.when2call_prompts import Family, detect_family, official_prompt
 from calltune.evaluation.benchmarks.when2call_rows import QuestionSettings, questions
@@ -64,6 +64,10 @@ def scoring_request(sample: Sample, settings: Settings, chat: Any) -> ScoringReq
 
     Args:
         chat: the model's `calltune.calling.chat.Chat`.
+
+    Raises:
+        ConfigError: NVIDIA's prompts have no place for the question.
+        ModelError: the model's template writes nothing of an answer.
     """
     if settings.prompt == "official":
         row = sample.metadata
@@ -76,7 +80,11 @@ def scoring_request(sample: Sample, settings: Settings, chat: Any) -> ScoringReq
         )
         return ScoringRequest(prompt, tuple(choices.values()))
     answers = (chat.answer(sample.messages, sample.tools, choice) for choice in sample.choices.values())
-    return ScoringRequest(chat.prompt(sample.messages, sample.tools), tuple(map(chat.strip_end, answers)))
+    written = tuple(map(chat.strip_end, answers))
+    if "" in written:
+        # Its likelihood per character would be none.
+        raise ModelError(f"model '{chat.name}': its chat template writes nothing of an answer to question {sample.id}")
+    return ScoringRequest(chat.prompt(sample.messages, sample.tools), written)
 
 
 def _family(settings: Settings, chat: Any) -> Family:
