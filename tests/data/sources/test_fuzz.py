@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from damaged_rows_script import run_cases
 from layout_rows import FILES
 
 from calltune.data.rows import training_row
@@ -132,3 +133,9 @@ def what_comes_of(source: ModuleType, file: Path, keys: dict[str, Any]) -> str:
         assert re.fullmatch(rf"{re.escape(str(file))}:\d+(#\d+)?", noun.id)
         assert len(noun.reason) < 1000
     return "rows rejected" if rejected else "read"
+
+
+def test_rows_of_every_layout_are_read_or_rejected() -> None:
+    ends = run_cases(count=120, seed=1)
+    assert "bad" not in ends
+    assert {"read", "rows rejected", "file refused"} < set(ends)
