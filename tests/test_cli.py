@@ -126,7 +126,13 @@ def test_models_that_cannot_be_used(
     (toolless / "chat_template.jinja").write_text("{% for m in messages %}{{ m.content }}{% endfor %}")
     code, error = run(capsys, "check", str(write_run_file(model=toolless)))
     assert code == 2
-    assert error == f"calltune: model '{toolless}': its chat template leaves out the tools\n"
+    assert error == (
+        f"calltune: model '{toolless}': its chat template leaves out the tools; chat_template = \"hermes\" "
+        "writes them, between the marks of turns that it has\n"
+    )
+    code, error = run(capsys, "check", str(write_run_file(model=toolless)), "chat_template=hermes")
+    assert (code, error.count("\n")) == (2, 1)
+    assert 'the marks of turns for chat_template = "hermes" cannot be read off its own template' in error
 
 
 def test_another_run_s_folder(

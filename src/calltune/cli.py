@@ -212,6 +212,11 @@ def _do(words: argparse.Namespace, command: str) -> None:
         init.run(words.template, words.output, words.force)
         return
     config = load_config(words.run_file, words.overrides)
+    if config.model.endswith(".gguf"):
+        from calltune.models.gguf_file import read_gguf
+
+        with writing_to(Path(config.output)):
+            config = config.model_copy(update={"model": str(read_gguf(Path(config.model), Path(config.output)))})
     if config.gate.rules:
         # Told before anything is paid for, whichever verb comes first.
         open_benchmarks(config)

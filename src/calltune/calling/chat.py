@@ -51,7 +51,10 @@ class Chat:
         adds_bos = isinstance(bos, str) and tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]
         self._automatic_bos = str(bos) if adds_bos else ""
         if "probe_tool" not in self.prompt([_PROBE_QUESTION], [_PROBE_TOOL]):
-            raise ModelError(f"model '{name}': its chat template leaves out the tools")
+            raise ModelError(
+                f"model '{name}': its chat template leaves out the tools; chat_template = \"hermes\" writes them, "
+                "between the marks of turns that it has"
+            )
         call = self._written_call()
         if "probe_tool" not in call or "probe value" not in call:
             raise ModelError(f"model '{name}': its chat template leaves out tool calls")

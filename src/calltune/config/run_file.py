@@ -83,10 +83,11 @@ class Config(Table):
     """The name of the run's folder and of its MLflow runs."""
 
     model: Annotated[str, pydantic.Field(min_length=1)]
-    """A Hub id or a local folder, as `from_pretrained` takes it."""
+    """A Hub id or a local folder, as `from_pretrained` takes it, or a GGUF file."""
 
     chat_template: str | None = None
-    """A Jinja file that writes conversations, for a model that has no chat template, or in place of its own."""
+    """A Jinja file that writes conversations, for a model that has no chat template, or in place of its own; or
+    "hermes", which writes tools as Hermes does, between the marks of turns that the model's own template has."""
 
     output: str = "runs"
     seed: int = 0
@@ -132,6 +133,13 @@ class Config(Table):
         if self.mine and self.evaluate.backend == "openai":
             raise ValueError("[mine] needs the backend 'hf' or 'vllm': the openai backend draws none")
         return self
+
+    @pydantic.field_validator("name")
+    @classmethod
+    def _is_free(cls, name: str) -> str:
+        if name == "models":
+            raise ValueError("'models' is the folder of what was read of GGUF files; take another name")
+        return name
 
     @pydantic.field_validator("stages")
     @classmethod

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from calltune import __version__
+from calltune.calling.shipped import SHIPPED, shipped_sha256
 from calltune.config.run_file import Config
 from calltune.errors import RunFolderError
 from calltune.files.hashes import file_sha256, value_sha256
@@ -203,6 +204,8 @@ def model_sha256(model: str) -> str:
 
 def template_sha256(config: Config) -> str | None:
     """What identifies the chat template that the run file names; None when the model's own is used."""
+    if config.chat_template in SHIPPED:
+        return shipped_sha256(config.chat_template)
     path = config.chat_template and Path(config.chat_template)
     return file_sha256(path) if path and path.is_file() else None
 

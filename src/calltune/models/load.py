@@ -25,6 +25,7 @@ from transformers import (
 from transformers.utils.import_utils import is_flash_attn_2_available, is_flash_attn_3_available
 
 from calltune.calling.chat import Chat
+from calltune.calling.shipped import SHIPPED, shipped_template
 from calltune.errors import ModelError
 from calltune.models.device import leave_out_planned_attention
 from calltune.models.folder import check_folder, check_loaded, check_shapes, one_line, refuse_special
@@ -56,7 +57,8 @@ def load_tokenizer(model: str, chat_template: str | None = None) -> PreTrainedTo
     """The tokenizer of a Hub id or local folder.
 
     Args:
-        chat_template: a Jinja file that takes the place of the model's own template.
+        chat_template: a Jinja file that takes the place of the model's own template, or the name of a template that
+            comes with calltune.
 
     Raises:
         ModelError: there is none, or the Hub does not give it, or the template cannot be read.
@@ -72,7 +74,12 @@ def load_tokenizer(model: str, chat_template: str | None = None) -> PreTrainedTo
         raise ModelError(f"model '{model}': its folder holds no tokenizer")
     # Nothing is cut here, and the backend says in calltune's words when a model's length is exceeded.
     tokenizer.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = True
-    if chat_template is not None:
+    if chat_template in SHIPPED:
+        tokenizer.chat_template, end = shipped_template(tokenizer, chat_template, model)
+        if tokenizer.eos_token != end:
+            _say_once(f"model '{model}': {end!r}, which ends its answers, becomes its end-of-sequence token")
+            tokenizer.eos_token = end
+    elif chat_template is not None:
         try:
             tokenizer.chat_template = Path(chat_template).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:

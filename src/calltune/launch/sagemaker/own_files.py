@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from calltune.calling.shipped import SHIPPED
 from calltune.config.run_file import Config
 from calltune.errors import ConfigError
 from calltune.files.hashes import value_sha256
@@ -81,7 +82,7 @@ def as_sent(table: dict[str, Any], own: OwnFiles) -> dict[str, Any]:
 
 
 def _files_named(config: Config) -> Iterator[tuple[str, str]]:
-    if config.chat_template:
+    if config.chat_template and config.chat_template not in SHIPPED:
         yield "chat_template", config.chat_template
     tables = {"tuning": config.tuning, "tuning.sft": config.tuning.sft, "tuning.dpo": config.tuning.dpo}
     for key, tuning in tables.items():

@@ -11,7 +11,7 @@ from calltune.config.training import Tuning
 from calltune.errors import ConfigError, RunFolderError
 from calltune.files.hashes import file_sha256, value_sha256
 from calltune.files.json_lines import read_json
-from calltune.files.manifest import model_sha256
+from calltune.files.manifest import model_sha256, template_sha256
 from calltune.launch.sagemaker.archive import PACKAGE, code_archive, content_sha256
 from calltune.launch.sagemaker.images import image_of, may_have_volume_key
 from calltune.launch.sagemaker.own_files import OwnFiles, as_sent, own_files
@@ -113,7 +113,8 @@ def _identities(config: Config, rows: Mapping[str, str], hashes: Mapping[str, st
     """
     whole, identities = config.model_dump(mode="json"), dict[str, str]()
     model = account(config).model_s3 or model_sha256(config.model)
-    shared = [run_tag(config), model, config.seed, own.sha256_of("chat_template")]
+    template = own.sha256_of("chat_template") or template_sha256(config)
+    shared = [run_tag(config), model, config.seed, template]
     launch = [config.launch.processes, config.launch.strategy, account(config).instance_count]
     for stage in stages_of(config):
         own_rows = [rows[name] for name in _ROWS[stage] if name in rows]
