@@ -10,6 +10,7 @@ from calltune.evaluation.benchmarks import BENCHMARKS
 from calltune.models.backends import BACKENDS
 
 if TYPE_CHECKING:
+    import calltune.data.sources.agent.source
     import calltune.data.sources.auto
     import calltune.data.sources.chat_jsonl
     import calltune.data.sources.openai_traces
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from calltune.models.backends import BackendModule
 
     source: SourceModule
+    source = calltune.data.sources.agent.source
     source = calltune.data.sources.auto
     source = calltune.data.sources.chat_jsonl
     source = calltune.data.sources.openai_traces

@@ -40,6 +40,7 @@ SOURCES: Family[SourceModule[Any]] = Family(
     "source",
     SourceModule,
     {
+        "agent": "calltune.data.sources.agent.source",
         "auto": "calltune.data.sources.auto",
         "chat_jsonl": "calltune.data.sources.chat_jsonl",
         "openai_traces": "calltune.data.sources.openai_traces",

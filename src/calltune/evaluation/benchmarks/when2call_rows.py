@@ -33,6 +33,9 @@ class QuestionSettings(Table):
     split: Literal["mcq", "llm_judge"] = "mcq"
     """Which of the Hub dataset's test splits; a local file has one."""
 
+    source: str | None = None
+    """Only the questions whose `source` is this one, such as those about tools that training never saw."""
+
     limit: Annotated[int, pydantic.Field(gt=0)] | None = None
     """Questions to take from the beginning."""
 
@@ -62,14 +65,16 @@ def questions(settings: QuestionSettings) -> Iterator[Question]:
         DataError: the data is missing, has no rows, repeats an id, or a row is broken: file, line and field.
     """
     seen: set[str] = set()
-    for where, row in islice(_rows(settings), settings.limit):
+    rows = ((where, row) for where, row in _rows(settings) if settings.source in (None, row.get("source")))
+    for where, row in islice(rows, settings.limit):
         question = _question(row, where)
         if question.id in seen:
             raise DataError(f"{where}: 'uuid' {question.id} occurs twice")
         seen.add(question.id)
         yield question
     if not seen:
-        raise DataError(f"{settings.path}: holds no questions")
+        of_source = f" of the source '{settings.source}'" if settings.source else ""
+        raise DataError(f"{settings.path}: holds no questions{of_source}")
 
 
 def _rows(settings: QuestionSettings) -> Iterator[tuple[str, dict[str, Any]]]:
