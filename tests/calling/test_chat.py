@@ -35,7 +35,7 @@ def test_what_is_written_is_what_is_read(chat: Chat) -> None:
     for message in (CALL, Message("assistant", "It is by the lake."), Message("assistant", "", CALL.tool_calls * 2)):
         text = chat.answer([QUESTION], [TOOL], message)
         assert text.endswith(chat.tokenizer.eos_token)
-        assert chat.parse(text).message == message
+        assert chat.parse(text, [TOOL]).message == message
 
 
 def test_prompt_and_answer_are_the_template_s_own_conversation(chat: Chat) -> None:
@@ -121,4 +121,4 @@ def test_an_unknown_call_format_is_said_when_a_call_must_be_read(tiny_model: Pat
         "{% for c in m.tool_calls or [] %}call {{ c.function.name }} {{ c.function.arguments }}{% endfor %}{% endfor %}"
     )
     with pytest.raises(ModelError, match="the way its template writes tool calls is not known"):
-        Chat(tokenizer).parse("call f")
+        Chat(tokenizer).parse("call f", [])

@@ -106,7 +106,7 @@ def test_arguments_as_text(tiny_model: Path, wanted: str) -> None:
     (note,) = prove_template(chat)
     assert "takes a call's arguments as JSON text, not as an object" in note
     for messages in SHAPES.values():
-        assert chat.parse(chat.answer(messages, [TOOL], CALL)).message == CALL
+        assert chat.parse(chat.answer(messages, [TOOL], CALL), [TOOL]).message == CALL
         assert chat.prompt(messages, [TOOL]) == plain.prompt(messages, [TOOL])
 
 

@@ -19,7 +19,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from calltune.calling.calls import ParsedAnswer, make_call, parse_answer
+from calltune.calling.calls import parse_answer
+from calltune.calling.parsed import ParsedAnswer, make_call
 from calltune.calling.strict_json import parse_literal, shortened
 from calltune.errors import DataError
 from calltune.types import Message, Tool, ToolCall

@@ -7,89 +7,49 @@
 | pythonic    | `[name(key="value"), ...]` as the whole answer                         | Llama 3.2, Llama 4          |
 | list        | `[{"name": ..., "arguments": {...}}, ...]` as the whole answer         | xLAM 2, Mistral             |
 | functionary | `<function=name>{...}</function>`, repeated                            | functionary 3.1             |
+| lfm2        | `<|tool_call_start|>[name(key="value")]<|tool_call_end|>`              | LFM2, LFM2.5                |
+| xml, glm    | values as bare text: `untyped_calls` has them                          | Qwen 3.5, Nemotron 3, GLM 4 |
 
 The format that a model uses is read off its own template, never off its name.
 """
 
-import ast
 import json
 import re
-import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from calltune.calling.strict_json import check_value, shortened
-from calltune.errors import DataError
-from calltune.types import Message, ToolCall
+from calltune.calling.parsed import ParsedAnswer, make_call
+from calltune.calling.pythonic_calls import lfm2_calls, pythonic_calls
+from calltune.calling.untyped_calls import glm_calls, xml_calls
+from calltune.types import Message, Tool, ToolCall
 
-CallFormat = Literal["hermes", "json", "pythonic", "list", "functionary"]
+CallFormat = Literal["hermes", "json", "pythonic", "list", "functionary", "xml", "glm", "lfm2"]
 
 _FUNCTION = re.compile(r"<function=([^>\s]+)>")
-_THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
-
-NOTHING_SAID = "the answer has neither text nor calls"
-"""Why such an answer is malformed, whoever gave it."""
-
-
-@dataclass(frozen=True, slots=True)
-class ParsedAnswer:
-    """What a parser read: a message, or None when a call was begun and cannot be read.
-
-    `reason` then says where and why.
-    """
-
-    message: Message | None
-    reason: str = ""
 
 
 def detect_format(written: str) -> CallFormat | None:
     """Return the format in which a template wrote a call, or None if it is not one of ours."""
     if "<tool_call>" in written and "</tool_call>" in written:
-        return "hermes"
-    formats: tuple[CallFormat, ...] = ("functionary", "json", "list", "pythonic")
+        return "xml" if "<parameter=" in written else "glm" if "<arg_key>" in written else "hermes"
+    formats: tuple[CallFormat, ...] = ("lfm2", "functionary", "json", "list", "pythonic")
     for name in formats:
-        parsed = _PARSERS[name](written)
+        parsed = _PARSERS[name](written, ())
         if parsed.message and parsed.message.tool_calls:
             return name
     return None
 
 
-def parse_answer(text: str, call_format: CallFormat) -> ParsedAnswer:
+def parse_answer(text: str, call_format: CallFormat, tools: Sequence[Tool] = ()) -> ParsedAnswer:
     """Read an answer that is written in a format.
 
     The reading is strict: a call that is opened and does not close, is not JSON, or has no name or no object of
     arguments is malformed.
+
+    Args:
+        tools: those that were offered; their schemas say what a value is where a format writes it as bare text.
     """
-    return _PARSERS[call_format](text)
-
-
-def says_nothing(message: Message) -> bool:
-    """Return whether an answer has neither text nor calls; a thought in `<think>` tags is no text."""
-    return not message.tool_calls and not _THOUGHT.sub("", message.content).strip()
-
-
-def make_call(name: Any, arguments: Any) -> ToolCall | str:
-    """Return the call that a model wrote, or what is wrong with it.
-
-    The arguments become what a file of JSON would give back: a tuple becomes a list, and a number that is a key becomes
-    its text. So a completion is scored alike before and after it was read from a file. What a file cannot hold, and
-    NaN, is no argument.
-    """
-    if not isinstance(name, str):
-        return "has no name"
-    if not isinstance(arguments, dict):
-        return "has no object of arguments"
-    try:
-        kept = json.loads(json.dumps(arguments, allow_nan=False))
-        check_value([name, kept], "is out of bounds")
-    except (TypeError, ValueError):
-        return "holds a value that JSON does not have"
-    except RecursionError:
-        return "is nested too deeply"
-    except DataError as error:
-        return str(error)
-    return ToolCall(name, kept)
+    return _PARSERS[call_format](text, tools)
 
 
 def _hermes(text: str) -> ParsedAnswer:
@@ -169,60 +129,6 @@ def _json_list(text: str) -> ParsedAnswer:
     return ParsedAnswer(Message("assistant", "", tuple(call for call in calls if isinstance(call, ToolCall))))
 
 
-def _pythonic(text: str) -> ParsedAnswer:
-    stripped = text.strip().removeprefix("<|python_start|>").removesuffix("<|python_end|>").strip()
-    if not stripped.startswith("["):
-        return ParsedAnswer(Message("assistant", text.strip()))
-    try:
-        with warnings.catch_warnings():
-            # Python warns of escapes such as "\d", but it is the model that wrote them.
-            warnings.simplefilter("ignore")
-            tree = ast.parse(stripped, mode="eval").body
-        if not isinstance(tree, ast.List):
-            raise _Unreadable("is no list")
-        calls = tuple(_python_call(node) for node in tree.elts)
-    except (RecursionError, MemoryError):
-        return ParsedAnswer(None, "the answer begins as a list of calls and is nested too deeply")
-    except SyntaxError as error:
-        place = f" at character {error.offset - 1}" if error.lineno == 1 and error.offset else ""
-        return ParsedAnswer(None, f"the answer begins as a list of calls and is not written as Python{place}")
-    except ValueError as error:
-        reason = str(error) if isinstance(error, _Unreadable) else "is not written as Python"
-        return ParsedAnswer(None, f"the answer begins as a list of calls and {reason}")
-    return ParsedAnswer(Message("assistant", "", calls))
-
-
-class _Unreadable(ValueError):
-    """What is wrong with an answer in Python's words, as the end of a sentence of ours."""
-
-
-def _python_call(node: ast.expr) -> ToolCall:
-    if not isinstance(node, ast.Call) or node.args or any(keyword.arg is None for keyword in node.keywords):
-        raise _Unreadable("holds something that is no call with named arguments")
-    name = ast.unparse(node.func)
-    if not all(part.isidentifier() for part in name.split(".")):
-        raise _Unreadable("holds a call of something that is no name")
-    call = make_call(name, {str(one.arg): _python_value(str(one.arg), one.value) for one in node.keywords})
-    if isinstance(call, str):
-        raise _Unreadable(call)
-    return call
-
-
-def _python_value(argument: str, node: ast.expr) -> Any:
-    """Return an argument's value. Only values are read, so nothing that a model writes is ever run."""
-    for inner in ast.walk(node):
-        if isinstance(inner, ast.Name):
-            python = {"true": "True", "false": "False", "null": "None"}.get(inner.id)
-            instead = f" ({python} is)" if python else ""
-            raise _Unreadable(
-                f"gives {shortened(argument)} {shortened(inner.id)}, which is no value in Python{instead}"
-            )
-    try:
-        return ast.literal_eval(node)
-    except (TypeError, ValueError):
-        raise _Unreadable(f"gives {shortened(argument)} something that is no value in Python") from None
-
-
 def _json_call(text: str) -> ToolCall | str:
     try:
         return _call(json.loads(text))
@@ -248,10 +154,18 @@ def _json(text: str) -> Any:
         return None
 
 
-_PARSERS: dict[CallFormat, Callable[[str], ParsedAnswer]] = {
-    "hermes": _hermes,
-    "json": _bare_json,
-    "pythonic": _pythonic,
-    "list": _json_list,
-    "functionary": _functionary,
+def _untold(parse: Callable[[str], ParsedAnswer]) -> Callable[[str, Sequence[Tool]], ParsedAnswer]:
+    """A parser of a format whose values say themselves what they are."""
+    return lambda text, tools: parse(text)
+
+
+_PARSERS: dict[CallFormat, Callable[[str, Sequence[Tool]], ParsedAnswer]] = {
+    "hermes": _untold(_hermes),
+    "json": _untold(_bare_json),
+    "pythonic": _untold(pythonic_calls),
+    "list": _untold(_json_list),
+    "functionary": _untold(_functionary),
+    "xml": xml_calls,
+    "glm": glm_calls,
+    "lfm2": _untold(lfm2_calls),
 }

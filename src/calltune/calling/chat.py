@@ -12,8 +12,9 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-from calltune.calling.calls import CallFormat, ParsedAnswer, detect_format, parse_answer
+from calltune.calling.calls import CallFormat, detect_format, parse_answer
 from calltune.calling.layout import TEMPLATE_KEYS, message_dicts, tool_dict
+from calltune.calling.parsed import ParsedAnswer
 from calltune.calling.rendering import render
 from calltune.errors import ModelError, TemplateLimitError
 from calltune.types import Message, Tool, ToolCall
@@ -81,7 +82,8 @@ class Chat:
                 refusals.append(error)
                 continue
             call_format = detect_format(self.strip_end(written[as_text]))
-            if call_format and parse_answer(self.strip_end(written[as_text]), call_format).message == _PROBE_CALL:
+            parsed = call_format and parse_answer(self.strip_end(written[as_text]), call_format, [_PROBE_TOOL])
+            if parsed and parsed.message == _PROBE_CALL:
                 return written[as_text]
         if not written:
             as_object, as_json = (str(error).removeprefix(f"model '{self.name}': ") for error in refusals)
@@ -149,15 +151,18 @@ class Chat:
         """An answer's text without the closing end-of-sequence token."""
         return text.removesuffix(self._end)
 
-    def parse(self, text: str) -> ParsedAnswer:
+    def parse(self, text: str, tools: Sequence[Tool]) -> ParsedAnswer:
         """Read a generated answer: text, calls, or a malformed call, which stays malformed.
+
+        Args:
+            tools: those that were offered; some formats need them to tell a number from a text.
 
         Raises:
             ModelError: the format in which this model writes calls is not known.
         """
         if self.call_format is None:
             raise ModelError(f"model '{self.name}': the way its template writes tool calls is not known to calltune")
-        return parse_answer(self.strip_end(text), self.call_format)
+        return parse_answer(self.strip_end(text), self.call_format, tools)
 
     def _render(self, messages: Sequence[Message], tools: Sequence[Tool], *, add_generation_prompt: bool) -> str:
         text = render(

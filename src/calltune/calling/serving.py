@@ -17,7 +17,13 @@ _QUESTION = Message("user", "q")
 _TOOL = Tool("f", "F.", {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]})
 _CALL = Message("assistant", "", (ToolCall("f", {"a": "b"}),))
 
-_BY_FORMAT: dict[CallFormat, str] = {"hermes": "hermes", "json": "llama3_json", "pythonic": "pythonic", "list": "xlam"}
+_BY_FORMAT: dict[CallFormat, str] = {
+    "hermes": "hermes",
+    "json": "llama3_json",
+    "pythonic": "pythonic",
+    "list": "xlam",
+    "lfm2": "lfm2",
+}
 
 # The marks around a call are looked at before the call itself, because each of them has a parser of its own.
 _BY_MARK = (

@@ -24,8 +24,10 @@ _TOOL = Tool(
 _OTHER_TOOL = Tool("probe_other", "Probe description 2846.", {"type": "object", "properties": {}})
 _TOOLS = (_TOOL, _OTHER_TOOL)
 _ARGUMENTS = {"probe_key": "Zürich \"5\" \\ {'a'}", "probe_more": {"n": [1, -2.5, True, None], "": {}}}
+_PLAIN_ARGUMENTS = {"probe_key": "plain value 3055", "probe_more": {"n": [1, -2.5]}}
 _QUESTION = Message("user", "Probe question 5128?")
 _CALL = Message("assistant", "", (ToolCall("probe_lookup", _ARGUMENTS),))
+_PLAIN_CALL = Message("assistant", "", (ToolCall("probe_lookup", _PLAIN_ARGUMENTS),))
 _PAST_CALL = Message("assistant", "", (ToolCall("probe_lookup", {"probe_key": "past value 6604"}),))
 _RESULT = Message("tool", "Probe result 9917.")
 _TEXT = Message("assistant", "Probe answer 3350.")
@@ -60,16 +62,22 @@ def prove_template(chat: Chat) -> tuple[str, ...]:
     """
     if chat.call_format is None:
         raise _unreadable(chat, chat.answer([_QUESTION], _TOOLS, _PAST_CALL))
-    proof = Proof(chat)
-    if chat.parse(written_call := chat.answer([_QUESTION], _TOOLS, _CALL)).message != _CALL:
-        raise _unreadable(chat, written_call)
+    proof, call = Proof(chat), _CALL
+    notes: list[str] = []
+    if chat.parse(written_call := chat.answer([_QUESTION], _TOOLS, _CALL), _TOOLS).message != _CALL:
+        call = _PLAIN_CALL
+        if chat.parse(chat.answer([_QUESTION], _TOOLS, call), _TOOLS).message != call:
+            raise _unreadable(chat, written_call)
+        notes.append(
+            "the chat template does not escape what it writes into a call, so that some values cannot be read back: "
+            f"{shortened(chat.strip_end(written_call), 160)}; rows with such values are rejected one by one"
+        )
     shapes: tuple[tuple[str, tuple[Message, ...]], ...] = (
         ("", (_QUESTION,)),
         ("after a system message", (_SYSTEM, _QUESTION)),
         ("after a call", (_QUESTION, _PAST_CALL, _RESULT)),
         ("in a second turn", (_QUESTION, _PAST_CALL, _RESULT, _TEXT, Message("user", "Probe question 4083?"))),
     )
-    notes: list[str] = []
     if chat.arguments_as_text:
         notes.append("the chat template takes a call's arguments as JSON text, not as an object; they are written so")
     for when, messages in shapes:
@@ -83,7 +91,7 @@ def prove_template(chat: Chat) -> tuple[str, ...]:
             # It takes no such conversation at all: rows of that shape are rejected one by one, with its words.
             continue
         _prove_prompt(chat, prompt, messages, when)
-        for answer in (_TEXT, _CALL, Message("assistant", "", _CALL.tool_calls * 2)):
+        for answer in (_TEXT, call, Message("assistant", "", call.tool_calls * 2)):
             try:
                 chat.answer(messages, _TOOLS, answer)
             except TemplateLimitError:
@@ -159,15 +167,15 @@ class Proof:
         end = str(self._chat.tokenizer.eos_token)
         if not all(text.endswith(end) for text in texts):
             return f"its answer does not end with the end-of-sequence token {end!r}"
-        if wrong := self._read_back(answers[0], texts[0]):
+        if wrong := self._read_back(answers[0], texts[0], tools):
             return wrong
         counts = self._tokens.counts(prompt, texts)
         if counts is None:
             return "its prompt's last and its answer's first characters become one token, so labels would be off"
         return Written(prompt, tuple(texts), counts[0], tuple(counts[1]))
 
-    def _read_back(self, answer: Message, text: str) -> str:
-        parsed = self._chat.parse(text)
+    def _read_back(self, answer: Message, text: str, tools: Sequence[Tool]) -> str:
+        parsed = self._chat.parse(text, tools)
         if parsed.message is None:
             return f"its answer, once written, is a malformed call: {parsed.reason}"
         if parsed.message.tool_calls != answer.tool_calls:

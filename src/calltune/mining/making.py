@@ -97,4 +97,4 @@ def _written(chat: Chat, question: Question, completion: Completion) -> Message 
     text = chat.strip_end(chat.answer(question.sample.messages, question.sample.tools, message))
     if broken:
         return message if text.strip() == completion.text.strip() else None
-    return message if chat.parse(text).message == message else None
+    return message if chat.parse(text, question.sample.tools).message == message else None

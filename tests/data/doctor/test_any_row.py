@@ -78,7 +78,7 @@ def test_any_row(examiner_of: Callable[[], tuple[Chat, Examiner]], row: Example)
     assert facts.tokens == (len(prompt), len(whole) - len(prompt))
     assert whole[-1] == chat.tokenizer.eos_token_id
     trained = str(chat.tokenizer.decode(whole[len(prompt) :]))
-    parsed = chat.parse(trained).message
+    parsed = chat.parse(trained, row.tools).message
     assert parsed is not None
     assert parsed.tool_calls == row.messages[-1].tool_calls
     assert parsed.content == row.messages[-1].content.strip()

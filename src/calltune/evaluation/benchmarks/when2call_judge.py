@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 
-from calltune.calling.calls import NOTHING_SAID
+from calltune.calling.parsed import NOTHING_SAID
 from calltune.errors import ModelError
 from calltune.evaluation.benchmarks import BROKEN_ANSWERS, Metric, Summary, confusion_table
 from calltune.evaluation.benchmarks.when2call_rows import QuestionSettings, questions

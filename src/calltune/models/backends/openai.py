@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import pydantic
 
-from calltune.calling.calls import NOTHING_SAID, make_call, says_nothing
+from calltune.calling.parsed import NOTHING_SAID, make_call, says_nothing
 from calltune.config.endpoint import EndpointConfig
 from calltune.errors import ConfigError
 from calltune.models.endpoint import Endpoint, Reply, message_text

@@ -5,8 +5,8 @@ from typing import Any
 
 from transformers import GenerationConfig
 
-from calltune.calling.calls import NOTHING_SAID, says_nothing
 from calltune.calling.chat import Chat
+from calltune.calling.parsed import NOTHING_SAID, says_nothing
 from calltune.errors import ModelError
 from calltune.types import Completion, Sample, ScoringRequest
 
@@ -27,7 +27,7 @@ def completion(chat: Chat, ends: Collection[int], sample: Sample, tokens: Sequen
     text = str(chat.tokenizer.decode(list(tokens[:length]), skip_special_tokens=False))
     if length is None:
         return Completion(sample.id, None, text, "truncated", reason=f"no end within {len(tokens)} tokens")
-    parsed = chat.parse(text)
+    parsed = chat.parse(text, sample.tools)
     if parsed.message and says_nothing(parsed.message):
         return Completion(sample.id, None, text, "malformed", reason=NOTHING_SAID)
     return Completion(sample.id, parsed.message, text, "ok" if parsed.message else "malformed", reason=parsed.reason)

@@ -1,0 +1,54 @@
+"""What a parser reads of an answer: a message, or where and why its call cannot be read; and what a call may hold."""
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from calltune.calling.strict_json import check_value
+from calltune.errors import DataError
+from calltune.types import Message, ToolCall
+
+_THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
+
+NOTHING_SAID = "the answer has neither text nor calls"
+"""Why such an answer is malformed, whoever gave it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedAnswer:
+    """What a parser read: a message, or None when a call was begun and cannot be read.
+
+    `reason` then says where and why.
+    """
+
+    message: Message | None
+    reason: str = ""
+
+
+def says_nothing(message: Message) -> bool:
+    """Return whether an answer has neither text nor calls; a thought in `<think>` tags is no text."""
+    return not message.tool_calls and not _THOUGHT.sub("", message.content).strip()
+
+
+def make_call(name: Any, arguments: Any) -> ToolCall | str:
+    """Return the call that a model wrote, or what is wrong with it.
+
+    The arguments become what a file of JSON would give back: a tuple becomes a list, and a number that is a key becomes
+    its text. So a completion is scored alike before and after it was read from a file. What a file cannot hold, and
+    NaN, is no argument.
+    """
+    if not isinstance(name, str):
+        return "has no name"
+    if not isinstance(arguments, dict):
+        return "has no object of arguments"
+    try:
+        kept = json.loads(json.dumps(arguments, allow_nan=False))
+        check_value([name, kept], "is out of bounds")
+    except (TypeError, ValueError):
+        return "holds a value that JSON does not have"
+    except RecursionError:
+        return "is nested too deeply"
+    except DataError as error:
+        return str(error)
+    return ToolCall(name, kept)

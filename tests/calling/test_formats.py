@@ -1,0 +1,177 @@
+"""Every format of calls, written by a template that has it: random calls come back, and calls that are cut do not."""
+
+import random
+import string
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trl
+from transformers import AutoTokenizer
+
+from calltune.calling.calls import CallFormat, parse_answer
+from calltune.calling.chat import Chat
+from calltune.calling.template_proof import prove_template
+from calltune.types import Message, Tool, ToolCall
+
+OWN = Path(__file__).parents[1] / "material" / "templates"
+STORED = Path(trl.__path__[0]) / "chat_templates"
+FORMATS: dict[CallFormat, tuple[Path, str]] = {
+    "hermes": (STORED / "qwen3.jinja", "<|im_end|>"),
+    "json": (STORED / "llama3_1.jinja", "<|eot_id|>"),
+    "functionary": (OWN / "functionary.jinja", "<|im_end|>"),
+    "xml": (STORED / "qwen3_5_nothink.jinja", "<|im_end|>"),
+    "glm": (STORED / "glm4moe.jinja", "<|endoftext|>"),
+    "lfm2": (STORED / "lfm2_v2.jinja", "<|im_end|>"),
+}
+MORE = {
+    "nemotron_3_nano": "xml",
+    "nemotron_3_super": "xml",
+    "qwen3_6": "xml",
+    "qwen3_8": "xml",
+    "qwen3_5_think": "xml",
+    "lfm2_2_5_vl": "lfm2",
+}
+TYPES: dict[str, Any] = {
+    "text": {"type": "string"},
+    "choice": {"enum": ["north", "south"]},
+    "count": {"type": "integer"},
+    "ratio": {"type": "number"},
+    "flag": {"type": "boolean"},
+    "maybe": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+    "names": {"type": "array", "items": {"type": "string"}},
+    "place": {"type": "object", "properties": {"x": {"type": "number"}}},
+}
+TOOL = Tool("do_it", "Do it.", {"type": "object", "properties": TYPES})
+QUESTION = Message("user", "Do it.")
+NUM_CALLS, NUM_CUT = 150, 6
+LETTERS = string.ascii_letters + string.digits + " .,:;-_äß東🙂'\"\\{}[]()/&%$#@!?=+*"
+
+
+def chat_with(tiny_model: Path, template: Path, end: str) -> Chat:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tokenizer.add_special_tokens({"additional_special_tokens": [end, "<|bos|>"]})
+    tokenizer.eos_token, tokenizer.bos_token = end, "<|bos|>"
+    tokenizer.chat_template = template.read_text(encoding="utf-8")
+    return Chat(tokenizer, template.stem)
+
+
+def text_of(chance: random.Random) -> str:
+    # White space at a value's ends is not kept by every format.
+    return "".join(chance.choices(LETTERS, k=chance.randint(1, 12))).strip() or "x"
+
+
+def call_of(chance: random.Random) -> ToolCall:
+    draw: dict[str, Any] = {
+        "text": text_of(chance),
+        "choice": chance.choice(["north", "south"]),
+        "count": chance.randint(-(10**9), 10**9),
+        "ratio": chance.choice([0.5, -2.25, 1e-7, 3.0]),
+        "flag": chance.random() < 0.5,
+        "maybe": chance.choice([None, 7]),
+        "names": [text_of(chance) for _ in range(chance.randint(0, 3))],
+        "place": {"x": chance.choice([1.5, -4]), text_of(chance): {"y": [True, None, text_of(chance)]}},
+    }
+    names = chance.sample(list(draw), chance.randint(1, len(draw)))
+    return ToolCall("do_it", {name: draw[name] for name in names})
+
+
+@pytest.mark.parametrize("call_format", list(FORMATS))
+def test_random_calls_come_back(tiny_model: Path, call_format: CallFormat) -> None:
+    chat = chat_with(tiny_model, *FORMATS[call_format])
+    assert chat.call_format == call_format
+    chance = random.Random(call_format)
+    for _ in range(NUM_CALLS):
+        message = Message("assistant", "", (call_of(chance),))
+        written = chat.answer([QUESTION], [TOOL], message)
+        parsed = chat.parse(written, [TOOL])
+        assert parsed.message == message, written
+
+
+@pytest.mark.parametrize("call_format", list(FORMATS))
+def test_calls_that_are_cut_stay_malformed(tiny_model: Path, call_format: CallFormat) -> None:
+    chat = chat_with(tiny_model, *FORMATS[call_format])
+    chance = random.Random(call_format)
+    opened = {"json": "{", "lfm2": "<|tool_call_start|>", "functionary": "<function=do_it>"}.get(
+        call_format, "<tool_call>"
+    )
+    for _ in range(NUM_CUT):
+        written = chat.strip_end(chat.answer([QUESTION], [TOOL], Message("assistant", "", (call_of(chance),)))).strip()
+        for length in range(written.index(opened) + len(opened), len(written) - 1):
+            parsed = parse_answer(written[:length], call_format, [TOOL])
+            assert parsed.message is None, written[:length]
+            assert parsed.reason
+
+
+@pytest.mark.parametrize("name", list(MORE))
+def test_templates_of_todays_models_pass_their_proof(tiny_model: Path, name: str) -> None:
+    chat = chat_with(tiny_model, STORED / f"{name}.jinja", "<|im_end|>")
+    assert chat.call_format == MORE[name]
+    assert prove_template(chat) == ()
+
+
+def test_a_template_that_escapes_nothing_is_told(tiny_model: Path) -> None:
+    chat = chat_with(tiny_model, STORED / "lfm2_2_5.jinja", "<|im_end|>")
+    (note,) = prove_template(chat)
+    assert "does not escape what it writes into a call" in note
+    assert "rows with such values are rejected one by one" in note
+
+
+XML = "<tool_call>\n<function=do_it>\n{}</function>\n</tool_call>"
+GLM = "<tool_call>do_it\n{}</tool_call>"
+
+
+def parameter(name: str, value: str) -> str:
+    return f"<parameter={name}>\n{value}\n</parameter>\n"
+
+
+@pytest.mark.parametrize(
+    ("call_format", "text", "reason"),
+    [
+        ("xml", XML.format(parameter("count", "many")), "gives 'count' 'many', which is no integer"),
+        ("xml", XML.format(parameter("flag", "maybe")), "which is no boolean"),
+        ("xml", XML.format(parameter("names", '["a"')), "which is no array"),
+        ("xml", XML.format(parameter("maybe", "'7'")), "which is no integer or null"),
+        ("xml", XML.format(parameter("text", "a") * 2), "gives 'text' twice"),
+        ("xml", XML.format("text: a\n"), "holds something beside its parameters"),
+        ("xml", '<tool_call>{"name": "do_it"}</tool_call>', "is not one function between"),
+        ("xml", "<tool_call><function=do_it>", "a call opened at character 0 is not closed"),
+        ("xml", "</tool_call>", "closed that was never opened"),
+        ("xml", XML.format(parameter("count", "[" * 3000)), "gives 'count' JSON nested too deeply"),
+        ("glm", GLM.format("<arg_key>count</arg_key>\n<arg_value>many</arg_value>\n"), "which is no integer"),
+        ("glm", GLM.format("<arg_key>count</arg_key>\n"), "holds something beside its arguments"),
+        ("glm", "<tool_call>\n</tool_call>", "has no name"),
+        ("glm", "<tool_call>do it\n</tool_call>", "has no name"),
+        ("lfm2", "<|tool_call_start|>[do_it(count=1)", "the list of calls at character 0 is not closed"),
+        ("lfm2", "Well. <|tool_call_start|>do_it<|tool_call_end|>", "the list of calls at character 6 is no list"),
+        ("lfm2", "<|tool_call_start|>[do_it(count=one)]<|tool_call_end|>", "which is no value in Python"),
+        ("lfm2", "<|tool_call_end|>", "closed that was never opened"),
+        ("lfm2", "<|tool_call_start|>[]<|tool_call_end|><|tool_call_start|>", "followed by another mark"),
+    ],
+)
+def test_what_does_not_parse_says_where(call_format: CallFormat, text: str, reason: str) -> None:
+    parsed = parse_answer(text, call_format, [TOOL])
+    assert parsed.message is None
+    assert reason in parsed.reason
+    assert len(parsed.reason.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "is_read_as"),
+    [("12", "12"), ("True", "True"), ("null", "null"), ("[1]", "[1]"), ("  a  ", "  a  "), ("a\nb", "a\nb")],
+)
+def test_a_text_is_a_text_where_the_schema_says_so(value: str, is_read_as: str) -> None:
+    parsed = parse_answer(XML.format(parameter("text", value)), "xml", [TOOL])
+    assert parsed.message == Message("assistant", "", (ToolCall("do_it", {"text": is_read_as}),))
+
+
+def test_words_beside_a_call_stay() -> None:
+    text = f"Wait.\n{XML.format(parameter('count', '3'))}"
+    assert parse_answer(text, "xml", [TOOL]).message == Message(
+        "assistant", "Wait.", (ToolCall("do_it", {"count": 3}),)
+    )
+    assert parse_answer("Just words.", "xml", [TOOL]).message == Message("assistant", "Just words.")
+    # A tool that was not offered has no schema, so that its values stay texts.
+    assert parse_answer(
+        XML.replace("do_it", "other").format(parameter("count", "3")), "xml", [TOOL]
+    ).message == Message("assistant", "", (ToolCall("other", {"count": "3"}),))
