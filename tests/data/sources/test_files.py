@@ -140,10 +140,10 @@ def zstandard(data: bytes) -> bytes:
     ("name", "content"),
     [
         ("rows.ndjson", LINES),
-        ("rows.jsonl.gz", gzip.compress(LINES)),
+        ("rows.jsonl.gz", gzip.compress(LINES, mtime=0)),
         ("rows.ndjson.zst", zstandard(LINES)),
-        ("rows.json.gz", gzip.compress(json.dumps(ROWS).encode())),
-        ("no.name", gzip.compress(LINES)),
+        ("rows.json.gz", gzip.compress(json.dumps(ROWS).encode(), mtime=0)),
+        ("no.name", gzip.compress(LINES, mtime=0)),
         ("rows.json", b"\n".join(json.dumps(row, indent=2).encode() for row in ROWS)),
         ("rows.json", b",\n".join(json.dumps(row, indent=2).encode() for row in ROWS)),
         ("rows.json", json.dumps({"data": ROWS}).encode()),
@@ -182,7 +182,7 @@ def test_tables_of_parquet_arrow_and_csv(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("rows.gz", gzip.compress(LINES)[:-9], "this is gzip, and broken"),
+        ("rows.gz", gzip.compress(LINES, mtime=0)[:-9], "this is gzip, and broken"),
         ("rows.zst", zstandard(LINES)[:12], "cannot be unpacked"),
         ("rows.parquet", b"PAR1 and no more", "this is Parquet, and cannot be read"),
         ("rows.arrow", b"ARROW1 and no more", "this is Arrow, and cannot be read"),
