@@ -1,4 +1,4 @@
-"""Rows of spans, observations and runs, and messages for a screen: each asks `q`, and is answered by a call of `find`."""
+"""Rows of spans, observations, runs, and messages for a screen: each asks `q` and is answered by a call of `find`."""
 
 import json
 from typing import Any

@@ -21,7 +21,7 @@ def plain_messages(raw: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
     """Return the assistant's messages and the tools' that one message for a screen is; nothing for any other message.
 
     Raises:
-        DataError: a part of it had not arrived as a whole.
+        DataError: a part of it had not arrived as a whole, or a call has no result.
     """
     parts = raw.get("parts")
     old = raw.get("toolInvocations")
@@ -37,7 +37,13 @@ def plain_messages(raw: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
     if raw.get("role") != "assistant":
         raise DataError(f"{where}: a call or a step stands in a message of {shortened(raw.get('role'))}")
     marks = {key: value for key, value in raw.items() if key not in ("parts", "content", "toolInvocations")}
-    return [message for step in _steps(listed) for message in _messages(step, marks, where)]
+    steps = [messages for step in _steps(listed) if (messages := list(_messages(step, marks, where)))]
+    for messages in steps[:-1]:
+        # The step behind a call answers its result.
+        calls = [part for part in messages[0]["content"] if isinstance(part, dict) and part.get("type") == "tool-call"]
+        if len(calls) != sum(len(message["content"]) for message in messages[1:]):
+            raise DataError(f"{where}: a step goes on though a call before it has no result")
+    return [message for messages in steps for message in messages]
 
 
 def _is_of_screen(part: Any) -> bool:
