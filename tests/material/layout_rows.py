@@ -6,6 +6,7 @@ from typing import Any
 
 from logged import PARALLEL
 from rows_of import TOOL, assistant, call, result, user
+from telemetry_rows import OBSERVED, SCREEN, SPANS
 
 from calltune.data.sources import auto, chat_jsonl, openai_traces, sharegpt, when2call, xlam
 
@@ -65,5 +66,9 @@ FILES: list[tuple[ModuleType, list[dict[str, Any]], dict[str, Any]]] = [
     (openai_traces, LOGGED[:4], {}),
     (chat_jsonl, LOGGED[4:], {}),
     (auto, [SHAREGPT, GLAIVE, SHAREGPT], {}),
+    (openai_traces, list(SPANS.values()), {}),
+    (auto, list(SPANS.values()), {}),
+    (openai_traces, list(OBSERVED.values()), {}),
+    (openai_traces, [SCREEN, SCREEN], {}),
     (openai_traces, [REQUESTS, STREAMED, {"schemaType": "ModelInvocationLog", **BODIES}], {}),
 ]

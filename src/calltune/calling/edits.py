@@ -25,6 +25,8 @@
 | `call_read`        | a call that was left in an answer's text became a call                                    |
 | `key_unread`       | a key of a row that holds text or a schema is not read; what it holds is not kept here    |
 | `file_unread`      | a file of a folder was passed over                                                        |
+| `span_unread`      | a span of a trace that asks no model (a tool's, an agent's) is not read                   |
+| `repeated`         | an answer that a span of its own records was met again in another one, and is taken once  |
 """
 
 import copy
@@ -58,6 +60,8 @@ ChangeKind = Literal[
     "call_read",
     "key_unread",
     "file_unread",
+    "span_unread",
+    "repeated",
 ]
 CHANGE_KINDS: tuple[str, ...] = get_args(ChangeKind)
 

@@ -137,9 +137,9 @@ def test_a_bedrock_log_in_folders_of_gzip(tmp_path: Path) -> None:
         ),
         ({"conversations": []}, "'messages' is missing; this is ShareGPT's layout: read it with name = \"sharegpt\""),
         ({"instruction": "i", "output": "o"}, "this is Alpaca's layout"),
-        ({"resourceSpans": []}, "this is a span of OpenTelemetry"),
-        ({"attributes": {"gen_ai.system": "x"}}, "this is a span of OpenTelemetry"),
-        ({"run_type": "llm", "inputs": {}}, "this is a run of LangSmith"),
+        ({"resourceSpans": []}, "it holds no span"),
+        ({"run_type": "llm", "inputs": {}}, "span '': 'messages' is missing"),
+        ({"message_id": 0, "message": user()}, "this is a message of a session of Strands: name the folder"),
         (
             {"messages": [user(), assistant(None, invalid_tool_calls=[{"name": "f"}])]},
             "'invalid_tool_calls' holds a call",

@@ -15,6 +15,7 @@ from calltune.calling.strict_json import parse_value, shortened
 from calltune.data.sources.marks import is_marked_learned
 from calltune.data.sources.message_parts import read_call, read_parts, result_text
 from calltune.data.sources.turns import Turn, without_thoughts
+from calltune.data.sources.ui_messages import plain_messages
 from calltune.data.sources.unread import tell_unread
 from calltune.errors import DataError
 from calltune.files.json_lines import require
@@ -85,6 +86,8 @@ def message_turns(raw: Any, where: str) -> list[Turn]:
     if not isinstance(raw, dict):
         raise DataError(f"{where}: a message must be an object, not {type(raw).__name__}")
     raw = unwrapped(raw)
+    if several := plain_messages(raw, where):
+        return [turn for message in several for turn in message_turns(message, where)]
     if raw.get("role") is None and isinstance(raw.get("type"), str):
         if raw["type"] in _ITEMS:
             return _ITEMS[raw["type"]](raw, where)
@@ -127,7 +130,7 @@ def unwrapped(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def _holds_results(content: Any) -> bool:
-    kinds = ("tool_result", "tool-result", "toolResult", "functionResponse", "function_response")
+    kinds = ("tool_result", "tool-result", "toolResult", "functionResponse", "function_response", "tool_call_response")
     parts = content if isinstance(content, list) else []
     return any(isinstance(part, dict) and (part.get("type") in kinds or any(map(part.get, kinds))) for part in parts)
 

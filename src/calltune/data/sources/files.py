@@ -1,7 +1,8 @@
 """Files of rows: JSON lines (never loaded whole), a JSON array, JSON objects one after another, or a table.
 
 A folder is all of its files of rows, those of its sub-folders too; what is passed over is told. Files may be packed,
-see `containers`. Rows may also stand as a list in one object (`{"data": [...]}`).
+see `containers`. A session of Strands is a folder and one row, see `sessions`. Rows may also stand as a list in one
+object (`{"data": [...]}`).
 
 A byte-order mark and Windows line ends are read past. A line or an element that is not strict JSON becomes a rejected
 row. A file that is missing, empty, or no UTF-8 text at all is an error.
@@ -21,6 +22,7 @@ from calltune.config.table import Table
 from calltune.data.sources.containers import ROW_FILES, is_row_file, no_special, opened, table_of
 from calltune.data.sources.layouts import with_layout
 from calltune.data.sources.marks import row_mark
+from calltune.data.sources.sessions import is_of_session, is_session, session_files, session_folder, session_rows
 from calltune.errors import DataError
 from calltune.files.hashes import file_sha256, value_sha256
 from calltune.types import Example, Preference, Rejected
@@ -97,6 +99,8 @@ def data_files(path: str) -> list[Path]:
         DataError: there is none, or one is a pipe, a socket or a device.
     """
     place = Path(path)
+    if place.is_dir() and is_session(place):
+        return [place]
     if not place.is_dir():
         if not place.exists():
             raise DataError(f"{path}: no such data file or folder")
@@ -104,7 +108,8 @@ def data_files(path: str) -> list[Path]:
     if (place / "dataset_dict.json").exists():
         raise DataError(f"{path}: holds the splits of a data set; name the folder of one of them")
     named = [file for file in _all_files(place) if is_row_file(file) and not _is_hidden(file, place)]
-    files = [file for file in map(no_special, named) if file.is_file()]
+    files = [file for file in map(no_special, named) if file.is_file() and not is_of_session(file)]
+    files = list(dict.fromkeys(session_folder(file) or file for file in files))
     if not files:
         raise DataError(f"{path}: the folder holds no .jsonl or .json file, and none of {', '.join(ROW_FILES[3:])}")
     return files
@@ -124,7 +129,8 @@ def _is_hidden(file: Path, folder: Path) -> bool:
 def tell_passed_over(path: str, read: Iterable[Path]) -> None:
     """Tell of what a folder holds that is no file of rows."""
     place = Path(path)
-    names = sorted(str(file.relative_to(place)) for file in set(_all_files(place)).difference(read))
+    whole = {file for path in read for file in (session_files(path) if path.is_dir() else [path])}
+    names = sorted(str(file.relative_to(place)) for file in set(_all_files(place)).difference(whole))
     tell(path, "folder", tuple(Change("file_unread", "remove", f"/{name}") for name in names))
 
 
@@ -134,7 +140,8 @@ def files_fingerprint(*paths: str) -> str:
     Raises:
         DataError: a file cannot be read.
     """
-    files = [file for path in paths for file in data_files(path)]
+    found = [file for path in paths for file in data_files(path)]
+    files = [file for path in found for file in (session_files(path) if path.is_dir() else [path])]
     try:
         return value_sha256([[file.name, file_sha256(file)] for file in files])
     except OSError as error:
@@ -156,6 +163,9 @@ def _bytes(path: Path) -> bytes:
 
 
 def _rows_of(path: Path) -> Iterator[SourceRow]:
+    if path.is_dir():
+        yield from (SourceRow(*row) for row in session_rows(path))
+        return
     with opened(path) as file:
         head = file.read(4096)
     table = table_of(path, head)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from calltune.data.sources.columns import with_columns
+from calltune.data.sources.observations import is_observation, is_run
+from calltune.data.sources.spans import is_telemetry
 from calltune.errors import DataError
 
 REQUESTS = ("request", "input", "inputs", "body", "kwargs", "request_body")
@@ -47,10 +49,10 @@ _XLAM = Layout("xLAM's layout", ("xlam",))
 _WHEN2CALL_TEST = Layout("When2Call's test", ("when2call",), split="train_sft")
 _WHEN2CALL_PAIR = Layout("When2Call's layout", ("when2call",), split="train_pref")
 _MESSAGES = Layout("a chat's messages", ("openai_traces", "chat_jsonl"), alike="when2call")
-_OPENTELEMETRY = Layout(
-    "a span of OpenTelemetry",
-    advice=": write its input and output messages as 'messages' and 'response', or export from MLflow",
-)
+_TELEMETRY = Layout("spans of OpenTelemetry", ("openai_traces",))
+_SESSION = Layout("a session of Strands", ("openai_traces", "chat_jsonl"))
+_LANGFUSE = Layout("observations of Langfuse", ("openai_traces",))
+_LANGSMITH = Layout("a run of LangSmith", ("openai_traces",))
 _BY_KEYS: tuple[tuple[frozenset[str], Layout], ...] = (
     (frozenset({"correct_answer", "answers"}), _WHEN2CALL_TEST),
     (frozenset({"chosen_response"}), _WHEN2CALL_PAIR),
@@ -58,6 +60,7 @@ _BY_KEYS: tuple[tuple[frozenset[str], Layout], ...] = (
     (frozenset({"conversations", "chosen", "rejected"}), _SHAREGPT_PAIR),
     (frozenset({"messages", "chosen", "rejected"}), _MESSAGES_PAIR),
     (frozenset({"chosen", "rejected"}), _PAIR),
+    (frozenset({"messages", "conversation_manager_state"}), _SESSION),
     (frozenset({"messages"}), _MESSAGES),
     (frozenset({"conversations"}), _SHAREGPT),
     (frozenset({"prompt", "completion"}), _COMPLETION),
@@ -69,18 +72,9 @@ _UNREAD: tuple[tuple[frozenset[str], Layout], ...] = (
         frozenset({"instruction", "output"}),
         Layout("Alpaca's layout", advice=", which holds no tools: write it as 'messages'"),
     ),
-    (frozenset({"resourceSpans"}), Layout(_OPENTELEMETRY.title, advice=f"{_OPENTELEMETRY.advice} (OTLP)")),
     (
-        frozenset({"run_type", "inputs"}),
-        Layout("a run of LangSmith", advice=": write its inputs' messages and its outputs as 'messages'"),
-    ),
-    (
-        frozenset({"observations"}),
-        Layout("a trace of Langfuse", advice=": export its generations, with 'input' and 'output'"),
-    ),
-    (
-        frozenset({"session_id", "message"}),
-        Layout("a session of Strands", advice=": write its messages, in order, as 'messages'"),
+        frozenset({"message", "message_id"}),
+        Layout("a message of a session of Strands", advice=": name the folder of the session, or all sessions'"),
     ),
     (frozenset({"features", "homepage"}), Layout("the description of a data set", advice=", and holds no rows")),
     (frozenset({"custom_id", "body"}), Layout("a batch request", advice=" without its answer")),
@@ -97,6 +91,8 @@ def layout_of(raw: Mapping[str, Any]) -> Layout | None:
     except DataError:
         row = raw
     keys = frozenset(key for key, value in row.items() if value is not None)
+    if span_layout := _span_layout(row):
+        return span_layout
     if "messages" not in keys and _is_trace(row):
         return _TRACE
     named = next((layout for wanted, layout in _BY_KEYS if wanted <= keys), None)
@@ -104,13 +100,22 @@ def layout_of(raw: Mapping[str, Any]) -> Layout | None:
         return named or _REQUEST
     if "completion" in keys:
         return _COMPLETION
-    attributes = row.get("attributes")
-    inner = attributes if isinstance(attributes, dict) else {}
-    if any(str(key).startswith("gen_ai.") for key in row) or any(
-        str(key).startswith(("gen_ai.", "llm.")) for key in inner
-    ):
-        return _OPENTELEMETRY
     return next((layout for wanted, layout in _UNREAD if wanted <= keys), None)
+
+
+def _span_layout(row: Mapping[str, Any]) -> Layout | None:
+    if row.get("messages") is not None:
+        return None
+    if is_telemetry(row):
+        return _TELEMETRY
+    if is_run(row):
+        return _LANGSMITH
+    return _LANGFUSE if is_observation(row) else None
+
+
+def is_span_row(row: Mapping[str, Any]) -> bool:
+    """Return whether a row holds spans of OpenTelemetry, observations of Langfuse or runs of LangSmith."""
+    return _span_layout(row) is not None
 
 
 def with_layout(reason: str, row: Mapping[str, Any], source: str) -> str:

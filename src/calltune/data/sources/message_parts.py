@@ -1,4 +1,4 @@
-"""The content of one message, as OpenAI, Anthropic, Bedrock, Gemini, LangChain and Vercel's SDK write it in parts."""
+"""The content of one message, as OpenAI, Anthropic, Bedrock, Gemini, LangChain, OpenTelemetry and Vercel write it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +17,8 @@ _MEDIA = (
     *("image", "image_url", "input_image", "audio", "audio_url", "input_audio", "video", "video_url", "document"),
     *("file", "input_file", "inlineData", "inline_data", "fileData", "file_data", "media"),
 )
+_VERCEL_RESULTS = ("text", "json", "error-text", "error-json", "content", "execution-denied")
+_GEMINI_RESULTS = ("output", "error", "result")
 _IGNORED = ("cachePoint", "cache_control", "step-start")
 
 
@@ -64,6 +66,8 @@ def _read_part(part: Any, parts: Parts, place: str, path: str, where: str) -> st
         return part["refusal"]
     if kind in _TEXTS and isinstance(part.get("text"), str):
         return part["text"]
+    if kind == "text" and isinstance(part.get("content"), str):
+        return part["content"]
     if call := _call_in(part, kind, place):
         parts.calls.append(call)
         return ""
@@ -86,7 +90,7 @@ def _kind_of(part: Mapping[str, Any]) -> Any:
 
 def _call_in(part: Mapping[str, Any], kind: Any, place: str) -> tuple[Any, ToolCall] | None:
     """Return the call of a part with its id, or None where it holds none."""
-    if kind == "tool_use":
+    if kind in ("tool_use", "tool_call"):
         return part.get("id"), read_call(part, place)
     if kind == "tool-call":
         return part.get("toolCallId"), read_call({**part, "name": part.get("toolName")}, place)
@@ -102,16 +106,22 @@ def _result_in(part: Mapping[str, Any], kind: Any, place: str) -> tuple[Any, str
     """Return the result of a part as (id of its call, the call's name, text), or None where it holds none."""
     if kind == "tool_result":
         return part.get("tool_use_id"), "", result_text(part.get("content"), place)
+    if kind == "tool_call_response":
+        return part.get("id"), "", result_text(part.get("response", part.get("result")), place)
     if kind == "tool-result":
         output = part.get("output", part.get("result"))
-        if isinstance(output, dict) and output.get("type") in ("text", "json", "error-text", "error-json", "content"):
-            output = output.get("value")
+        if isinstance(output, dict) and output.get("type") in _VERCEL_RESULTS:
+            output = output.get("value", output.get("reason"))
         return part.get("toolCallId"), str(part.get("toolName") or ""), result_text(output, place)
     if isinstance(result := part.get("toolResult"), dict):
         return result.get("toolUseId"), "", result_text(result.get("content"), f"{place}: toolResult")
     result = part.get("functionResponse", part.get("function_response"))
     if isinstance(result, dict):
-        return result.get("id"), str(result.get("name") or ""), result_text(result.get("response"), place)
+        said = result.get("response")
+        # Gemini wants an object, and names what a tool says in it.
+        if isinstance(said, dict) and len(said) == 1 and next(iter(said)) in _GEMINI_RESULTS:
+            said = next(iter(said.values()))
+        return result.get("id"), str(result.get("name") or ""), result_text(said, place)
     return None
 
 

@@ -89,7 +89,10 @@ def _example(span: Mapping[str, Any], row_id: str, where: str, offered: Sequence
         inputs = {**inputs, "body": parse_value(inputs["body"], f"{where}: body")}
     request = inputs["body"] if isinstance(inputs.get("body"), dict) else inputs
     history = request_turns(request, where, {})
-    tools = tools_of((request,), where) or read_tools(_attribute(span, "mlflow.chat.tools", where), f"{where}: tools")
+    # MLflow's own list of LangChain's tools lacks the parameters inside of objects.
+    asked = _attribute(span, "invocation_params", where)
+    places = (request, asked) if isinstance(asked, dict) else (request,)
+    tools = tools_of(places, where) or read_tools(_attribute(span, "mlflow.chat.tools", where), f"{where}: tools")
     answer = _answer(span, outputs, where)
     turns, tools = offered_in_text(joined(history, answer, where), tools or tuple(offered))
     talk = talk_of(turns, tools)

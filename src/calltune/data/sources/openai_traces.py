@@ -2,10 +2,12 @@
 
 A row is one of: `messages` (and `tools`, or the older `functions`), with the answer among them or beside them; a
 request and its response in any of the layouts of `records`; `input`, `preferred_output` and `non_preferred_output`,
-OpenAI's layout for preference fine-tuning; or an MLflow trace, see `mlflow_traces`.
+OpenAI's layout for preference fine-tuning; an MLflow trace, see `mlflow_traces`; or a span of OpenTelemetry, an
+observation of Langfuse or a run of LangSmith, see `span_answers`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from calltune.data.sources.chat_messages import read_turns
@@ -16,6 +18,7 @@ from calltune.data.sources.mlflow_traces import is_trace, trace_answers
 from calltune.data.sources.offers import offered_in_text
 from calltune.data.sources.pairs import pair_of
 from calltune.data.sources.records import conversation_of, request_turns, tools_of
+from calltune.data.sources.span_answers import SpanReader
 from calltune.data.sources.turns import answer_of, messages_of
 from calltune.errors import DataError
 from calltune.files.json_lines import require
@@ -39,6 +42,8 @@ def read(settings: Settings) -> Iterator[Noun]:
     if settings.tools and not offered:
         raise DataError(f"{settings.tools}: holds no tools")
 
+    spans = SpanReader(offered, settings.turns)
+
     def parse(raw: dict[str, Any], where: str) -> Iterator[Noun]:
         if is_trace(raw):
             yield from trace_answers(raw, where, offered, settings.turns)
@@ -53,7 +58,7 @@ def read(settings: Settings) -> Iterator[Noun]:
         turns, tools = offered_in_text(*conversation_of(row, where, offered))
         yield from answers_of(turns, tools, settings.turns, ("openai_traces", where, raw))
 
-    return nouns_of(read_rows(settings.path), "openai_traces", parse)
+    return chain(nouns_of(spans.others(read_rows(settings.path)), "openai_traces", parse), spans.nouns())
 
 
 def fingerprint(settings: Settings) -> str:

@@ -22,12 +22,21 @@ from calltune.files.json_lines import require
 from calltune.types import Tool
 
 SYSTEMS = ("system", "system_prompt", "systemPrompt", "system_message", "instructions", "systemInstruction")
+_SYSTEMS = (*SYSTEMS, "system_instruction")
 _ANSWERS = ("response", "choices", "output", "outputs", "candidates", "generations", "completion")
 _TOOLS = ("tools", "functions", "toolConfig", "tool_config")
-_SETTINGS = ("model_parameters", "modelParameters", "optional_params", "parameters", "invocation_params", "kwargs")
+_SETTINGS = (
+    "config",
+    "model_parameters",
+    "modelParameters",
+    "optional_params",
+    "parameters",
+    "invocation_params",
+    "kwargs",
+)
 READ = frozenset(
     (
-        *(*COLUMNS, *SYSTEMS, "system_instruction", *_ANSWERS, *REQUESTS, *_TOOLS, *_SETTINGS),
+        *(*COLUMNS, *_SYSTEMS, *_ANSWERS, *REQUESTS, *_TOOLS, *_SETTINGS),
         *("label", "kto_tag", "weight", "train", "trainable", "loss", "schemaVersion", "schemaType", "metadata"),
     )
 )
@@ -116,12 +125,15 @@ def request_turns(request: Mapping[str, Any], where: str, row: Mapping[str, Any]
     raw = request.get(key)
     raw = [{"role": "user", "content": raw}] if key == "input" and isinstance(raw, str) else raw
     turns = read_turns(raw, f"{where}: {key}")
-    return with_system(turns, request if any(map(request.get, SYSTEMS)) else row, where)
+    config = request.get("config")
+    beside = config if isinstance(config, dict) and "contents" in request else {}
+    own = next((place for place in (request, beside) if any(map(place.get, _SYSTEMS))), row)
+    return with_system(turns, own, where)
 
 
 def with_system(turns: Sequence[Turn], row: Mapping[str, Any], where: str) -> list[Turn]:
     """Return the turns with the system's text that stands beside them, unless they begin with it."""
-    texts = [_system_text(row[key], f"{where}: {key}") for key in (*SYSTEMS, "system_instruction") if row.get(key)]
+    texts = [_system_text(row[key], f"{where}: {key}") for key in _SYSTEMS if row.get(key)]
     text = "\n\n".join(dict.fromkeys(text for text in texts if text.strip()))
     if not text or (turns and turns[0].role == "system" and turns[0].text.strip() == text.strip()):
         return list(turns)

@@ -1,0 +1,80 @@
+// Runs the scripted agent through Vercel's SDK, against the server that make_vercel.py began; writes JSON to its output.
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { pathToFileURL } from 'node:url';
+import path from 'node:path';
+
+const require = createRequire(path.join(process.env.NODE_FOLDER, 'x.js'));
+const load = (name) => import(pathToFileURL(require.resolve(name)).href);
+const { generateText, streamText, jsonSchema, stepCountIs, tool, readUIMessageStream } = await load('ai');
+const { createOpenAICompatible } = await load('@ai-sdk/openai-compatible');
+const { BasicTracerProvider, InMemorySpanExporter, SimpleSpanProcessor } = await load('@opentelemetry/sdk-trace-base');
+const { context } = await load('@opentelemetry/api');
+const { AsyncLocalStorageContextManager } = await load('@opentelemetry/context-async-hooks');
+context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable());
+const { JsonTraceSerializer } = await load('@opentelemetry/otlp-transformer');
+
+const { conversations, streamed, system, tools, url } = JSON.parse(readFileSync(0, 'utf8'));
+const exporter = new InMemorySpanExporter();
+const provider = new BasicTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] });
+const model = createOpenAICompatible({ name: 'scripted', baseURL: `${url}/v1`, includeUsage: true })('scripted');
+
+const offered = (results) =>
+  Object.fromEntries(
+    tools.map(({ function: { name, description, parameters } }) => [
+      name,
+      tool({
+        description,
+        inputSchema: jsonSchema(parameters),
+        execute: async (_, { toolCallId }) => {
+          if (results[toolCallId].startsWith('ERROR')) throw new Error(results[toolCallId]);
+          return results[toolCallId];
+        },
+      }),
+    ]),
+  );
+
+const published = tools.map(({ function: { name, description, parameters } }) => ({
+  name,
+  description,
+  inputSchema: { jsonSchema: parameters },
+}));
+const [models, screens] = [[], []];
+for (const onScreen of [false, true]) {
+  for (const [name, conversation] of Object.entries(conversations)) {
+    const results = Object.fromEntries(
+      conversation.filter((m) => m.role === 'tool').map((m) => [m.tool_call_id, m.content]),
+    );
+    const [messages, shown] = [[], []];
+    for (const { content } of conversation.filter((m) => m.role === 'user')) {
+      messages.push({ role: 'user', content });
+      shown.push({ id: `u${shown.length}`, role: 'user', parts: [{ type: 'text', text: content }] });
+      const settings = {
+        model,
+        system,
+        messages,
+        tools: offered(results),
+        stopWhen: stepCountIs(9),
+        ...(onScreen ? {} : { experimental_telemetry: { isEnabled: true, tracer: provider.getTracer('ai') } }),
+      };
+      if (onScreen || streamed.includes(name)) {
+        const result = streamText(settings);
+        let last;
+        const stream = result.toUIMessageStream({ onError: (error) => error.message, generateMessageId: () => 'a' });
+        for await (const message of readUIMessageStream({ stream })) last = message;
+        shown.push(last);
+        messages.push(...(await result.response).messages);
+      } else {
+        messages.push(...(await generateText(settings)).response.messages);
+      }
+    }
+    if (onScreen) screens.push({ messages: shown, system, tools: published });
+    else models.push({ messages, system, tools: published });
+  }
+}
+const spans = exporter.getFinishedSpans();
+const batches = [];
+for (let n = 0; n < spans.length; n += 9) {
+  batches.push(JSON.parse(Buffer.from(JsonTraceSerializer.serializeRequest(spans.slice(n, n + 9))).toString()));
+}
+process.stdout.write(JSON.stringify({ models, screens, batches }));
