@@ -3,14 +3,16 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from calltune.calling.layout import message_dicts, tool_dict
 from calltune.calling.option_reading import read_options
 from calltune.calling.schema import call_problems
-from calltune.calling.template_proof import Proof
 from calltune.data.doctor import Finding
 from calltune.data.doctor.contamination import AskedQuestions
+from calltune.data.doctor.endings import ending
+from calltune.data.doctor.noise import noise
+from calltune.data.doctor.results import keys_of
 from calltune.data.doctor.values import null_padding, unsound
 from calltune.data.near import signature
 from calltune.data.rows import training_row
@@ -18,6 +20,9 @@ from calltune.data.text import asked, digest, first_question, words
 from calltune.errors import NotFiniteError
 from calltune.files.json_lines import to_json
 from calltune.types import Behavior, Example, Message, Preference, Rejected, Sample
+
+if TYPE_CHECKING:
+    from calltune.calling.template_proof import Proof
 
 Kind = Literal["example", "preference", "unread"]
 
@@ -27,8 +32,9 @@ class Facts:
     """What is known of a row once the row itself may be forgotten.
 
     `content` is a digest of all but id and origin, and `prompt` one of the tools and the messages before the answer.
-    `question` is the first question. `tokens` are those of the prompt, then of each answer. `place` is where the spool
-    holds the row's JSON line. `judge` fills in `verdict`: why the row is left out.
+    `question` is the first question. `tokens` are those of the prompt, then of each answer; there are none where no
+    model's template was asked. `ending` says how a text ends, `results` which tools gave which keys. `place` is where
+    the spool holds the row's JSON line. `judge` fills in `verdict`: why the row is left out.
     """
 
     id: str
@@ -45,6 +51,8 @@ class Facts:
     tools: tuple[str, ...] = ()
     tokens: tuple[int, ...] = ()
     option_rule: tuple[bool, bool] | None = None
+    ending: tuple[str, tuple[str, ...]] | None = None
+    results: tuple[tuple[str, tuple[str, ...]], ...] = ()
     shape: tuple[int, bytes] = (0, b"")
     place: tuple[int, int] = (0, 0)
     verdict: tuple[Finding, str] | None = None
@@ -53,7 +61,8 @@ class Facts:
 class Examiner:
     """Looks at rows one by one, for one model and the questions of one run's benchmarks."""
 
-    def __init__(self, proof: Proof, questions: AskedQuestions) -> None:
+    def __init__(self, proof: "Proof | None", questions: AskedQuestions) -> None:
+        """Take the proof of a model's template; without one, what rows become in a template is not looked at."""
         self._proof, self._questions = proof, questions
 
     def look(self, row: Example | Preference | Rejected, source: int) -> tuple[Facts, str]:
@@ -87,11 +96,16 @@ class Examiner:
         chosen = answers[0]
         facts.has_call = any(answer.tool_calls for answer in answers)
         facts.problems.extend(self._problems(row, prompt, answers))
-        written = self._proof.row(row)
-        if isinstance(written, str):
-            facts.problems.append(("template", written))
-        else:
-            facts.tokens = (written.num_prompt_tokens, *written.num_answer_tokens)
+        if self._proof is not None:
+            written = self._proof.row(row)
+            if isinstance(written, str):
+                facts.problems.append(("template", written))
+            else:
+                facts.tokens = (written.num_prompt_tokens, *written.num_answer_tokens)
+        found, shown = noise(row)
+        facts.problems.extend(found)
+        facts.results = tuple((each.call.name, keys_of(each.result)) for each in shown) if len(shown) > 1 else ()
+        facts.ending = None if chosen.tool_calls else ending(chosen.content)
         said = message_dicts(prompt)
         tools = [json.dumps(tool_dict(tool), allow_nan=False) for tool in row.tools]
         replies = json.dumps(message_dicts(answers), allow_nan=False)
@@ -116,7 +130,12 @@ class Examiner:
         calls = [call for message in (*prompt, *answers) for call in message.tool_calls]
         if padding := null_padding(calls, row.tools):
             problems.append(("null_padding", padding))
-        wrong = [str(problem) for call in chosen.tool_calls for problem in call_problems(call, row.tools)]
+        wrong = [
+            str(problem)
+            for call in chosen.tool_calls
+            for problem in call_problems(call, row.tools)
+            if problem.kind != "unknown_tool"
+        ]
         if wrong:
             problems.append(("invalid_call", wrong[0] + (f" (and {len(wrong) - 1} more)" if wrong[1:] else "")))
         ids = {row.id, row.parent} - {""}
