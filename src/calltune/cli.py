@@ -36,8 +36,9 @@ VERBS = {
 
 INIT = "write a commented run file to begin with"
 COMPLETION = "print what makes a shell complete verbs and options"
+AUDIT = "tell what files of rows are and hold, without a run file or a model; where to begin"
 SAGEMAKER = "look at a run's jobs on Amazon SageMaker, or clear them away"
-OTHERS = ("init", "sagemaker", "completion")
+OTHERS = ("audit", "init", "sagemaker", "completion")
 ACTIONS = {
     "plan": "what run --on sagemaker would do, and its upper bound of cost",
     "status": "every job of the run",
@@ -78,6 +79,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"calltune {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    words = verbs.add_parser("audit", help=AUDIT, description=AUDIT)
+    words.add_argument("path", metavar="PATH", help="a file of rows in any layout, or a folder of such files")
+    words.add_argument("--json", action="store_true", dest="as_json", help="print one JSON object and nothing else")
+    words.add_argument("--page", type=Path, metavar="FILE", help="write it as a page of HTML too")
     words = verbs.add_parser("init", help=INIT, description=INIT)
     words.add_argument(
         "template", nargs="?", choices=list(TEMPLATES), default="quickstart", help="which; default quickstart"
@@ -197,6 +202,10 @@ def _tell_traceback(kind: type[BaseException], error: BaseException, trace: Trac
 
 def _do(words: argparse.Namespace, command: str) -> None:
     """Do what the words say; `command` is what they were, without a secret in it."""
+    if words.verb == "audit":
+        # It begins at once, as it needs nothing of what is imported below.
+        _load("audit").run(words.path, words.as_json, words.page)
+        return
     from calltune.config.run_file import load_config
     from calltune.evaluation.jobs import open_benchmarks
     from calltune.files.disk import writing_to

@@ -49,7 +49,9 @@ class Message:
 class Example:
     """A conversation to learn from; its last message is the assistant's answer.
 
-    A row that was made from another one names it as `parent`, and the `rule` by which it was made.
+    A row that was made from another one names it as `parent`, and the `rule` by which it was made. `after` is what
+    stands behind the answer in its record, up to and with the user's next turn. It is not learned: it tells what the
+    answer was worth.
     """
 
     id: str
@@ -59,6 +61,7 @@ class Example:
     behavior: Behavior
     parent: str = ""
     rule: str = ""
+    after: tuple[Message, ...] = field(default=(), compare=False)
 
     @property
     def prompt(self) -> tuple[Message, ...]:

@@ -18,6 +18,7 @@ from calltune.calling.arguments import (
     unknown_arguments,
 )
 from calltune.calling.edits import Change, Edits, pointer, tell, undo
+from calltune.calling.identity import OncePerObject
 from calltune.calling.schema_rules import edit_tool
 from calltune.calling.strict_json import parse_value, shortened
 from calltune.calling.tool_layouts import entries, unwrapped
@@ -239,9 +240,8 @@ def takes_null(tool: Tool, argument: str) -> bool:
     return any(_allows_null(*one) for one in named)
 
 
-def _validator(schema: Mapping[str, Any]) -> Any:
-    return jsonschema.Draft202012Validator(judged(schema)[0], registry=NO_SCHEMAS)
-
+_validator = OncePerObject[Any](lambda schema: jsonschema.Draft202012Validator(judged(schema)[0], registry=NO_SCHEMAS))
+"""What judges by a schema. One that fails to be made is tried again with each call."""
 
 _ANY: Any = jsonschema.Draft202012Validator(True, registry=NO_SCHEMAS)
 

@@ -77,8 +77,27 @@ class DeriveConfig(Table):
     counted."""
 
 
-Choice = Literal["null_padding", "invalid_call", "contamination", "near_duplicate", "contradiction"]
+Choice = Literal[
+    "null_padding",
+    "foreign_tool",
+    "invalid_call",
+    "retried_call",
+    "failed_call",
+    "swapped_result",
+    "corrected_answer",
+    "cut_answer",
+    "repeated_call",
+    "contamination",
+    "near_duplicate",
+    "contradiction",
+]
 """Findings of the data doctor for which the run file says whether their rows are left out."""
+
+
+REJECTED: tuple[Choice, ...] = (
+    *("null_padding", "foreign_tool", "invalid_call", "retried_call", "failed_call", "contamination"),
+)
+"""What is left out unless the run file says otherwise: what is no lesson whatever it is trained for."""
 
 
 class DataConfig(Table):
@@ -97,7 +116,7 @@ class DataConfig(Table):
     allow_missing: tuple[Behavior, ...] = ()
     """Behaviours that a training set may lack though the run's evaluation counts them."""
 
-    reject: tuple[Choice, ...] = ("null_padding", "invalid_call", "contamination")
+    reject: tuple[Choice, ...] = REJECTED
     """Findings whose rows are left out. Other findings are reported and their rows are kept (`docs/doctor.md`)."""
 
     workers: Annotated[int, pydantic.Field(gt=0)] | None = None

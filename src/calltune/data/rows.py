@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from calltune.calling.identity import OncePerObject
 from calltune.calling.layout import TEMPLATE_KEYS, message_dicts, tool_dict
 from calltune.errors import DataError
 from calltune.files.json_lines import read_own_jsonl, require
@@ -27,9 +28,7 @@ def training_row(row: Example | Preference) -> dict[str, Any]:
         prompt = message_dicts(row.prompt)
         chosen, rejected = (message_dicts((*row.prompt, answer))[-1:] for answer in row.answers)
         conversation = {"prompt": prompt, "chosen": chosen, "rejected": rejected}
-    tools = (
-        json.dumps([tool_dict(tool) for tool in row.tools], ensure_ascii=False, allow_nan=False) if row.tools else None
-    )
+    tools = f"[{', '.join(map(_tool_text, row.tools))}]" if row.tools else None
     return {
         "id": row.id,
         "source": row.source,
@@ -40,6 +39,9 @@ def training_row(row: Example | Preference) -> dict[str, Any]:
         "tools": tools,
         "chat_template_kwargs": TEMPLATE_KEYS,
     }
+
+
+_tool_text = OncePerObject[str](lambda tool: json.dumps(tool_dict(tool), ensure_ascii=False, allow_nan=False))
 
 
 def read_examples(path: Path) -> list[Example]:
@@ -107,7 +109,7 @@ def _origin(row: Mapping[str, Any], where: str) -> tuple[str, str]:
     return require(row, "id", str, where), require(row, "source", str, where)
 
 
-def _parent(row: Mapping[str, Any], where: str) -> dict[str, str]:
+def _parent(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     return {name: require(row, name, str, where) for name in ("parent", "rule")}
 
 

@@ -11,7 +11,14 @@ Finding = Literal[
     "broken",
     "template",
     "null_padding",
+    "foreign_tool",
     "invalid_call",
+    "retried_call",
+    "failed_call",
+    "swapped_result",
+    "corrected_answer",
+    "cut_answer",
+    "repeated_call",
     "contamination",
     "duplicate",
     "near_duplicate",
@@ -19,6 +26,12 @@ Finding = Literal[
     "weight",
 ]
 """The findings, in the order in which a row is judged. The first one that is rejected is the row's reason."""
+
+NOISE: tuple[Finding, ...] = (
+    *("foreign_tool", "retried_call", "failed_call", "swapped_result", "corrected_answer", "cut_answer"),
+    "repeated_call",
+)
+"""Findings that say of a record from production that its answer was not worth learning, or may not have been."""
 
 ALWAYS_REJECTED: tuple[Finding, ...] = ("broken", "template", "duplicate", "weight")
 """Findings whose rows are always left out. The run file's `data.reject` decides about the others."""

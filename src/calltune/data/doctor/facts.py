@@ -2,15 +2,19 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from calltune.calling.identity import OncePerObject
 from calltune.calling.layout import message_dicts, tool_dict
 from calltune.calling.option_reading import read_options
-from calltune.calling.schema import call_problems
-from calltune.calling.template_proof import Proof
+from calltune.calling.schema import Problem, call_problems
 from calltune.data.doctor import Finding
 from calltune.data.doctor.contamination import AskedQuestions
+from calltune.data.doctor.endings import ending
+from calltune.data.doctor.noise import noise
+from calltune.data.doctor.results import keys_of
 from calltune.data.doctor.values import null_padding, unsound
 from calltune.data.near import signature
 from calltune.data.rows import training_row
@@ -18,6 +22,9 @@ from calltune.data.text import asked, digest, first_question, words
 from calltune.errors import NotFiniteError
 from calltune.files.json_lines import to_json
 from calltune.types import Behavior, Example, Message, Preference, Rejected, Sample
+
+if TYPE_CHECKING:
+    from calltune.calling.template_proof import Proof
 
 Kind = Literal["example", "preference", "unread"]
 
@@ -27,8 +34,10 @@ class Facts:
     """What is known of a row once the row itself may be forgotten.
 
     `content` is a digest of all but id and origin, and `prompt` one of the tools and the messages before the answer.
-    `question` is the first question. `tokens` are those of the prompt, then of each answer. `place` is where the spool
-    holds the row's JSON line. `judge` fills in `verdict`: why the row is left out.
+    `question` is the first question. `tokens` are those of the prompt, then of each answer; there are none where no
+    model's template was asked. `called` are the tools of the (chosen) answer's calls, and `faults` what is wrong with
+    these: the kind, the tool, the argument. `ending` says how a text ends, `results` which tools gave which keys.
+    `place` is where the spool holds the row's JSON line. `judge` fills in `verdict`: why the row is left out.
     """
 
     id: str
@@ -45,6 +54,10 @@ class Facts:
     tools: tuple[str, ...] = ()
     tokens: tuple[int, ...] = ()
     option_rule: tuple[bool, bool] | None = None
+    called: tuple[str, ...] = ()
+    faults: tuple[tuple[str, str, str], ...] = ()
+    ending: tuple[str, tuple[str, ...]] | None = None
+    results: tuple[tuple[str, tuple[str, ...]], ...] = ()
     shape: tuple[int, bytes] = (0, b"")
     place: tuple[int, int] = (0, 0)
     verdict: tuple[Finding, str] | None = None
@@ -53,7 +66,8 @@ class Facts:
 class Examiner:
     """Looks at rows one by one, for one model and the questions of one run's benchmarks."""
 
-    def __init__(self, proof: Proof, questions: AskedQuestions) -> None:
+    def __init__(self, proof: "Proof | None", questions: AskedQuestions) -> None:
+        """Take the proof of a model's template; without one, what rows become in a template is not looked at."""
         self._proof, self._questions = proof, questions
 
     def look(self, row: Example | Preference | Rejected, source: int) -> tuple[Facts, str]:
@@ -86,14 +100,22 @@ class Examiner:
         prompt, answers = row.prompt, row.answers
         chosen = answers[0]
         facts.has_call = any(answer.tool_calls for answer in answers)
-        facts.problems.extend(self._problems(row, prompt, answers))
-        written = self._proof.row(row)
-        if isinstance(written, str):
-            facts.problems.append(("template", written))
-        else:
-            facts.tokens = (written.num_prompt_tokens, *written.num_answer_tokens)
+        wrong = [(call.name, problem) for call in chosen.tool_calls for problem in call_problems(call, row.tools)]
+        facts.called = tuple(call.name for call in chosen.tool_calls)
+        facts.faults = tuple((problem.kind, name, problem.argument) for name, problem in wrong)
+        facts.problems.extend(self._problems(row, [problem for _, problem in wrong]))
+        if self._proof is not None:
+            written = self._proof.row(row)
+            if isinstance(written, str):
+                facts.problems.append(("template", written))
+            else:
+                facts.tokens = (written.num_prompt_tokens, *written.num_answer_tokens)
+        found, shown = noise(row)
+        facts.problems.extend(found)
+        facts.results = tuple((each.call.name, keys_of(each.result)) for each in shown) if len(shown) > 1 else ()
+        facts.ending = None if chosen.tool_calls else ending(chosen.content)
         said = message_dicts(prompt)
-        tools = [json.dumps(tool_dict(tool), allow_nan=False) for tool in row.tools]
+        tools = [_tool_text(tool) for tool in row.tools]
         replies = json.dumps(message_dicts(answers), allow_nan=False)
         whole = "\n".join([json.dumps(said, allow_nan=False), *tools, replies])
         facts.content = hashlib.blake2b(whole.encode(), digest_size=16).digest()
@@ -107,22 +129,24 @@ class Examiner:
         bits = sum(any(m.tool_calls for m in part) << n for n, part in enumerate(parts)) | (bool(row.tools) << 3)
         facts.shape = bits, digest(repr([_keys(message_dicts(part)) for part in parts]))
 
-    def _problems(
-        self, row: Example | Preference, prompt: tuple[Message, ...], answers: tuple[Message, ...]
-    ) -> list[tuple[Finding, str]]:
+    def _problems(self, row: Example | Preference, wrong: Sequence[Problem]) -> list[tuple[Finding, str]]:
+        prompt, answers = row.prompt, row.answers
         chosen, problems = answers[0], list[tuple[Finding, str]]()
         if not chosen.tool_calls and not chosen.content.strip():
             problems.append(("broken", "its answer is empty"))
         calls = [call for message in (*prompt, *answers) for call in message.tool_calls]
         if padding := null_padding(calls, row.tools):
             problems.append(("null_padding", padding))
-        wrong = [str(problem) for call in chosen.tool_calls for problem in call_problems(call, row.tools)]
-        if wrong:
-            problems.append(("invalid_call", wrong[0] + (f" (and {len(wrong) - 1} more)" if wrong[1:] else "")))
+        # A call of a tool that is not offered breaks no schema, and is told by `noise`.
+        if told := [str(problem) for problem in wrong if problem.kind != "unknown_tool"]:
+            problems.append(("invalid_call", told[0] + (f" (and {len(told) - 1} more)" if told[1:] else "")))
         ids = {row.id, row.parent} - {""}
         if contamination := self._questions.contamination(sorted(ids), asked(prompt)):
             problems.append(("contamination", contamination))
         return problems
+
+
+_tool_text = OncePerObject[str](lambda tool: json.dumps(tool_dict(tool), allow_nan=False))
 
 
 def _option_rule(row: Preference, answers: tuple[Message, ...]) -> tuple[bool, bool] | None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from calltune.data.doctor import ALWAYS_REJECTED, Finding
+from calltune.data.doctor import ALWAYS_REJECTED, NOISE, Finding
 from calltune.data.doctor.changes import ChangeLog
 from calltune.data.doctor.facts import Facts
 from calltune.data.doctor.leaks import label_leaks
@@ -14,11 +14,18 @@ from calltune.data.doctor.verdicts import Judged
 from calltune.runtime.terminal import say, show_table
 from calltune.types import BEHAVIORS
 
-_WORDS: Mapping[Finding, str] = {
+WORDS: Mapping[Finding, str] = {
     "broken": "cannot be read or carried whole",
     "template": "would not be taught as written",
     "null_padding": "padded with nulls",
+    "foreign_tool": "calls a tool that is not offered",
     "invalid_call": "the call breaks its own tool's schema",
+    "retried_call": "a failed attempt, tried again by the next answer",
+    "failed_call": "the call's result is an error",
+    "swapped_result": "shows results that do not fit their calls",
+    "corrected_answer": "the user's next turn says that it is wrong",
+    "cut_answer": "the text was cut",
+    "repeated_call": "the same call as before",
     "contamination": "a benchmark asks it too",
     "duplicate": "duplicate",
     "near_duplicate": "nearly a duplicate",
@@ -65,6 +72,7 @@ def diagnosis(
         "findings": {
             finding: {
                 "rejected": finding in (*rejected, *ALWAYS_REJECTED),
+                **({"share": len(judged.findings[finding]) / len(rows)} if finding in NOISE else {}),
                 "rows": [
                     {"id": facts.id, "source": titles[facts.source], "reason": reason}
                     for facts, reason in judged.findings[finding]
@@ -107,9 +115,10 @@ def lines(told: Mapping[str, Any]) -> list[str]:
         first = entry["rows"][0]
         fate = "rejected" if entry["rejected"] else "kept"
         count = len(entry["rows"])
+        share = f", {entry['share']:.1%} of all" if "share" in entry else ""
         result.append(
-            f"{count:,} row{'s'[: count > 1]} {fate}, {_WORDS[finding]} ({finding}): {first['id']}: {first['reason']}"
-            + (f", and {count - 1:,} more" if count > 1 else "")
+            f"{count:,} row{'s'[: count > 1]} {fate}, {WORDS[finding]} ({finding}){share}: {first['id']}: "
+            f"{first['reason']}" + (f", and {count - 1:,} more" if count > 1 else "")
         )
     changes = {kind: number for kind, number in told["changes"].items() if kind != "not_judged"}
     if number := told["changes"].get("not_judged"):

@@ -5,10 +5,12 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from calltune.calling.identity import OncePerObject
 from calltune.calling.schema import takes_null
 from calltune.types import Tool, ToolCall
 
-_BRACKET = re.compile(r"[\[\]{}]")
+_NO_BRACKETS = re.compile(r"[^\[\]{}]+")
+_PAIR = re.compile(r"\[\]|\{\}")
 _MANY_DIGITS = re.compile(r"\d{19}")
 _DEEPEST = 32
 _VALUES = ("default", "const", "enum", "examples", "example")
@@ -28,11 +30,12 @@ def unsound(line: str, values: Callable[[], Any]) -> str:
         line.encode()
     except UnicodeEncodeError:
         return "holds half of a character (a lone surrogate)"
-    depth = deepest = 0
-    for match in _BRACKET.finditer(line):
-        depth += 1 if match[0] in "[{" else -1
-        deepest = max(deepest, depth)
-    if deepest <= _DEEPEST and not _MANY_DIGITS.search(line) and "NaN" not in line and "Infinity" not in line:
+    brackets, deepest = _NO_BRACKETS.sub("", line), 0
+    # Each round takes the innermost level away. What is no pair stands in texts, and is looked at below.
+    while brackets and deepest <= _DEEPEST and (outer := _PAIR.sub("", brackets)) != brackets:
+        brackets, deepest = outer, deepest + 1
+    is_flat = not brackets and deepest <= _DEEPEST
+    if is_flat and not _MANY_DIGITS.search(line) and "NaN" not in line and "Infinity" not in line:
         return ""
     for place, inner in _walk(values()):
         if place > _DEEPEST:
@@ -75,7 +78,7 @@ def null_padding(calls: Sequence[ToolCall], tools: Sequence[Tool]) -> str:
         if nulls:
             return f"the call of '{call.name}' is padded with nulls, as Arrow does: {', '.join(nulls[:5])}"
     for tool in tools:
-        if keyword := next(_null_keywords(tool.parameters), None):
+        if keyword := _first_null_keyword(tool.parameters):
             return f"the schema of '{tool.name}' is padded with nulls, as Arrow does: {keyword}"
     return ""
 
@@ -89,3 +92,6 @@ def _null_keywords(schema: Mapping[str, Any]) -> Iterator[str]:
             yield from (k for inner in value.values() if isinstance(inner, Mapping) for k in _null_keywords(inner))
         elif key == "items" and isinstance(value, Mapping):
             yield from _null_keywords(value)
+
+
+_first_null_keyword = OncePerObject[str | None](lambda schema: next(_null_keywords(schema), None))

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import get_args
 
 from calltune.data.doctor import ALWAYS_REJECTED, Finding
+from calltune.data.doctor.endings import cut_beside_others
 from calltune.data.doctor.facts import Facts
+from calltune.data.doctor.results import swapped_beside_others
 from calltune.data.near import NearDuplicates
 
 
@@ -31,6 +33,7 @@ def judge(rows: Sequence[Facts], rejected: Sequence[Finding], weights: Mapping[i
         weights: each source's weight and seed, by the source's number.
     """
     judged, out, order = Judged(), {*rejected, *ALWAYS_REJECTED}, get_args(Finding)
+    _share_what_came_after(rows)
     for facts in rows:
         facts.verdict = None
         for finding, reason in facts.problems:
@@ -45,6 +48,34 @@ def judge(rows: Sequence[Facts], rejected: Sequence[Finding], weights: Mapping[i
     for source, (weight, seed) in weights.items():
         _weigh([f for f in rows if f.source == source and f.verdict is None], weight, seed, judged)
     return judged
+
+
+def _share_what_came_after(rows: Sequence[Facts]) -> None:
+    """Give all rows of one content what any of them tells of the time after the answer.
+
+    A log that writes each request with its history holds an answer several times, and only the later ones are followed
+    by what came of it.
+    """
+    told: dict[tuple[str, bytes], list[tuple[Finding, str]]] = {}
+    for facts in rows:
+        if later := [problem for problem in facts.problems if problem[0] in _AFTERWARDS]:
+            told.setdefault((facts.kind, facts.content), later)
+    for facts in rows if told else ():
+        known = {finding for finding, _ in facts.problems}
+        facts.problems += [each for each in told.get((facts.kind, facts.content), ()) if each[0] not in known]
+
+
+def _cut(rows: Sequence[Facts]) -> list[tuple[Facts, str]]:
+    return _new("cut_answer", cut_beside_others(rows))
+
+
+def _swapped(rows: Sequence[Facts]) -> list[tuple[Facts, str]]:
+    return _new("swapped_result", swapped_beside_others(rows))
+
+
+def _new(finding: Finding, told: Sequence[tuple[Facts, str]]) -> list[tuple[Facts, str]]:
+    """Return the rows of which a finding is not known from themselves."""
+    return [(facts, reason) for facts, reason in told if finding not in dict(facts.problems)]
 
 
 def _duplicates(rows: Sequence[Facts]) -> list[tuple[Facts, str]]:
@@ -103,7 +134,11 @@ def _weigh(rows: Sequence[Facts], weight: float, seed: int, judged: Judged) -> N
             judged.copies[id(facts)] = copies
 
 
+_AFTERWARDS: tuple[Finding, ...] = ("retried_call", "failed_call", "corrected_answer")
+
 _BETWEEN_ROWS: dict[Finding, Callable[[Sequence[Facts]], list[tuple[Facts, str]]]] = {
+    "swapped_result": _swapped,
+    "cut_answer": _cut,
     "duplicate": _duplicates,
     "near_duplicate": _near,
     "contradiction": _contradictions,

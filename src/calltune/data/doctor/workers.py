@@ -1,4 +1,4 @@
-"""Turns rows into facts in several processes; the facts come in the order of the rows, whatever their number.
+"""Turns rows into facts with a model's template, in several processes.
 
 A process that only writes, tokenizes and checks rows needs neither torch nor a tokenizer's tables in Python, which
 together take four times its memory. So the tokenizer is loaded once, in a process of its own, and packed.
@@ -6,11 +6,9 @@ together take four times its memory. So the tokenizer is loaded once, in a proce
 
 import pickle
 import sys
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future
 from dataclasses import dataclass
-from itertools import chain, islice
+from functools import partial
 from typing import Any
 
 from transformers import PreTrainedTokenizerFast
@@ -19,15 +17,10 @@ from calltune.calling.chat import Chat
 from calltune.calling.template_proof import Proof, prove_template
 from calltune.data.doctor.contamination import AskedQuestions
 from calltune.data.doctor.facts import Examiner, Facts
+from calltune.data.doctor.looking import looked_at
 from calltune.data.doctor.spool import NumberedRow
 from calltune.runtime.workers import worker_processes
 from calltune.types import Message, Tool
-
-_ROWS_PER_TASK = 128
-_TASKS_AHEAD = 3
-"""How many tasks are handed out for each process, so that no process waits and few rows are held."""
-
-_examiner: Examiner | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,35 +87,9 @@ def _traits(tokenizer: Any, name: str) -> list[Any]:
 def examine(
     rows: Iterable[NumberedRow], chat: PackedChat, questions: AskedQuestions, num_workers: int
 ) -> Iterator[tuple[Facts, str]]:
-    """Yield the facts and the JSON line of each row, in the order of the rows.
-
-    Args:
-        rows: each row with the number of its source.
-        num_workers: how many processes look at rows. Rows that do not fill one task are looked at in this process.
-    """
-    rows = iter(rows)
-    first = list(islice(rows, _ROWS_PER_TASK))
-    if num_workers == 1 or len(first) < _ROWS_PER_TASK:
-        examiner = Examiner(Proof(chat.open()), questions)
-        for source, row in chain(first, rows):
-            yield examiner.look(row, source)
-        return
-    tasks = chain([first], iter(lambda: list(islice(rows, _ROWS_PER_TASK)), []))
-    with worker_processes(num_workers, _begin, (chat, questions)) as pool:
-        waiting: deque[Future[list[tuple[Facts, str]]]] = deque()
-        for task in tasks:
-            waiting.append(pool.submit(_look, task))
-            if len(waiting) >= _TASKS_AHEAD * num_workers:
-                yield from waiting.popleft().result()
-        while waiting:
-            yield from waiting.popleft().result()
+    """Yield the facts and the JSON line of each row, in the order of the rows, as `looked_at` does."""
+    return looked_at(rows, partial(_examiner, chat, questions), num_workers)
 
 
-def _begin(chat: PackedChat, questions: AskedQuestions) -> None:
-    global _examiner
-    _examiner = Examiner(Proof(chat.open()), questions)
-
-
-def _look(task: list[NumberedRow]) -> list[tuple[Facts, str]]:
-    assert _examiner is not None, "the worker was begun"
-    return [_examiner.look(row, source) for source, row in task]
+def _examiner(chat: PackedChat, questions: AskedQuestions) -> Examiner:
+    return Examiner(Proof(chat.open()), questions)

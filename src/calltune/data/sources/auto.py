@@ -169,3 +169,24 @@ def _rows_of(look: _Look, settings: Settings) -> Iterator[Noun]:
         if others:
             listed = ", ".join(f"{number:,} of {title}" for title, number in others.most_common())
             say(f'warning: {look.file}: rows that name = "{look.source}" does not read, and are rejected: {listed}')
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A file of rows: its layout, how sure that is, the source that reads it, and the rows that this one gives."""
+
+    file: Path
+    layout: str
+    sureness: str
+    source: str
+    rows: Iterator[Noun]
+
+
+def described(file: Path) -> Described:
+    """Return what a file is, from its first rows; the others are read with `rows`.
+
+    Raises:
+        DataError: the file is broken as a whole, or its layout is not known.
+    """
+    look = _look(file)
+    return Described(file, _layout_line(look), _sureness(look), look.source, _rows_of(look, Settings(path=str(file))))

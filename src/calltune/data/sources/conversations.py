@@ -47,18 +47,18 @@ def answers_of(
         DataError: no message is an answer to learn.
     """
     source, where, row = place
-    answers, before, turn = list[Example | Rejected](), list[Message](), 0
+    answers, turn = list[Example | Rejected](), 0
     talk = talk_of(turns, tools)
-    for one in talk.said:
-        message = without_padding(one.message, tools, f"{where}: message {len(before)}")
+    said = [without_padding(one.message, tools, f"{where}: message {n}") for n, one in enumerate(talk.said)]
+    for number, (one, message) in enumerate(zip(talk.said, said, strict=True)):
         if message.role == "assistant":
             turn += 1
             row_id = f"{where}#{turn}"
-            if one.is_learned and (problem := one.problem or _prefixed(where, answer_problem(before, message))):
+            if one.is_learned and (problem := one.problem or _prefixed(where, answer_problem(said[:number], message))):
                 answers.append(Rejected(row_id, source, problem, row))
             elif one.is_learned:
-                answers.append(Example(row_id, source, (*before, message), tuple(tools), message_behavior(message)))
-        before.append(message)
+                behavior, after = message_behavior(message), _next_turn(said[number + 1 :])
+                answers.append(Example(row_id, source, (*said[:number], message), tuple(tools), behavior, after=after))
     if talk.problem:
         later = talk.num_answers - turn - 1
         more = f" (later answers that go with it: {later})" if later > 0 else ""
@@ -66,6 +66,12 @@ def answers_of(
     if not answers:
         raise DataError(f"{where}: no message is an answer of the assistant to learn")
     yield from answers[-1:] if which == "last" else answers
+
+
+def _next_turn(later: Sequence[Message]) -> tuple[Message, ...]:
+    """Return the messages up to the user's next one, that included."""
+    end = next((number for number, message in enumerate(later, start=1) if message.role == "user"), len(later))
+    return tuple(later[:end])
 
 
 def _prefixed(where: str, problem: str) -> str:

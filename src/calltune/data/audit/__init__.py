@@ -1,0 +1,1 @@
+"""What files of rows are and hold, told without a run file, a model or torch."""

@@ -1,0 +1,69 @@
+"""The page of `calltune audit`: one file in the report's dress, without any script."""
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup, escape
+
+from calltune.files.json_lines import atomic_writer
+from calltune.report.page.inert import visible
+
+_FILES = Path(__file__).parent
+_MOST_TOOLS = 40
+
+
+def write_audit_page(told: Mapping[str, Any], path: Path) -> None:
+    """Write what the audit told as a page of HTML.
+
+    Raises:
+        RunFolderError: the file cannot be written.
+    """
+    with atomic_writer(path) as file:
+        file.write(audit_html(told))
+
+
+def audit_html(told: Mapping[str, Any]) -> str:
+    """Return the page as text; all that comes from files is escaped, and what would steer the eye is made visible."""
+    style = (_FILES / "page.css").read_text("utf-8")
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_FILES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
+    )
+    environment.filters |= {"breakable": _breakable, "count": "{:,}".format, "words": _words}
+    return environment.get_template("audit.html.jinja").render(
+        told=told,
+        headline=_headline(told),
+        kinds=[kind for kind in ("answers", "pairs") if told[kind]],
+        tools=told["tools"][:_MOST_TOOLS],
+        num_called=sum(tool["called"] > 0 for tool in told["tools"]),
+        style=Markup(style),
+        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+    )
+
+
+def _headline(told: Mapping[str, Any]) -> str:
+    num_files = sum(each["files"] for each in told["files"])
+    held = " and ".join(f"{told[kind]:,} {kind}" for kind in ("answers", "pairs") if told[kind]) or "no answer"
+    kept = sum(told["trainable"][kind] for kind in ("answers", "pairs"))
+    files = "One file" if num_files == 1 else f"{num_files:,} files"
+    verb = "holds" if num_files == 1 else "hold"
+    unread = f" {told['unread']:,} more cannot be read." if told["unread"] else ""
+    return f"{files} with {told['rows']:,} rows {verb} {held}; {kept:,} could be trained on.{unread}"
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _breakable(text: str) -> Markup:
+    """Return a text that may be broken after an underscore, a dot, a slash or an equals sign."""
+    return Markup(re.sub(r"([_./=])(?=\w)", r"\1<wbr>", str(escape(visible(text)))))
