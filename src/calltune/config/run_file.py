@@ -59,9 +59,9 @@ class PlanConfig(Table):
     price_per_hour: Annotated[float, pydantic.Field(gt=0)] | None = None
     """The price of one machine for an hour, in US dollars. Without it no price is told."""
 
-    probe_seconds: Annotated[float, pydantic.Field(ge=0)] = 6.0
-    """How many seconds of real steps `check` takes, at most, to time a stage or a benchmark. It takes fewer where the
-    steps agree, and none when this is 0."""
+    probe_seconds: Annotated[float, pydantic.Field(ge=0)] = 30.0
+    """How many seconds `check` takes in all for real steps and questions, to time the stages and benchmarks. It takes
+    fewer where they agree, and none when this is 0."""
 
     device: str | None = None
     """A GPU by its name in `flops.py`, such as "H100". Hours are then reckoned for it instead of timed here."""

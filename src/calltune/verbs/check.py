@@ -30,7 +30,7 @@ from calltune.evaluation.jobs import (
 )
 from calltune.files.manifest import is_complete
 from calltune.models.backends import OpenedBackend
-from calltune.runtime.stopping import at_forced_end
+from calltune.runtime.stopping import at_forced_end, ended_soon
 from calltune.runtime.terminal import say, show_marked
 from calltune.types import Rejected
 from calltune.verbs.prepare import asked_questions, data_inputs
@@ -38,8 +38,10 @@ from calltune.verbs.prepare import asked_questions, data_inputs
 if TYPE_CHECKING:
     from calltune.training.estimate import Estimate
     from calltune.training.settings import StageSettings
+    from calltune.training.steady import Budget
 
 
+@ended_soon()
 def run(config: Config, show_rows: int = 0, *, with_data: bool = True) -> Path:
     """Check names and keys, TRL's and PEFT's keys, the model's template, every row and question; say what holds.
 
@@ -119,18 +121,20 @@ def _tell_plan(config: Config, stages: "Sequence[StageSettings]", starts: dict[s
     if not config.stages and not config.evaluate.benchmarks:
         return
     from calltune.training import estimate as plan
+    from calltune.training.steady import Budget
     from calltune.verbs import dpo, sft
 
     recipes = {"sft": sft.RECIPE, "dpo": dpo.RECIPE}
-    plans = [plan.plan_training(config, settings, recipes[settings.stage]) for settings in stages]
+    budget = Budget(config.plan.probe_seconds, len(stages) + len(config.evaluate.benchmarks))
+    plans = [plan.plan_training(config, settings, recipes[settings.stage], budget) for settings in stages]
     # A later round's pairs are not known either; as many as in the first are as good a guess.
     plans += [replace(plans[-1], stage=name) for name in config.checkpoints[len(config.stages) + 1 :]]
     if config.evaluate.benchmarks:
-        plans.append(_plan_evaluation(config))
+        plans.append(_plan_evaluation(config, budget))
     plan.show_plan(config, plans, starts)
 
 
-def _plan_evaluation(config: Config) -> "Estimate":
+def _plan_evaluation(config: Config, budget: "Budget") -> "Estimate":
     from calltune.models.load import load_skeleton
     from calltune.training.estimate import Questions, plan_evaluation
     from calltune.training.memory import shape_of
@@ -144,7 +148,7 @@ def _plan_evaluation(config: Config) -> "Estimate":
     # A server may be paid, and vLLM takes the whole device: they are not started for a look.
     is_timed = config.evaluate.backend == "hf"
     load = partial(load_backend, config.model) if is_timed else None
-    return plan_evaluation(config, shape_of(load_skeleton(config.model)), asked, load)
+    return plan_evaluation(config, shape_of(load_skeleton(config.model)), asked, load, budget)
 
 
 def _ask(job: Job, backend: OpenedBackend, samples: Sequence[Any]) -> object:
