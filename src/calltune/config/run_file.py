@@ -2,7 +2,8 @@
 
 import json
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -107,6 +108,19 @@ class Config(Table):
     tracking: TrackingConfig = TrackingConfig()
     export: ExportConfig | None = None
     plan: PlanConfig = PlanConfig()
+    _file: str = pydantic.PrivateAttr("")
+
+    @contextmanager
+    def naming_file(self) -> Iterator[None]:
+        """Within it, a mistake in a table that is checked late names the run file, as one that is found at once does.
+
+        Raises:
+            ConfigError: the same, with the file before it.
+        """
+        try:
+            yield
+        except ConfigError as error:
+            raise ConfigError(f"{self._file}: {error}" if self._file else str(error)) from error
 
     @pydantic.model_validator(mode="after")
     def _titles_differ(self) -> Self:
@@ -201,7 +215,9 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     key, named, kind = special_key(table)
     if kind:
         raise ConfigError(f"{path}: '{key}': {named} is {kind}; files and folders alone are read")
-    return parse_options(Config, table, str(path))
+    config = parse_options(Config, table, str(path))
+    config._file = str(path)
+    return config
 
 
 def _parse_json(path: Path, text: str) -> Any:
