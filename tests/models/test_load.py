@@ -1,7 +1,9 @@
 import os
 import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import torch
@@ -50,21 +52,69 @@ import sys, time
 time.sleep = lambda seconds: None
 from calltune.errors import ModelError
 from calltune.models.load import load_tokenizer
-try:
-    load_tokenizer("calltune/there-is-no-such-model")
-except ModelError as error:
-    print(error, file=sys.stderr)
+for model in sys.argv[1:]:
+    try:
+        load_tokenizer(model)
+    except ModelError as error:
+        print(error, file=sys.stderr)
 """
 
 
-def test_a_hub_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
-    environment = {key: value for key, value in os.environ.items() if key != "HF_HUB_OFFLINE"}
-    environment |= {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", ASK_THE_HUB], capture_output=True, text=True, check=True, env=environment
+def asked(folder: Path, *models: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """What is told of these models, with such an environment and an empty cache."""
+    others = {key: value for key, value in os.environ.items() if key != "HF_HUB_OFFLINE"}
+    command = [sys.executable, "-c", ASK_THE_HUB, *models]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**others, "HF_HOME": str(folder), **environment}
     )
+
+
+def test_a_hub_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
+    done = asked(tmp_path, "calltune/there-is-no-such-model", HF_ENDPOINT="http://127.0.0.1:9")
     assert done.stderr == (
         "model 'calltune/there-is-no-such-model': not a local folder, and the Hugging Face Hub did not give its "
-        "tokenizer\n"
+        "tokenizer: it does not answer, and the cache does not hold the model\n"
     )
     assert done.stdout == "the Hugging Face Hub does not answer; it is asked again for up to a minute\n"
+
+
+def test_a_hub_that_may_not_be_asked(tmp_path: Path) -> None:
+    done = asked(tmp_path, "calltune/a-model", HF_HUB_OFFLINE="1")
+    assert done.stderr.endswith(
+        "its tokenizer: it is not asked, since HF_HUB_OFFLINE is set, and the cache does not hold the model\n"
+    )
+    assert done.stdout == ""
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """A Hub that refuses every model, for the reason that is its name."""
+
+    def do_HEAD(self) -> None:
+        name = self.path.split("/")[2]
+        self.send_response({"gated": 403, "missing": 404, "empty": 404}[name])
+        code = {"gated": "GatedRepo", "missing": "RepoNotFound", "empty": "EntryNotFound"}[name]
+        self.send_header("X-Error-Code", code)
+        self.send_header("X-Repo-Commit", "0" * 40)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_GET = do_HEAD
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing of it."""
+
+
+def test_a_hub_that_refuses_says_why(tmp_path: Path) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        done = asked(tmp_path, "of/gated", "of/missing", HF_ENDPOINT=f"http://127.0.0.1:{server.server_port}")
+    finally:
+        server.shutdown()
+        server.server_close()
+    before = "not a local folder, and the Hugging Face Hub did not give its tokenizer"
+    assert done.stderr.splitlines() == [
+        f"model 'of/gated': {before}: it is gated; accept its terms at https://huggingface.co/of/gated, and log in "
+        "(hf auth login)",
+        f"model 'of/missing': {before}: there is no such model, or it is private and needs a login (hf auth login)",
+    ]

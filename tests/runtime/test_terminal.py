@@ -54,6 +54,15 @@ def test_what_is_over_at_once_is_not_mentioned(capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().out == ""
 
 
+def test_what_went_on_from_the_middle_tells_its_end_however_soon_it_comes(capsys: pytest.CaptureFixture[str]) -> None:
+    with ProgressBar("sft", total=5, done=4) as bar:
+        bar.advance(1, "loss 0.5")
+    assert capsys.readouterr().out == "sft: 5/5 after 0 s loss 0.5\n"
+    with ProgressBar("sft", total=5, done=5):
+        pass
+    assert capsys.readouterr().out == "sft: 5/5 after 0 s\n"
+
+
 def test_one_of_several_processes_speaks(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "1")
     say("hello")

@@ -12,9 +12,9 @@ from calltune.config.run_file import Config, load_config
 from calltune.errors import ConfigError
 from calltune.training import estimate as plan
 from calltune.training.estimate import Estimate, duration, plan_training
-from calltune.training.probe import is_steady
 from calltune.training.recipe import Recipe
 from calltune.training.settings import stage_settings
+from calltune.training.steady import Budget, is_steady
 from calltune.verbs import dpo, prepare, sft
 
 UNEVEN = ["data.sources.0.num_examples=22", "data.sources.0.num_pairs=18"]
@@ -138,6 +138,15 @@ def test_a_probe_stops_when_its_timings_agree() -> None:
     assert is_steady(9.0, [1.0, 1.1, 0.9] * 9)
     assert not is_steady(1.9, [1.0] * 50)
     assert not is_steady(60.0, [1.0, 1.0])
+
+
+def test_each_probe_has_its_share_of_what_is_left() -> None:
+    budget = Budget(30, 3)
+    shares = []
+    for spent in (1, 40, 5):
+        shares.append(budget.share())
+        budget.spend(spent)
+    assert shares == [10, 14.5, 2.5]
 
 
 def test_batches_are_looked_at_all_over() -> None:

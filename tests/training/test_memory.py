@@ -1,14 +1,17 @@
+import math
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from calltune.config.run_file import load_config
-from calltune.training.memory import Memory, Shape, choose_checkpointing, training_memory
-from calltune.training.settings import stage_settings
+from calltune.training.batch_tokens import BatchTokens
+from calltune.training.memory import Memory, MemoryChoice, Shape, choose_memory, memory_of_tokens, training_memory
+from calltune.training.settings import StageSettings, stage_settings
 from calltune.training.tuning import plan_tuning
 
 SMALL = Shape(layers=4, hidden=256, mlp=768, queries=256, keys=128, num_parameters=3_404_544, num_trained=3_404_544)
@@ -92,39 +95,107 @@ def test_a_reference_counts_and_the_text_adds_up() -> None:
     assert not memory.fits(memory.total)
 
 
-@pytest.mark.parametrize("stage", ["sft", "dpo"])
-@pytest.mark.parametrize(
-    ("overrides", "on", "said"),
-    [
-        ([], False, "gradient checkpointing off\n"),
-        (["STAGE.gradient_checkpointing=true"], True, "gradient checkpointing on (as the run file says)"),
-        (
-            ["STAGE.per_device_train_batch_size=400000000"],
-            True,
-            "GB without)\nSTAGE: that may not fit; lower per_device",
-        ),
-    ],
-)
-def test_the_choice_is_said_with_its_numbers(
-    stage, overrides: list[str], on: bool, said: str, write_run_file: Callable[..., Path], tiny_model: Path, capsys
+@dataclass(frozen=True)
+class Stage:
+    """A stage's settings, and its model without weights."""
+
+    settings: StageSettings
+    skeleton: Any
+
+    def chosen(self, batches: BatchTokens, free: int) -> MemoryChoice:
+        """What is chosen for such batches with so many bytes free."""
+        return choose_memory(self.settings, self.skeleton, batches, free)
+
+    def free(self, tokens: int, checkpointing: bool = False) -> int:
+        """The bytes with which a pass of so many tokens fits, and hardly one more does."""
+        return math.ceil((memory_of_tokens(self.settings, self.skeleton, tokens, checkpointing).total + 1) / 0.85)
+
+
+@pytest.fixture(params=["sft", "dpo"])
+def open_stage(request: pytest.FixtureRequest, write_run_file: Callable[..., Path], tiny_model: Path) -> Any:
+    def opened(*overrides: str, stage: Any = request.param) -> Stage:
+        settings = stage_settings(load_config(write_run_file(), overrides), stage)
+        return Stage(settings, plan_tuning(settings, str(tiny_model)).skeleton)
+
+    return opened
+
+
+AGENT = BatchTokens(num_rows=16, longest=600, largest=4_000, is_shared=True)
+
+
+def test_a_batch_for_which_there_is_room_is_left_whole(open_stage: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    stage = open_stage()
+    choice = stage.chosen(AGENT, stage.free(8_192))
+    assert (choice.checkpointing, choice.tokens_per_batch) == (False, 8_192)
+    assert choice.memory == memory_of_tokens(stage.settings, stage.skeleton, 4_000, checkpointing=False)
+    said = capsys.readouterr().out
+    assert f"{stage.settings.stage}: memory for 16 rows with 4,000 distinct tokens, estimated: weights" in said
+    assert "gradient checkpointing off; in one pass at most 8,192 tokens, for which there is room\n" in said
+    assert said.count("\n") == 1
+    assert "reference" not in said, "it is computed before training"
+
+
+def test_a_batch_that_is_too_large_takes_passes_and_keeps_its_activations(
+    open_stage: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = load_config(write_run_file(), [override.replace("STAGE", stage) for override in overrides])
-    settings = stage_settings(config, stage)
-    skeleton = plan_tuning(settings, str(tiny_model)).skeleton
-    assert choose_checkpointing(settings, skeleton, 512)[1] == on
-    shown = capsys.readouterr().out
-    assert said.replace("STAGE", stage) in shown
-    assert "reference" not in shown, "it is computed before training"
-    num_rows = settings.arguments.per_device_train_batch_size * (1 + (stage == "dpo"))
-    assert f"{stage}: memory for {num_rows:,} rows" in shown
+    stage = open_stage()
+    choice = stage.chosen(AGENT, stage.free(1_100))
+    assert (choice.checkpointing, choice.tokens_per_batch) == (False, 1_024)
+    assert choice.memory == memory_of_tokens(stage.settings, stage.skeleton, 1_024, checkpointing=False)
+    assert ": memory for passes of 1,024 tokens, estimated:" in capsys.readouterr().out
 
 
-def test_adapters_need_less(write_run_file: Callable[..., Path], tiny_model: Path, capsys) -> None:
+def test_activations_are_computed_twice_only_where_the_longest_row_needs_it(
+    open_stage: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage = open_stage()
+    assert not stage.chosen(AGENT, stage.free(AGENT.longest)).checkpointing
+    choice = stage.chosen(AGENT, stage.free(AGENT.longest) - 10)
+    assert choice.checkpointing
+    assert choice.tokens_per_batch is not None
+    assert choice.tokens_per_batch > AGENT.longest
+    assert choice.memory.fits(stage.free(AGENT.longest))
+    assert "gradient checkpointing on (" in capsys.readouterr().out
+
+
+def test_what_cannot_fit_is_said(open_stage: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    stage = open_stage()
+    choice = stage.chosen(AGENT, 10**6)
+    assert (choice.checkpointing, choice.tokens_per_batch) == (True, 256)
+    name = stage.settings.stage
+    assert f"{name}: that may not fit; lower max_length in [{name}], or use adapters" in capsys.readouterr().out
+
+
+def test_the_run_file_has_the_last_word(open_stage: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    stage = open_stage("STAGE.gradient_checkpointing=true".replace("STAGE", open_stage().settings.stage))
+    assert stage.chosen(AGENT, 10**12).checkpointing
+    assert "gradient checkpointing on (as the run file says)" in capsys.readouterr().out
+    stage = open_stage("launch.tokens_per_batch=2000")
+    choice = stage.chosen(AGENT, stage.free(2_000))
+    assert (choice.checkpointing, choice.tokens_per_batch) == (False, 2_000)
+    assert stage.chosen(AGENT, stage.free(2_000) - 10).checkpointing
+    assert "for which there is room" not in capsys.readouterr().out
+
+
+def test_without_shared_prefixes_or_where_passes_are_refused_batches_stay_whole(open_stage: Any) -> None:
+    """Checkpointing is then what makes them fit."""
+    stage = open_stage()
+    padded = replace(AGENT, is_shared=False)
+    assert stage.chosen(padded, stage.free(4_000)) == MemoryChoice(
+        memory_of_tokens(stage.settings, stage.skeleton, 4_000, checkpointing=False), False, None
+    )
+    assert stage.chosen(padded, stage.free(4_000) - 10).checkpointing
+    sorting = open_stage("dpo.loss_type=['aot']", stage="dpo")
+    assert sorting.chosen(AGENT, sorting.free(4_000)).tokens_per_batch is None
+    assert sorting.chosen(AGENT, sorting.free(4_000) - 10).checkpointing
+
+
+def test_adapters_need_less(open_stage: Any) -> None:
     sizes = {}
     for method in ("full", "lora", "qlora"):
-        config = load_config(write_run_file(), [f"tuning.method={method}", "dpo.sync_ref_model=true"])
-        settings = stage_settings(config, "dpo")
-        choose_checkpointing(settings, plan_tuning(settings, str(tiny_model)).skeleton, 4)
-        sizes[method] = capsys.readouterr().out
-    assert "reference" in sizes["full"]
-    assert "reference" not in sizes["lora"] + sizes["qlora"]
+        stage = open_stage(f"tuning.method={method}", "dpo.sync_ref_model=true", stage="dpo")
+        sizes[method] = stage.chosen(AGENT, 10**9).memory
+    assert sizes["full"].reference > 0
+    assert sizes["lora"].reference == sizes["qlora"].reference == 0
+    assert sizes["qlora"].weights < sizes["lora"].weights
+    assert sizes["lora"].optimizer < sizes["full"].optimizer

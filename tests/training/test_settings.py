@@ -37,6 +37,7 @@ def test_every_mistake_is_told_by_one_call(write_run_file: Callable[..., Path], 
     with pytest.raises(ConfigError, match=message) as error:
         stage_settings(config, "sft")
     assert "\n" not in str(error.value)
+    assert extra.startswith("tuning={method='spectrum'") or str(error.value).startswith(f"{write_run_file()}: ")
 
 
 def test_values_reach_trl_and_peft_word_for_word(write_run_file: Callable[..., Path]) -> None:
@@ -78,9 +79,9 @@ def test_one_loss_may_be_written_without_a_list(write_run_file: Callable[..., Pa
 @pytest.mark.parametrize(
     ("value", "line"),
     [
-        ("{}", "calltune: 'dpo.loss_type': a loss or a list of some was expected, not {}\n"),
-        ("[]", "calltune: 'dpo.loss_type': a loss or a list of some was expected, not []\n"),
-        ("[1]", "calltune: 'dpo.loss_type': a loss or a list of some was expected, not [1]\n"),
+        ("{}", "run.toml: 'dpo.loss_type': a loss or a list of some was expected, not {}\n"),
+        ("[]", "run.toml: 'dpo.loss_type': a loss or a list of some was expected, not []\n"),
+        ("[1]", "run.toml: 'dpo.loss_type': a loss or a list of some was expected, not [1]\n"),
         ("sigmoidal", "Unknown loss type: sigmoidal. Should be one of ['sigmoid', 'hinge',"),
     ],
 )

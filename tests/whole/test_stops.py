@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 import warm
 from chat_server import Answer, says, serving
 from planted_run import plant_run, run_file
+from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from calltune.cli import main
 from calltune.runtime.stopping import SECONDS_TO_END
@@ -126,6 +128,34 @@ def test_check_while_it_takes_time(
     stop(process, "check", number)
     assert list((tmp_path / "temporary").iterdir()) == []
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.fixture(scope="module")
+def slow_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose backward pass over a batch, which torch computes in one call, takes a minute or so."""
+    folder = tmp_path_factory.mktemp("slow") / "model"
+    shutil.copytree(tiny_model, folder)
+    config = Qwen3Config.from_pretrained(str(tiny_model))
+    config.hidden_size, config.intermediate_size, config.num_hidden_layers = 256, 1024, 24
+    config.layer_types = ["full_attention"] * 24
+    Qwen3ForCausalLM(config).save_pretrained(str(folder))
+    return folder
+
+
+@pytest.mark.parametrize("after", [0.2, 3, 12])
+def test_check_of_a_slow_model_does_not_wait_for_its_passes(
+    after: float,
+    slow_model: Path,
+    write_run_file: Callable[..., Path],
+    begin: Callable[..., warm.Process],
+    tmp_path: Path,
+) -> None:
+    words = [SLOW_STEP[0], f"model={slow_model}", "plan.probe_seconds=60", "stages=['sft']"]
+    words += ["sft.per_device_train_batch_size=400", "evaluate.benchmarks=[]"]
+    process = begin("check", write_run_file(), *words, is_there=lambda out: "some real steps" in out, after=after)
+    # A second, and some for a machine that is busy.
+    stop(process, "check", bound=6)
+    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 @pytest.mark.parametrize("verb", ["sft", "dpo", "run"])

@@ -191,7 +191,8 @@ class LaunchConfig(Table):
     """`ddp` keeps all on every GPU; `fsdp2` (torch) and `zero1` to `zero3` (DeepSpeed) spread it over them."""
 
     tokens_per_batch: Annotated[int, pydantic.Field(ge=256)] | None = None
-    """In training, an upper bound of tokens in one pass; a batch with more takes several. Without it, one takes all."""
+    """In training, an upper bound of tokens in one pass; a batch with more takes several. By default, it is what there
+    is memory for where prefixes are shared; where they are not, there is none."""
 
     sagemaker: SageMakerConfig | None = None
     """`[launch.sagemaker]`, for `--on sagemaker`."""

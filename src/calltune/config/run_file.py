@@ -2,7 +2,8 @@
 
 import json
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -59,9 +60,9 @@ class PlanConfig(Table):
     price_per_hour: Annotated[float, pydantic.Field(gt=0)] | None = None
     """The price of one machine for an hour, in US dollars. Without it no price is told."""
 
-    probe_seconds: Annotated[float, pydantic.Field(ge=0)] = 6.0
-    """How many seconds of real steps `check` takes, at most, to time a stage or a benchmark. It takes fewer where the
-    steps agree, and none when this is 0."""
+    probe_seconds: Annotated[float, pydantic.Field(ge=0)] = 30.0
+    """How many seconds `check` takes in all for real steps and questions, to time the stages and benchmarks. It takes
+    fewer where they agree, and none when this is 0."""
 
     device: str | None = None
     """A GPU by its name in `flops.py`, such as "H100". Hours are then reckoned for it instead of timed here."""
@@ -108,6 +109,19 @@ class Config(Table):
     tracking: TrackingConfig = TrackingConfig()
     export: ExportConfig | None = None
     plan: PlanConfig = PlanConfig()
+    _file: str = pydantic.PrivateAttr("")
+
+    @contextmanager
+    def naming_file(self) -> Iterator[None]:
+        """Within it, a mistake in a table that is checked late names the run file, as one that is found at once does.
+
+        Raises:
+            ConfigError: the same, with the file before it.
+        """
+        try:
+            yield
+        except ConfigError as error:
+            raise ConfigError(f"{self._file}: {error}" if self._file else str(error)) from error
 
     @pydantic.model_validator(mode="after")
     def _titles_differ(self) -> Self:
@@ -209,7 +223,9 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     key, named, kind = special_key(table)
     if kind:
         raise ConfigError(f"{path}: '{key}': {named} is {kind}; files and folders alone are read")
-    return parse_options(Config, table, str(path))
+    config = parse_options(Config, table, str(path))
+    config._file = str(path)
+    return config
 
 
 def _parse_json(path: Path, text: str) -> Any:

@@ -55,6 +55,25 @@ def reason_against(model: PreTrainedModel) -> str | None:
     return None
 
 
+def reason_against_training(model: torch.nn.Module, inner: Any, attention: str | None) -> str | None:
+    """None when, as far as a model says without its weights, its training may share prefixes, else why not.
+
+    Args:
+        model: as it is trained, adapters and all.
+        inner: the transformers model in it.
+        attention: the name of the implementation that it computes with.
+    """
+    dropped = any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in model.modules())
+    if dropped or getattr(inner.config.get_text_config(decoder=True), "attention_dropout", 0.0):
+        return "it is trained with dropout, which would be the same for all that share"
+    if reason := reason_against(inner):
+        return reason
+    if attention in ("eager", None):
+        # Nobody gets it who does not ask for it. All others are replaced, with the same outcome.
+        return "its attention is 'eager', which is kept where it is asked for"
+    return None
+
+
 def can_share(model: PreTrainedModel) -> str | None:
     """None when a model's packed rows give what its plain rows give, else why not; computed in evaluation mode."""
     if reason := reason_against(model):

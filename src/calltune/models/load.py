@@ -13,6 +13,14 @@ from typing import Any
 
 import torch
 import transformers
+from huggingface_hub.constants import HF_HUB_OFFLINE
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -244,10 +252,34 @@ def _not_loaded(model: str, what: str, error: Exception) -> ModelError:
         return ModelError(f"model '{model}': its {what} needs code that comes with it, and such code is never run")
     if Path(model).is_dir():
         return ModelError(f"model '{model}': its folder holds no {what} that can be loaded: {one_line(error)}")
-    # A Hub that cannot be asked says so at length; what is wrong with a model that it gave is worth a word.
-    is_away = isinstance(error, OSError) and "safetensors" not in str(error)
-    reason = "" if is_away else f": {one_line(error)}"
+    # A Hub that refuses says so at length; what is wrong with a model that it gave is worth a word.
+    reason = _refusal(model, error)
+    if reason is None and not (isinstance(error, OSError) and "safetensors" not in str(error)):
+        reason = one_line(error)
+    reason = "" if reason is None else f": {reason}"
     return ModelError(f"model '{model}': not a local folder, and the Hugging Face Hub did not give its {what}{reason}")
+
+
+def _refusal(model: str, error: BaseException) -> str | None:
+    """Why the Hub did not give a file, by the first of its own errors from which this one came; None without one."""
+    away = "it is not asked, since HF_HUB_OFFLINE is set" if HF_HUB_OFFLINE else "it does not answer"
+    # A gated model is one that is not found, and a file that is not in the cache one that is not there: in this order.
+    reasons: dict[type[BaseException], str] = {
+        GatedRepoError: f"it is gated; accept its terms at https://huggingface.co/{model}, and log in (hf auth login)",
+        RepositoryNotFoundError: "there is no such model, or it is private and needs a login (hf auth login)",
+        HFValidationError: "no model can have that name",
+        LocalEntryNotFoundError: f"{away}, and the cache does not hold the model",
+        EntryNotFoundError: "it has no such file",
+    }
+    chain: list[BaseException] = []
+    each: BaseException | None = error
+    while each is not None and each not in chain:
+        chain.append(each)
+        each = each.__cause__ or each.__context__
+    for kind, reason in reasons.items():
+        if any(isinstance(each, kind) for each in chain):
+            return reason
+    return None
 
 
 @functools.cache

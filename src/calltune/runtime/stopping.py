@@ -34,7 +34,8 @@ class Stopped(BaseException):
 def stoppable(last_words: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Make SIGTERM raise `Stopped` wherever the program is, as Ctrl-C raises KeyboardInterrupt.
 
-    When the block has not ended `SECONDS_TO_END` after a signal, the process is ended where it is.
+    When the block has not ended `SECONDS_TO_END` after a signal (within `ended_soon`, one second after it), the process
+    is ended where it is.
 
     Args:
         last_words: called before the process is ended so.
@@ -60,6 +61,16 @@ def stoppable(last_words: Callable[[], None] = lambda: None) -> Iterator[None]:
         os.close(writer)
         thread.join()
         os.close(reader)
+
+
+@contextmanager
+def ended_soon() -> Iterator[None]:
+    """Within it, a process that was told to end is ended after a second: nothing that it does is worth more time."""
+    _PATIENCE.append(1.0)
+    try:
+        yield
+    finally:
+        _PATIENCE.pop()
 
 
 @contextmanager
@@ -144,6 +155,7 @@ def postponed_stop(told: str = "") -> Iterator[StopRequest]:
 
 
 _POSTPONED: list[StopRequest] = []
+_PATIENCE: list[float] = [SECONDS_TO_END]
 _LAST_ACTIONS: list[Callable[[], object]] = []
 
 
@@ -158,7 +170,7 @@ def _watch(reader: int, over: threading.Event, last_words: Callable[[], None]) -
                 request.tell()
                 waiter = threading.Thread(target=_wait, args=(request, over, number, last_words), daemon=True)
                 waiter.start()
-            elif not over.wait(SECONDS_TO_END):
+            elif not over.wait(_PATIENCE[-1]):
                 _end_now(128 + number, last_words)
 
 

@@ -55,12 +55,13 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]
 class ProgressBar:
     """A bar on a terminal, plain lines in a pipe.
 
-    A pipe gets a line every ten seconds, and one at the end of work that took two seconds or more. `total` (None when
-    it is not known) and `advance` count the same unit, whichever the caller likes: rows, steps.
+    A pipe gets a line every ten seconds, and one at the end of work that took two seconds or more, or that went on from
+    the middle, however little was left of it. `total` (None when it is not known) and `advance` count the same unit,
+    whichever the caller likes: rows, steps.
     """
 
     def __init__(self, description: str, total: int | None, done: int = 0) -> None:
-        self._description, self._total, self._done = description, total, done
+        self._description, self._total, self._done, self._begun_from = description, total, done, done
         self._live = sys.stdout.isatty() and processes().rank == 0
         self._note, self._told = "", -1
 
@@ -101,5 +102,5 @@ class ProgressBar:
     ) -> None:
         if self._live:
             self._bar.stop()
-        elif self._told != self._done and time.monotonic() - self._start >= _SECONDS_WORTH_A_LINE:
+        elif self._told != self._done and (self._begun_from or time.monotonic() - self._start >= _SECONDS_WORTH_A_LINE):
             self._plain_line()

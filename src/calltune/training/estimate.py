@@ -15,10 +15,11 @@ from calltune.models.device import free_bytes, give_memory_back
 from calltune.runtime.terminal import say, show_table
 from calltune.training.flops import peak_by_name
 from calltune.training.memory import Shape, gigabytes, layer_bytes
-from calltune.training.probe import count_steps, is_steady, reckon_training, time_training, weightless_trainer
+from calltune.training.probe import count_steps, reckon_training, time_training, weightless_trainer
 from calltune.training.recipe import Recipe
 from calltune.training.settings import StageSettings
 from calltune.training.stage import get_ready
+from calltune.training.steady import Budget, is_steady
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +49,13 @@ class Questions:
     ask: Callable[[Any, Sequence[Any]], object]
 
 
-def plan_training(config: Config, settings: StageSettings, recipe: Recipe) -> Estimate:
+def plan_training(config: Config, settings: StageSettings, recipe: Recipe, budget: Budget | None = None) -> Estimate:
     """A stage's plan from the rows in `data/` of a run's folder that is thrown away.
 
     The base model stands for the one that SFT is going to make: it has the same shape.
+
+    Args:
+        budget: of all probes; by default this is the only one.
 
     Raises:
         CalltuneError: as the stage itself does before its first step.
@@ -62,8 +66,10 @@ def plan_training(config: Config, settings: StageSettings, recipe: Recipe) -> Es
         flops_per_second = peak_by_name(config.plan.device or "") * config.plan.mfu
         steps, _, seconds = reckon_training(ready, num_processes, flops_per_second)
     elif config.plan.probe_seconds and ready.memory.fits(free_bytes()):
-        tracking = track(config, settings.stage, {})
-        steps, _, seconds = time_training(ready, num_processes, config.plan.probe_seconds, tracking)
+        tracking, begun = track(config, settings.stage, {}), time.perf_counter()
+        budget = budget or Budget(config.plan.probe_seconds, 1)
+        steps, _, seconds = time_training(ready, num_processes, budget.share(), tracking)
+        budget.spend(time.perf_counter() - begun)
         give_memory_back()
     else:
         steps, _ = count_steps(weightless_trainer(ready), num_processes)
@@ -73,7 +79,11 @@ def plan_training(config: Config, settings: StageSettings, recipe: Recipe) -> Es
 
 
 def plan_evaluation(
-    config: Config, shape: Shape, asked: Sequence[Questions], open_backend: Callable[[], Any] | None
+    config: Config,
+    shape: Shape,
+    asked: Sequence[Questions],
+    open_backend: Callable[[], Any] | None,
+    budget: Budget,
 ) -> Estimate:
     """The evaluation's plan: some batches of each benchmark, asked of the base model, stand for all checkpoints.
 
@@ -87,7 +97,7 @@ def plan_evaluation(
         begun = time.perf_counter()
         backend = open_backend()
         once = time.perf_counter() - begun
-        each = sum(_time_questions(config, questions, backend) for questions in asked)
+        each = sum(_time_questions(config, questions, backend, budget) for questions in asked)
         seconds = num_checkpoints * (once + each / (config.launch.processes * config.launch.machines))
         del backend
         give_memory_back()
@@ -95,21 +105,28 @@ def plan_evaluation(
     return Estimate("evaluate", rows, 0, None, None, _evaluation_bytes(config, shape), seconds)
 
 
-def _time_questions(config: Config, questions: Questions, backend: Any) -> float:
-    begun = time.perf_counter()
+def _time_questions(config: Config, questions: Questions, backend: Any, budget: Budget) -> float:
+    """The seconds of all questions, by some batches, or parts of them where a whole one takes too long."""
+    begun = all_begun = time.perf_counter()
     with track(config, f"evaluate-{questions.title}", {}) as tracker:
         tracker.metrics({"questions": len(questions.batches)})
     once = time.perf_counter() - begun
     sizes = [sum(map(questions.size, batch)) for batch in questions.batches]
-    order = _spread(len(sizes))
+    order, limit = _spread(len(sizes)), budget.share()
+    begun = time.perf_counter()
+    # One question says how many there is time for; it would take its share of a batch at most.
+    questions.ask(backend, questions.batches[order[0]][:1])
+    most = max(1, int(limit / 2 / (time.perf_counter() - begun)))
     spent, seen, rates = 0.0, 0, list[float]()
     for number in order:
-        begun = time.perf_counter()
-        questions.ask(backend, questions.batches[number])
+        batch = questions.batches[number][:most]
+        begun, size = time.perf_counter(), sum(map(questions.size, batch))
+        questions.ask(backend, batch)
         seconds = time.perf_counter() - begun
-        spent, seen, rates = spent + seconds, seen + sizes[number], [*rates, seconds / max(1, sizes[number])]
-        if spent >= config.plan.probe_seconds or is_steady(spent, rates):
+        spent, seen, rates = spent + seconds, seen + size, [*rates, seconds / max(1, size)]
+        if spent + seconds > limit or is_steady(spent, rates):
             break
+    budget.spend(time.perf_counter() - all_begun)
     return once + spent * sum(sizes) / max(1, seen)
 
 
@@ -166,7 +183,7 @@ def show_plan(config: Config, plans: Sequence[Estimate], starts: Mapping[str, fl
     how = (
         f"reckoned from the work and {config.plan.mfu:.0%} of the peak of {config.plan.device}, without loads and saves"
         if config.plan.mfu is not None
-        else "timed by a few real steps on this device, as it was loaded just now"
+        else "timed by a few real steps, or parts of some, on this device, as it was loaded just now"
     )
     if config.mine:
         say("plan: mining is not in it, and dpo is planned on the given pairs: those to be mined are not known yet")

@@ -5,18 +5,24 @@ model of DPO where TRL keeps one, and what backward needs of every layer of a de
 FlashAttention. It does not count what a launcher shards away or adds, nor kernels' work space; a margin is left for it.
 """
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from calltune.errors import ConfigError
 from calltune.models.device import free_bytes
 from calltune.runtime.terminal import say
+from calltune.training.batch_tokens import BatchTokens
+from calltune.training.passes import check_passes
 from calltune.training.reference import can_store
 from calltune.training.settings import StageSettings
 from calltune.training.tuning import count_parameters
 
 _SHARE_TO_USE = 0.85
+_FEWEST_TOKENS = 256  # of a pass, as in the run file
+_MOST_TOKENS = 32_768  # of a pass that nobody asked for; larger ones keep no device busier
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +89,7 @@ def training_memory(
     Args:
         weight_bytes: the weights as they are loaded, adapters included.
         reference_bytes: a second copy for DPO; 0 when there is none, as with adapters.
-        tokens: those of one forward pass, padding included: rows times length, twice that for pairs.
+        tokens: those that one forward pass computes: distinct ones where prefixes are shared, else padding and all.
         autocast: whether matrices are multiplied in bf16, from weights that are kept in float32.
         checkpointing: whether a layer keeps its input alone and computes the rest twice.
         trained_bytes: bytes of one trained number, and so of its gradient and of each of its two moments.
@@ -136,14 +142,64 @@ def shape_of(model: Any) -> Shape:
     )
 
 
-def choose_checkpointing(settings: StageSettings, skeleton: Any, max_length: int) -> tuple[Memory, bool]:
-    """Estimate a step's memory, choose whether activations are computed twice, and tell the user the numbers.
+@dataclass(frozen=True, slots=True)
+class MemoryChoice:
+    """How a stage keeps within the memory of its device; `tokens_per_batch` is None where a batch goes whole."""
 
-    They are computed twice where keeping them would not fit, unless the run file says.
+    memory: Memory
+    checkpointing: bool
+    tokens_per_batch: int | None
+
+
+def choose_memory(
+    settings: StageSettings, skeleton: Any, batches: BatchTokens, free: int | None = None
+) -> MemoryChoice:
+    """Estimate a step's memory, choose how to keep within what is free, and tell the user the numbers in one line.
+
+    Where prefixes are shared, a pass is bounded by the tokens that there is room for, if the run file has no bound; a
+    batch within that is left whole. Activations are computed twice only where the longest row or pair would not fit
+    otherwise, or, where passes cannot be bounded, the largest batch. The run file has the last word on both.
 
     Args:
         skeleton: the model as it will be trained, without weights.
-        max_length: in tokens, of the longest row, or of a packed one.
+        batches: what the stage's batches hold.
+        free: bytes; by default those of this device, of which each process of a CPU has its share.
+    """
+    stage, given, bound = settings.stage, settings.checkpointing, settings.tokens_per_batch
+    free = _free_for_this_process() if free is None else free
+    bounds = [bound, bound]
+    if bound is None and batches.is_shared and _may_be_bounded(settings, skeleton):
+        bounds = [_bound_by(memory_of_tokens(settings, skeleton, 1, twice), free) for twice in (False, True)]
+    choices = []
+    for twice in (False, True):
+        tokens = min(batches.largest, max(bounds[twice] or batches.largest, batches.longest))
+        choices.append((tokens, memory_of_tokens(settings, skeleton, tokens, twice)))
+    checkpointing = given if given is not None else not choices[False][1].fits(free)
+    tokens, memory = choices[checkpointing]
+    why = f" ({gigabytes(choices[False][1].total)} GB without)" if checkpointing else ""
+    if given is not None:
+        why = " (as the run file says)"
+    what = f"{batches.num_rows:,} rows with {tokens:,} {'distinct ' if batches.is_shared else ''}tokens"
+    if tokens < batches.largest:
+        what = f"passes of {tokens:,} tokens"
+    chosen = bounds[checkpointing]
+    parts = "" if chosen is None or bound else f"; in one pass at most {chosen:,} tokens, for which there is room"
+    say(
+        f"{stage}: memory for {what}, estimated: {memory.text()} = {gigabytes(memory.total)} GB, "
+        f"{gigabytes(free)} GB free; gradient checkpointing {'on' if checkpointing else 'off'}{why}{parts}"
+    )
+    if not memory.fits(free):
+        lower = "launch.tokens_per_batch" if bound else "per_device_train_batch_size"
+        lower = f"max_length in [{stage}]" if tokens == batches.longest else f"{lower} or max_length in [{stage}]"
+        say(f"{stage}: that may not fit; lower {lower}, or use adapters")
+    return MemoryChoice(memory, checkpointing, chosen)
+
+
+def memory_of_tokens(settings: StageSettings, skeleton: Any, tokens: int, checkpointing: bool) -> Memory:
+    """Estimate what a stage's step takes, with so many tokens in one pass.
+
+    Args:
+        skeleton: the model as it will be trained, without weights.
     """
     stage, shape = settings.stage, shape_of(skeleton)
     arguments: Any = settings.arguments
@@ -159,36 +215,33 @@ def choose_checkpointing(settings: StageSettings, skeleton: Any, max_length: int
     # Stored once by calltune or by TRL, the reference needs no second model.
     is_stored = stage == "dpo" and (can_store(arguments) or arguments.precompute_ref_log_probs)
     has_reference = stage == "dpo" and not has_adapters and not is_stored
-    num_answers = 2 if stage == "dpo" else 1
-    rows, bound = arguments.per_device_train_batch_size * num_answers, settings.tokens_per_batch
-    tokens = min(rows * max_length, max(bound or rows * max_length, num_answers * max_length))
-    kept, twice = (
-        training_memory(
-            shape,
-            weight_bytes=weights,
-            reference_bytes=precision * everything if has_reference else 0,
-            tokens=tokens,
-            autocast=arguments.bf16,
-            checkpointing=checkpointing,
-            trained_bytes=4 if has_adapters else precision,
-        )
-        for checkpointing in (False, True)
+    return training_memory(
+        shape,
+        weight_bytes=weights,
+        reference_bytes=precision * everything if has_reference else 0,
+        tokens=tokens,
+        autocast=arguments.bf16,
+        checkpointing=checkpointing,
+        trained_bytes=4 if has_adapters else precision,
     )
-    free, given = free_bytes(), settings.checkpointing
-    checkpointing = given if given is not None else not kept.fits(free)
-    estimate = twice if checkpointing else kept
-    why = f" ({gigabytes(kept.total)} GB without)" if checkpointing else ""
-    if given is not None:
-        why = " (as the run file says)"
-    what = f"{rows:,} rows of {max_length:,} tokens"
-    if tokens < rows * max_length:
-        what = f"passes of {tokens:,} tokens"
-    say(
-        f"{stage}: memory for {what}, estimated: {estimate.text()} = "
-        f"{gigabytes(estimate.total)} GB, {gigabytes(free)} GB free; "
-        f"gradient checkpointing {'on' if checkpointing else 'off'}{why}"
-    )
-    if not estimate.fits(free):
-        smaller = "launch.tokens_per_batch" if bound else "per_device_train_batch_size"
-        say(f"{stage}: that may not fit; lower {smaller} or max_length in [{stage}], or use adapters")
-    return estimate, checkpointing
+
+
+def _free_for_this_process() -> int:
+    """Free bytes; on a CPU all processes of a machine share them."""
+    sharers = 1 if torch.cuda.is_available() else int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return free_bytes() // sharers
+
+
+def _may_be_bounded(settings: StageSettings, skeleton: Any) -> bool:
+    try:
+        check_passes(_FEWEST_TOKENS, settings.arguments, skeleton.config)
+    except ConfigError:
+        return False
+    return True
+
+
+def _bound_by(one_token: Memory, free: int) -> int:
+    """How many tokens there is room for beside the weights and what belongs to them, within the bounds of a bound."""
+    room = _SHARE_TO_USE * free - (one_token.total - one_token.activations)
+    tokens = int(room / one_token.activations) // _FEWEST_TOKENS * _FEWEST_TOKENS
+    return max(_FEWEST_TOKENS, min(_MOST_TOKENS, tokens))

@@ -1,49 +1,39 @@
-"""How long a stage takes, from a few real optimiser steps of the real model on the real rows.
+"""How long a stage takes, from a few real optimiser steps of the real model on the real rows, or from parts of them.
 
 A probe does what the stage does, in a folder that is thrown away: it loads the model, tokenizes every row, opens the
 tracker, asks some of DPO's reference batches, takes the first steps in the stage's own order, writes one checkpoint and
-the stage's model. What happens once counts once; the rest is multiplied.
+the stage's model. What happens once counts once; the rest is multiplied. It begins with a forward pass over a few
+tokens of one row, by which it knows what it has time for: where a few steps take longer than that, parts of batches
+stand for them (`calltune.training.pieces`).
 """
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 import torch
 from accelerate.data_loader import BatchSamplerShard
-from peft import PeftModel
 from transformers import LlamaConfig, LlamaForCausalLM, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from calltune.files.tracking import Tracker
-from calltune.models.trie import pack
 from calltune.runtime.terminal import say
 from calltune.training.finite import row_names
-from calltune.training.flops import Flops
+from calltune.training.pieces import Pieces
 from calltune.training.reference import can_store, time_reference
 from calltune.training.saving import save_model
 from calltune.training.stage import Ready, group, make_trainer, share
+from calltune.training.steady import is_steady
 from calltune.training.steps import train
+from calltune.training.work import FORWARD, Work
 
 _FEWEST_STEPS = 4
-_FEWEST_SECONDS = 2.0
-_STEADY = 0.03
-_FEWEST_BATCHES = 32
-_PATIENCE = 6  # times the limit, after which fewer steps have to do
-_WORK_SECONDS = 2.0  # at most, for the work of an epoch's batches; the rest are taken to be as those looked at
-_FORWARD = 1 / 3
-"""Of a step, for validation and reference: the backward pass takes twice as long as the forward pass."""
-
-
-def is_steady(spent: float, rates: Sequence[float]) -> bool:
-    """Whether timing more would hardly move the mean: 2 seconds were spent, and its standard error is under 3 %."""
-    if spent < _FEWEST_SECONDS or len(rates) < 3:
-        return False
-    return stdev(rates) / math.sqrt(len(rates)) < _STEADY * mean(rates)
+_FOR_REFERENCE = 1 / 4  # of the limit
+_MOST_BYTES = 2**30  # of a checkpoint that is written for its time; of a larger one, a part
+_AGAIN = 4 / 3  # of a step's time where activations are computed twice
 
 
 class _Length:
@@ -74,52 +64,13 @@ def weightless_trainer(ready: Ready) -> Any:
     return make_trainer(ready, LlamaForCausalLM(tiny))
 
 
-class _Work:
-    """Floating-point operations of a batch as it is computed: what its rows share once, or padding and all."""
-
-    def __init__(self, model: Any, is_shared: bool) -> None:
-        inner: Any = model.get_base_model() if isinstance(model, PeftModel) else model
-        self._flops = Flops(inner)
-        self._is_shared = is_shared
-
-    def of(self, batch: Mapping[str, Any]) -> float:
-        """For what a trainer's collator gives; tokens where the operations are not known (a mixture of experts)."""
-        if self._flops.per_token is None:
-            return float(batch["input_ids"].numel())
-        if not self._is_shared and "attention_mask" in batch:
-            rows, length = batch["input_ids"].shape
-            return rows * self._flops.of(pack([list(range(length))]))
-        return sum(self._flops.of(pack(rows)) for rows in _rows(batch))
-
-    def of_epoch(self, trainer: Any) -> float:
-        """For all batches of an epoch, from the first of them, in the trainer's order, when they are many."""
-        loader, works, begun = trainer.get_train_dataloader(), [], time.perf_counter()
-        for batch in loader:
-            works.append(self.of(batch))
-            if len(works) >= _FEWEST_BATCHES and time.perf_counter() - begun >= _WORK_SECONDS:
-                break
-        return sum(works) * len(loader) / len(works)
-
-
-def _rows(batch: Mapping[str, Any]) -> Iterator[list[list[int]]]:
-    """The rows of a batch; packed ones apart, as they share nothing."""
-    if batch.get("attention_mask") is not None:
-        lengths = batch["attention_mask"].sum(1).tolist()
-        yield [row[:length] for row, length in zip(batch["input_ids"].tolist(), lengths, strict=True)]
-        return
-    starts = (batch["position_ids"][0] == 0).nonzero().flatten().tolist()
-    ids = batch["input_ids"][0].tolist()
-    for start, stop in zip(starts, [*starts[1:], len(ids)], strict=True):
-        yield [ids[start:stop]]
-
-
 class _Watch(TrainerCallback):
     """Stops training when enough was seen; seconds and work of each step, from one step's end to the next."""
 
-    def __init__(self, model: torch.nn.Module, work: _Work, limit: float) -> None:
+    def __init__(self, model: torch.nn.Module, work: Work, limit: float, saves: bool) -> None:
         self.seconds: list[float] = []
         self.works: list[float] = []
-        self._work, self._limit, self._seen = work, limit, 0.0
+        self._work, self._limit, self._saves, self._seen = work, limit, saves, 0.0
         model.register_forward_pre_hook(self._see, with_kwargs=True)
 
     def _see(self, module: torch.nn.Module, inputs: Any, kwargs: dict[str, Any]) -> None:
@@ -127,8 +78,8 @@ class _Watch(TrainerCallback):
             self._seen += self._work.of(kwargs)
 
     def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
-        """Start the clock, and learn how often the stage saves."""
-        self.last, self.save_steps = time.perf_counter(), state.save_steps
+        """Start the clock."""
+        self.last = time.perf_counter()
 
     def on_step_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
         """One step; the last one is followed by a checkpoint."""
@@ -139,9 +90,10 @@ class _Watch(TrainerCallback):
         self.works.append(self._seen)
         self.last, self._seen = now, 0.0
         spent = sum(self.seconds)
-        is_enough = len(self.seconds) >= _FEWEST_STEPS and (spent >= self._limit or is_steady(spent, self.rates))
-        if is_enough or spent >= _PATIENCE * self._limit:
-            control.should_save = control.should_training_stop = True
+        is_enough = len(self.seconds) >= _FEWEST_STEPS and is_steady(spent, self.rates)
+        if is_enough or spent + self.seconds[-1] > self._limit:
+            control.should_training_stop = True
+            control.should_save = self._saves
 
     def of(self, num_steps: int, work: float) -> float:
         """Seconds of all steps: the first as it was, as it may check its batch; the others by their work."""
@@ -161,6 +113,28 @@ class _Watch(TrainerCallback):
         return sum(self.seconds[start:]) / sum(self.works[start:])
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What a stage will do, by its trainer; `work` is of all its steps, on this process."""
+
+    ready: Ready
+    steps: int
+    epochs: float
+    save_steps: int
+    saves: Any
+    work: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Timed:
+    """Seconds of a stage's steps, and of what comes beside them: a unit of work, one checkpoint, what is done once."""
+
+    steps: float
+    per_work: float
+    save: float
+    once: float
+
+
 def time_training(
     ready: Ready, num_processes: int, limit: float, tracking: AbstractContextManager[Tracker]
 ) -> tuple[int, float, float]:
@@ -168,45 +142,105 @@ def time_training(
 
     Args:
         ready: with an output folder that may be written to and is thrown away.
-        limit: in seconds, of real steps.
+        limit: in seconds, of passes and steps.
         tracking: the stage's run, not opened yet, as opening it takes time too.
     """
-    settings, stage = ready.settings, ready.settings.stage
+    settings, stage, part = ready.settings, ready.settings.stage, 1 / num_processes
     say(f"{stage}: some real steps, for the time they take (plan.probe_seconds=0 leaves them out) ...")
     begun = time.perf_counter()
     trainer = make_trainer(ready)
     sharing = share(settings, trainer)
     once = time.perf_counter() - begun
-    names = row_names(ready.chat, ready.rows)
-    is_hashed = Path(ready.model).is_dir()
-    reference = time_reference(trainer, sharing, limit / 2, names, is_hashed) if stage == "dpo" else 0.0
     group(settings, trainer, ready.rows)
     steps, epochs = count_steps(trainer, num_processes)
-    saves = trainer.args.save_strategy
+    work = Work(trainer.model, sharing.off_because is None)
+    of_epoch = work.of_epoch(trainer)
+    saves, save_steps = trainer.args.save_strategy, _save_steps(trainer.args.save_steps, steps)
+    plan = _Plan(ready, steps, epochs, save_steps, saves, of_epoch * epochs * part)
+    pieces = Pieces(trainer, work, settings.tokens_per_batch)
+    pieces.grow(limit)
+    reference = 0.0
+    if stage == "dpo":
+        for_reference = limit * _FOR_REFERENCE
+        names, is_hashed = row_names(ready.chat, ready.rows), Path(ready.model).is_dir()
+        # A part has one pair at least, whose prompt counts once or twice.
+        most = int(for_reference / 2 / (pieces.per_token * FORWARD))
+        asked = for_reference if most >= 2 * ready.rows.longest else 0.0
+        asking = time_reference(trainer, sharing, asked, names, is_hashed, most)
+        reference = FORWARD * pieces.per_work * of_epoch if asking is None else asking
+        limit -= for_reference
     # No word from validation, and no checkpoint but the last.
     trainer.args.eval_strategy, trainer.args.load_best_model_at_end = IntervalStrategy.NO, False
     trainer.args.save_strategy = SaveStrategy.NO
-    work = _Work(trainer.model, sharing.off_because is None)
-    work_of_epoch = work.of_epoch(trainer)
-    watch = _Watch(trainer.model, work, limit)
+    is_quick = _FEWEST_STEPS * pieces.per_work * of_epoch * epochs / steps <= limit
+    timed = (_whole_steps if is_quick else _parts_of_steps)(plan, trainer, work, pieces, limit, tracking)
+    seconds = once + timed.once + timed.steps + reference * part
+    seconds += timed.save * _num_saves(saves, save_steps, steps, epochs)
+    is_stored = stage == "dpo" and can_store(trainer.args)
+    watched = of_epoch * ready.watched.num_tokens / ready.rows.num_tokens * (math.floor(epochs) + is_stored)
+    return steps, epochs, seconds + FORWARD * timed.per_work * watched * part
+
+
+def _whole_steps(plan: _Plan, trainer: Any, work: Work, pieces: Pieces, limit: float, tracking: Any) -> _Timed:
+    """The stage's own first steps, at least two, and a checkpoint after them."""
+    stage, ready = plan.ready.settings.stage, plan.ready
+    is_written = _checkpoint_bytes(ready) <= _MOST_BYTES
+    watch = _Watch(trainer.model, work, limit, is_written)
     trainer.add_callback(watch)
     begun = time.perf_counter()
     with tracking as tracker:
         tracker.parameters(trainer.args.to_dict())
-        once += time.perf_counter() - begun
+        once = time.perf_counter() - begun
+        names = row_names(ready.chat, ready.rows)
         state, _ = train(trainer, f"{stage}, a probe", None, tracker, names, stops_at_once=True)
         save = time.perf_counter() - watch.last
         begun = time.perf_counter()
         checkpoints = Path(trainer.args.output_dir)
-        save_model(checkpoints / f"checkpoint-{state.global_step}", ready.model, checkpoints.parent, ready.chat)
-    once += time.perf_counter() - begun
-    part = 1 / num_processes
-    seconds = once + watch.of(steps, work_of_epoch * epochs * part)
-    seconds += save * _num_saves(saves, watch.save_steps, steps, epochs) + reference * part
-    is_stored = stage == "dpo" and can_store(trainer.args)
-    watched = work_of_epoch * ready.watched.num_tokens / ready.rows.num_tokens * (math.floor(epochs) + is_stored)
-    seconds += _FORWARD * watch.per_work * watched * part
-    return steps, epochs, seconds
+        if is_written:
+            save_model(checkpoints / f"checkpoint-{state.global_step}", ready.model, checkpoints.parent, ready.chat)
+            once += time.perf_counter() - begun
+    if not is_written:
+        save, saved = _written(plan, pieces)
+        once += saved
+    return _Timed(watch.of(plan.steps, plan.work), watch.per_work, save, once)
+
+
+def _parts_of_steps(plan: _Plan, trainer: Any, work: Work, pieces: Pieces, limit: float, tracking: Any) -> _Timed:
+    """Forward and backward passes over parts of batches, and one optimiser step; or forward passes alone."""
+    begun = time.perf_counter()
+    with tracking as tracker:
+        tracker.parameters(trainer.args.to_dict())
+    once = time.perf_counter() - begun
+    has_gone_back = pieces.go_back(limit)
+    each = pieces.optimizer_step() if has_gone_back else 0.0
+    per_work = pieces.per_work * (_AGAIN if _is_checkpointed(trainer.args) else 1.0)
+    seconds = per_work * (plan.work + work.of_head(plan.ready.rows.num_answer_tokens) * plan.epochs) + each * plan.steps
+    say(
+        f"{plan.ready.settings.stage}: a step takes about {seconds / plan.steps:.0f} s, by "
+        f"{'parts of some' if has_gone_back else 'forward passes over a few tokens, which is rough'}"
+    )
+    save, saved = _written(plan, pieces)
+    return _Timed(seconds, per_work, save, once + saved)
+
+
+def _written(plan: _Plan, pieces: Pieces) -> tuple[float, float]:
+    """Seconds of a checkpoint, and of the model at the end, which is read and written, by those of a few bytes."""
+    per_byte = pieces.per_byte(Path(plan.ready.arguments.output_dir or "."))
+    return per_byte * _checkpoint_bytes(plan.ready), 2 * per_byte * plan.ready.memory.weights
+
+
+def _checkpoint_bytes(ready: Ready) -> int:
+    return ready.memory.weights + ready.memory.optimizer
+
+
+def _is_checkpointed(arguments: TrainingArguments) -> bool:
+    asked = vars(arguments)
+    return bool(asked.get("activation_checkpointing") or asked.get("gradient_checkpointing"))
+
+
+def _save_steps(given: float, steps: int) -> int:
+    """Steps from one checkpoint to the next; below 1, a share of all of them, as transformers takes it."""
+    return max(1, math.ceil(given * steps) if given < 1 else int(given))
 
 
 def _num_saves(strategy: Any, save_steps: int, steps: int, epochs: float) -> int:
@@ -225,7 +259,7 @@ def reckon_training(ready: Ready, num_processes: int, flops_per_second: float) -
     trainer = weightless_trainer(ready)
     group(ready.settings, trainer, ready.rows)
     steps, epochs = count_steps(trainer, num_processes)
-    work = _Work(ready.plan.skeleton, ready.settings.share_prefixes).of_epoch(trainer)
+    work = Work(ready.plan.skeleton, ready.settings.share_prefixes).of_epoch(trainer)
     # DPO's reference is one more forward pass over each row.
-    work *= epochs + _FORWARD * (ready.settings.stage == "dpo")
+    work *= epochs + FORWARD * (ready.settings.stage == "dpo")
     return steps, epochs, work / flops_per_second / num_processes

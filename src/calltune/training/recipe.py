@@ -39,6 +39,7 @@ class FittedRows:
     """Rows as text, none longer than `max_length` tokens; the ids of those that were; the tokens trained on.
 
     `tools[i]` are row i's tools, as JSON; `ids[i]` is its id. `highest_token` is the highest id of a token in any row.
+    `longest` is the number of tokens of the row or pair that has most, the prompt of a pair counted once.
     """
 
     texts: list[dict[str, str]]
@@ -49,6 +50,7 @@ class FittedRows:
     num_answer_tokens: int
     tools: list[str]
     highest_token: int
+    longest: int
 
     def counts(self) -> dict[str, int]:
         """For the manifest: rows, tokens, and rows left out."""
@@ -90,9 +92,14 @@ def fit_rows(chat: Chat, recipe: Recipe, file: Path, max_length: int | None) -> 
         )
     tools = ["".join(map(to_json, rows[number].tools)) for number in fits]
     kept, ids = [texts[number] for number in fits], [rows[number].id for number in fits]
-    return FittedRows(
-        kept, ids, limit, too_long, tokens, tokens - prompts, tools, max((t for _, t in measured), default=0)
-    )
+    alone = max((_once(*lengths[number]) for number in fits), default=0)
+    highest = max((t for _, t in measured), default=0)
+    return FittedRows(kept, ids, limit, too_long, tokens, tokens - prompts, tools, highest, alone)
+
+
+def _once(prompt: int, wholes: list[int]) -> int:
+    """Tokens of a prompt and all its answers, by those of the prompt and of the prompt with each answer."""
+    return prompt + sum(whole - prompt for whole in wholes)
 
 
 def whole_texts(text: Mapping[str, str], end: str) -> list[str]:

@@ -22,10 +22,11 @@ from transformers import LlamaConfig, LlamaForCausalLM, TrainingArguments
 from calltune.files.hashes import value_sha256
 from calltune.files.json_lines import write_json
 from calltune.files.state import Reference, read_state
-from calltune.models.trie import batches, pack
+from calltune.models.trie import batches
 from calltune.runtime.processes import processes
 from calltune.runtime.terminal import ProgressBar, say
 from calltune.training.arguments import is_spread
+from calltune.training.batch_tokens import num_distinct
 from calltune.training.finite import RowNames, no_names, require_finite_reference
 from calltune.training.sharing import Sharing, share_prefixes
 
@@ -120,14 +121,23 @@ def _computed(trainer: Any, dataset: Any, sharing: Sharing) -> list[list[float]]
 
 
 def time_reference(
-    trainer: Any, sharing: Sharing, seconds: float, names: RowNames = no_names, is_hashed: bool = False
-) -> float:
+    trainer: Any,
+    sharing: Sharing,
+    seconds: float,
+    names: RowNames = no_names,
+    is_hashed: bool = False,
+    most_tokens: int = _TOKENS_PER_BATCH,
+) -> float | None:
     """The seconds that `store_reference` takes for the training rows, from a few of its batches; stores zeros.
 
     Args:
-        seconds: to try for.
+        seconds: to try for; with 0 nothing is asked.
         names: of rows, for a message.
         is_hashed: whether the stage has the hash of the model's folder.
+        most_tokens: of a batch that is asked, where there is no time for whole ones.
+
+    Returns:
+        None where nothing was asked.
 
     Raises:
         NotFiniteError: one of them is no number.
@@ -143,21 +153,25 @@ def time_reference(
     rows = _rows(pairs)
     parts = _parts(rows, trainer, sharing)
     once = time.perf_counter() - begun
-    sizes = [pack([rows[number] for number in part]).ids.numel() for part in parts]
+    num_tokens = _num_tokens(rows, parts)
+    if most_tokens < _TOKENS_PER_BATCH:
+        parts = _parts(rows, trainer, sharing, most_tokens)
     num_asked, spent, order = 0, 0.0, random.Random(0).sample(range(len(parts)), len(parts))
     with _asking(trainer) as ask:
-        for number in order:
+        while num_asked < len(parts) and spent < seconds:
             begun = time.perf_counter()
-            part = [pairs[each] for each in parts[number]]
+            part = [pairs[each] for each in parts[order[num_asked]]]
             _require_finite(trainer, part, list(ask(part)), names)
             spent, num_asked = spent + time.perf_counter() - begun, num_asked + 1
-            if spent >= seconds:
-                break
     for column in _COLUMNS:
         trainer.train_dataset = trainer.train_dataset.add_column(column, [0.0] * len(pairs))
     trainer.precompute_ref_logps = True
-    ours = sum(sizes[number] for number in order[:num_asked])
-    return once + spent * sum(sizes) / ours
+    ours = _num_tokens(rows, [parts[number] for number in order[:num_asked]])
+    return once + spent * num_tokens / ours if num_asked else None
+
+
+def _num_tokens(rows: list[list[int]], parts: list[list[int]]) -> int:
+    return sum(num_distinct([rows[number] for number in part]) for part in parts)
 
 
 @contextmanager
@@ -182,10 +196,14 @@ def _rows(pairs: list[Any]) -> list[list[int]]:
     return [pair["prompt_ids"] + pair["chosen_ids"] for pair in pairs]
 
 
-def _parts(rows: list[list[int]], trainer: Any, sharing: Sharing) -> list[list[int]]:
+def _parts(
+    rows: list[list[int]], trainer: Any, sharing: Sharing, most_tokens: int = _TOKENS_PER_BATCH
+) -> list[list[int]]:
     if sharing.off_because is None:
-        return batches(rows, _TOKENS_PER_BATCH)
+        return batches(rows, most_tokens)
     order, size = sorted(range(len(rows)), key=lambda number: len(rows[number])), trainer.args.train_batch_size
+    if most_tokens < _TOKENS_PER_BATCH:
+        size = max(1, min(size, most_tokens // len(rows[order[-1]])))
     return [order[start : start + size] for start in range(0, len(order), size)]
 
 

@@ -99,12 +99,13 @@ def stage_settings(config: Config, stage: Stage) -> StageSettings:
             reads it, a Spectrum file that cannot be read, or a device or package that the method lacks.
     """
     table, tuning = getattr(config, stage), config.tuning.of(stage)
-    check_table(stage, table)
-    keys = model_keys(stage, table)
-    arguments = trl_arguments(stage, table, seed=config.seed)
-    if config.lora and not any(config.tuning.of(each).has_adapters for each in (*config.stages, stage)):
-        raise ConfigError(f"[lora] is given, but tuning.method is '{tuning.method}'")
-    lora = lora_config(config.lora) if tuning.has_adapters else None
+    with config.naming_file():
+        check_table(stage, table)
+        keys = model_keys(stage, table)
+        arguments = trl_arguments(stage, table, seed=config.seed)
+        if config.lora and not any(config.tuning.of(each).has_adapters for each in (*config.stages, stage)):
+            raise ConfigError(f"[lora] is given, but tuning.method is '{tuning.method}'")
+        lora = lora_config(config.lora) if tuning.has_adapters else None
     patterns = read_unfrozen(Path(tuning.spectrum_file)) if tuning.spectrum_file else ()
     if tuning.method == "qlora":
         _require_bitsandbytes()

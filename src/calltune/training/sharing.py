@@ -19,7 +19,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from calltune.models.exactness import is_checkable, noise_fault, reason_against, wiring_fault
+from calltune.models.exactness import is_checkable, noise_fault, reason_against_training, wiring_fault
 from calltune.models.prefix import packed_attention
 from calltune.models.trie import Packed, Way, pack
 from calltune.models.ways import Asked, Ways, dtype_now, ways_of
@@ -184,14 +184,8 @@ def share_prefixes(model: torch.nn.Module, is_whole: bool = True, attention: Ask
 
 
 def _reason_against(model: torch.nn.Module, inner: Any, is_checkable_now: bool) -> str | None:
-    dropped = any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in model.modules())
-    if dropped or getattr(inner.config.get_text_config(decoder=True), "attention_dropout", 0.0):
-        return "it is trained with dropout, which would be the same for all that share"
-    if reason := reason_against(inner):
+    if reason := reason_against_training(model, inner, inner.config._attn_implementation):
         return reason
-    if inner.config._attn_implementation in ("eager", None):
-        # Nobody gets it who does not ask for it. All others are replaced, with the same outcome.
-        return "its attention is 'eager', which is kept where it is asked for"
     if not is_checkable_now:
         return None
     was_training = model.training

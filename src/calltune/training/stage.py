@@ -3,7 +3,7 @@
 import copy
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,12 @@ from calltune.models.load import check_tokens, load_tokenizer
 from calltune.runtime.processes import processes
 from calltune.runtime.terminal import say
 from calltune.training.arguments import TrlArguments, allow_sharding_on_cpu, is_spread
+from calltune.training.batch_tokens import batch_tokens
 from calltune.training.checkpoints import newest_whole
 from calltune.training.finite import row_names
 from calltune.training.grouping import group_batches
 from calltune.training.labelled_head import score_labels_only
-from calltune.training.memory import Memory, choose_checkpointing
+from calltune.training.memory import Memory, choose_memory
 from calltune.training.passes import bound_passes, check_passes
 from calltune.training.recipe import FittedRows, Recipe, fit_rows
 from calltune.training.reference import stand_in, store_reference
@@ -49,7 +50,8 @@ from calltune.training.tuning import (
 class Ready:
     """All that a stage needs before its model is loaded.
 
-    `watched` are the validation rows; `arguments` are TRL's, complete.
+    `settings` are the run file's, with the bound of a pass that the memory asks for; `watched` are the validation rows;
+    `arguments` are TRL's, complete.
     """
 
     settings: StageSettings
@@ -78,15 +80,19 @@ def get_ready(settings: StageSettings, recipe: Recipe, run_folder: Path, model: 
     plan = plan_tuning(settings, model)
     check_tokens(plan.skeleton, chat, [chat.tokenizer.pad_token_id, rows.highest_token, watched.highest_token])
     check_passes(settings.tokens_per_batch, settings.arguments, plan.skeleton.config)
-    memory, checkpointing = choose_checkpointing(settings, plan.skeleton, rows.max_length)
+    # The processes of a machine do not find the same memory free at the same moment.
+    choice = processes().first(
+        lambda: choose_memory(settings, plan.skeleton, batch_tokens(settings, plan.skeleton, chat, rows))
+    )
+    settings = replace(settings, tokens_per_batch=choice.tokens_per_batch)
     # They also tell transformers of a sharded launch, which it must know before a model is loaded.
     arguments = settings.arguments_with(
-        checkpointing,
+        choice.checkpointing,
         output_dir=str(run_folder / recipe.name / "checkpoints"),
         max_length=rows.max_length,
         eval_strategy="epoch" if watched.texts else "no",
     )
-    return Ready(settings, recipe, model, chat, rows, watched, plan, memory, arguments)
+    return Ready(settings, recipe, model, chat, rows, watched, plan, choice.memory, arguments)
 
 
 def train_stage(config: Config, recipe: Recipe, model: str) -> Path:
@@ -118,8 +124,9 @@ def _train_and_save(config: Config, recipe: Recipe, model: str, folder: Path, in
     stage, ours = recipe.name, processes()
     run_folder = config.run_folder
     # What is wrong in the run file is told here, before anything is loaded.
-    settings = stage_settings(config, recipe.stage)
-    ready = get_ready(settings, recipe, run_folder, model)
+    asked = stage_settings(config, recipe.stage)
+    ready = get_ready(asked, recipe, run_folder, model)
+    settings = ready.settings
     with track(config, stage, inputs) as tracker, writing_to(folder):
         if moved := ours.first(lambda: manifest.begin(folder, inputs)):
             say(moved)
@@ -148,7 +155,7 @@ def _train_and_save(config: Config, recipe: Recipe, model: str, folder: Path, in
             **sharing.facts(seconds, trainer.accelerator.device),
         }
         say(f"{stage}: {sharing.sentence(seconds, trainer.accelerator.device)}")
-        if sharing.passes:
+        if sharing.passes and (asked.tokens_per_batch or sharing.passes.num_passes > sharing.passes.num_steps):
             say(f"{stage}: {sharing.passes.sentence()}")
         if ours.rank == 0:
             write_json(folder / "history.json", {"log": state.log_history})

@@ -30,16 +30,19 @@ from calltune.evaluation.jobs import (
 )
 from calltune.files.manifest import is_complete
 from calltune.models.backends import OpenedBackend
-from calltune.runtime.stopping import at_forced_end
+from calltune.runtime.stopping import at_forced_end, ended_soon
 from calltune.runtime.terminal import say, show_marked
 from calltune.types import Rejected
 from calltune.verbs.prepare import asked_questions, data_inputs
 
 if TYPE_CHECKING:
+    from calltune.calling.chat import Chat
     from calltune.training.estimate import Estimate
     from calltune.training.settings import StageSettings
+    from calltune.training.steady import Budget
 
 
+@ended_soon()
 def run(config: Config, show_rows: int = 0, *, with_data: bool = True) -> Path:
     """Check names and keys, TRL's and PEFT's keys, the model's template, every row and question; say what holds.
 
@@ -58,20 +61,23 @@ def run(config: Config, show_rows: int = 0, *, with_data: bool = True) -> Path:
     starts = _seconds_to_start(config) if is_timed else {}
     open_backend(config)
     say(f"check: run file: {len(sources)} sources, stages {', '.join(config.stages) or 'none'}")
-    from calltune.calling.chat import Chat
-    from calltune.models.load import load_tokenizer
     from calltune.training.settings import stage_settings
 
     stages = [stage_settings(config, stage) for stage in config.stages]
     say(f"check: TRL and PEFT know every key of {', '.join(f'[{s}]' for s in (*config.stages, 'lora'))}")
-    chat = Chat(load_tokenizer(config.model, config.chat_template), config.model)
-    notes = prove_template(chat)
-    say(f"check: the template of {config.model} passes its proof: tools once, calls read back, labels on the answer")
     if not with_data:
+        _prove(config)
         return config.run_folder
+    # A folder is looked at now. The Hub, which may take a minute to be found away, is asked when all else is right.
+    proved = _prove(config) if Path(config.model).exists() else None
     with gather(config, sources) as gathered, Spool() as spool:
         asked, counted = asked_questions(config, gathered.tests)
         say(f"check: {len(asked.names):,} questions of {len(benchmarks)} benchmarks can be read")
+        if proved is None:
+            # Rows are read with a tokenizer; whether there are any is told before the Hub is asked for it.
+            for _, module, settings in sources:
+                module.fingerprint(settings)
+        chat, notes = proved or _prove(config)
         found = diagnose(_without_paid_requests(config), pack(chat, notes), gathered, asked, spool)
         show(found.told)
         if show_rows > 0:
@@ -90,6 +96,21 @@ def run(config: Config, show_rows: int = 0, *, with_data: bool = True) -> Path:
                 write_data(trial, found, spool, folder, gathered)
             _tell_plan(trial, stages, starts)
     return config.run_folder
+
+
+def _prove(config: Config) -> "tuple[Chat, Any]":
+    """The model's tokenizer and template, and what its proof notes.
+
+    Raises:
+        ModelError: the Hub or the folder does not give them, or the proof fails.
+    """
+    from calltune.calling.chat import Chat
+    from calltune.models.load import load_tokenizer
+
+    chat = Chat(load_tokenizer(config.model, config.chat_template), config.model)
+    notes = prove_template(chat)
+    say(f"check: the template of {config.model} passes its proof: tools once, calls read back, labels on the answer")
+    return chat, notes
 
 
 def _trial(config: Config, place: str) -> Config:
@@ -119,18 +140,20 @@ def _tell_plan(config: Config, stages: "Sequence[StageSettings]", starts: dict[s
     if not config.stages and not config.evaluate.benchmarks:
         return
     from calltune.training import estimate as plan
+    from calltune.training.steady import Budget
     from calltune.verbs import dpo, sft
 
     recipes = {"sft": sft.RECIPE, "dpo": dpo.RECIPE}
-    plans = [plan.plan_training(config, settings, recipes[settings.stage]) for settings in stages]
+    budget = Budget(config.plan.probe_seconds, len(stages) + len(config.evaluate.benchmarks))
+    plans = [plan.plan_training(config, settings, recipes[settings.stage], budget) for settings in stages]
     # A later round's pairs are not known either; as many as in the first are as good a guess.
     plans += [replace(plans[-1], stage=name) for name in config.checkpoints[len(config.stages) + 1 :]]
     if config.evaluate.benchmarks:
-        plans.append(_plan_evaluation(config))
+        plans.append(_plan_evaluation(config, budget))
     plan.show_plan(config, plans, starts)
 
 
-def _plan_evaluation(config: Config) -> "Estimate":
+def _plan_evaluation(config: Config, budget: "Budget") -> "Estimate":
     from calltune.models.load import load_skeleton
     from calltune.training.estimate import Questions, plan_evaluation
     from calltune.training.memory import shape_of
@@ -144,7 +167,7 @@ def _plan_evaluation(config: Config) -> "Estimate":
     # A server may be paid, and vLLM takes the whole device: they are not started for a look.
     is_timed = config.evaluate.backend == "hf"
     load = partial(load_backend, config.model) if is_timed else None
-    return plan_evaluation(config, shape_of(load_skeleton(config.model)), asked, load)
+    return plan_evaluation(config, shape_of(load_skeleton(config.model)), asked, load, budget)
 
 
 def _ask(job: Job, backend: OpenedBackend, samples: Sequence[Any]) -> object:

@@ -4,6 +4,8 @@
 """
 
 import json
+import sys
+from contextlib import nullcontext, redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -47,7 +49,9 @@ def launch(config: Config, verb: str, dry_run: bool = False, detach: bool = Fals
     if verb == "run":
         if config.export:
             _require_export(config, config.export)
-        prepare.run(config)
+        # What a dry run prints is its requests, for a program to read.
+        with redirect_stdout(sys.stderr) if dry_run else nullcontext():
+            prepare.run(config)
     plan = make_plan(config)
     if dry_run:
         _show_requests(config, plan, stages)
@@ -124,7 +128,10 @@ def act(config: Config, action: str, yes: bool = False) -> None:
 
 
 def _show_requests(config: Config, plan: JobPlan, stages: list[str]) -> None:
-    """Print each request as JSON. Artefacts of jobs before lie where the first attempt would leave them."""
+    """Print each request as JSON, and what else is to be said to stderr.
+
+    Artefacts of jobs before lie where the first attempt would leave them.
+    """
     names = {stage: job_name(config, stage, plan.identities[stage], 1) for stage in plan.identities}
     artefacts = {stage: artefact_uri(config, name) for stage, name in names.items()}
     for stage in stages:
@@ -132,7 +139,8 @@ def _show_requests(config: Config, plan: JobPlan, stages: list[str]) -> None:
         require_within_limits(request)
         say(json.dumps(request, indent=2, allow_nan=False))
     if line := encryption_in_words(config):
-        say(line)
+        with redirect_stdout(sys.stderr):
+            say(line)
 
 
 def _show_plan(aws: Aws, config: Config, plan: JobPlan) -> None:

@@ -257,12 +257,13 @@ def test_dry_run_prints_the_requests_and_asks_nobody(
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     assert main(["run", str(sagemaker_file()), "--on", "sagemaker", "--dry-run"]) == 0
-    text = capsys.readouterr().out
-    requests, decoder = [], json.JSONDecoder()
-    while (start := text.find("\n{")) >= 0:
-        request, length = decoder.raw_decode(text[start + 1 :])
+    shown = capsys.readouterr()
+    assert "train.jsonl" in shown.err or "train " in shown.err, "prepare tells what it does, but not to a program"
+    text, requests, decoder = shown.out.strip(), [], json.JSONDecoder()
+    while text:
+        request, length = decoder.raw_decode(text)
         requests.append(request)
-        text = text[start + 1 + length :]
+        text = text[length:].strip()
     assert [request["TrainingJobName"].split("-")[1] for request in requests] == ["sft", "dpo", "evaluate"]
     sft = next(c for c in requests[1]["InputDataConfig"] if c["ChannelName"] == "sft")
     name = requests[0]["TrainingJobName"]
