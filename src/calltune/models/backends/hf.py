@@ -11,6 +11,7 @@ from transformers import GenerationConfig
 
 from calltune.calling.chat import Chat
 from calltune.config.table import Table
+from calltune.models.backends.continuous import Chosen, ContinuousGenerator, Writer, has_continuous
 from calltune.models.backends.drawing import Drawing, numbers_for
 from calltune.models.backends.generation import Generator, segment_fault
 from calltune.models.backends.plain import PlainGenerator, batches_of_like_length, pad_left
@@ -73,7 +74,7 @@ class Backend:
         self._share_prefixes = share_prefixes
         self._asked_model, self._against = False, None
         self._shares_scores: bool | None = None
-        self._writer: Generator | PlainGenerator | None = None
+        self._writer: Writer | None = None
         self._ways: Ways | None = None
         self._num_positions: int | None = getattr(self._model.config, "max_position_embeddings", None)
 
@@ -114,7 +115,7 @@ class Backend:
             for sample, own in zip(samples, answers, strict=True)
         ]
 
-    def _generator(self) -> Generator | PlainGenerator:
+    def _generator(self) -> Writer:
         """What writes answers; the model is asked once whether prompts can share what they have in common."""
         if self._writer is None:
             reason = None
@@ -124,6 +125,9 @@ class Backend:
                     say(f"every prompt is computed for itself before it is answered: {reason}")
             kind = PlainGenerator if reason or not self._share_prefixes else Generator
             self._writer = kind(self._model, self._ends, self._pad, self._tokens_per_batch)
+            if self._device.type == "cuda" and self._share_prefixes and has_continuous(self._model):
+                continuous = ContinuousGenerator(self._model, self._ends, self._pad)
+                self._writer = Chosen(continuous, self._writer)
         return self._writer
 
     def _look_at(self, rows: Sequence[list[int]], room: int = 0) -> None:
