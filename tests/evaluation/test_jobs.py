@@ -8,8 +8,8 @@ import pytest
 from planted_run import plant_questions
 
 from calltune.evaluation.benchmarks import BENCHMARKS
-from calltune.evaluation.jobs import questions_sha256
-from calltune.types import BEHAVIORS, Sample
+from calltune.evaluation.jobs import alike_together, questions_sha256
+from calltune.types import BEHAVIORS, Message, Sample, Tool
 
 BFCL_TOY = Path(__file__).parents[1] / "gold" / "bfcl_toy"
 JUDGE = {"model": "m", "base_url": "http://127.0.0.1:9/v1"}
@@ -57,3 +57,11 @@ def test_a_question_of_bfcl_is_of_its_category(tmp_path: Path) -> None:
     assert said.pop(("category", "live_irrelevance")) is None
     assert {("category", "simple_java"), ("category", "parallel"), ("category", "live_relevance")} <= set(said)
     assert set(said.values()) == {"tool_call"}
+
+
+def test_questions_with_the_same_tools_are_asked_side_by_side() -> None:
+    few, many = (tuple(Tool(f"t{count}_{number}", "", {}) for number in range(count)) for count in (1, 9))
+    asked = [("a", few, 1), ("b", many, 2), ("c", few, 900), ("d", many, 1), ("e", few, 5), ("f", (), 3)]
+    samples = [Sample(name, "toy", (Message("user", "x" * length),), tools, None) for name, tools, length in asked]
+    assert [sample.id for sample in alike_together(samples)] == ["c", "e", "a", "b", "d", "f"]
+    assert alike_together([]) == []

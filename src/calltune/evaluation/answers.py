@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from calltune.errors import RunFolderError
-from calltune.evaluation.jobs import SAMPLES_BETWEEN_SAVES, not_finite_reason, num_characters
+from calltune.evaluation.jobs import SAMPLES_BETWEEN_SAVES, alike_together, not_finite_reason
 from calltune.files.json_lines import read_appended, to_json, write_jsonl
 from calltune.files.state import read_noun
 from calltune.runtime.processes import Processes
@@ -119,8 +119,7 @@ def answer_the_rest(
     # Nobody may write before all have looked at what is done.
     ours.wait()
     own = file if ours.count == 1 else file.with_stem(f"{file.stem}-{ours.rank}")
-    # Long prompts first, side by side with those of their length: least padding, and the worst memory comes at once.
-    left = sorted((s for s in samples if s.id not in done), key=num_characters, reverse=True)[ours.rank :: ours.count]
+    left = alike_together([sample for sample in samples if sample.id not in done])[ours.rank :: ours.count]
     share = len(samples) // ours.count
     with ProgressBar(doing, max(share, len(left)), max(0, share - len(left))) as bar:
         for start in range(0, len(left), SAMPLES_BETWEEN_SAVES):

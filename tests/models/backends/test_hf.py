@@ -97,6 +97,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "final_logit_softcapping": 5.0,
     },
     "Gemma2": {},
+    "Lfm2": {"layer_types": ["conv", "full_attention"]},
 }
 
 
@@ -131,7 +132,7 @@ FORKED = [
 UNLIKE = [ScoringRequest("A first prompt", (" ends.",)), ScoringRequest("the second prompt", (" ends so.",))]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [family for family in FAMILIES if family != "Lfm2"])
 def test_shared_prefixes_change_no_score(
     family: str, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -143,7 +144,7 @@ def test_shared_prefixes_change_no_score(
             flat = [value for values in shared.loglikelihood(requests) for value in values]
             expected = [value for values in plain.loglikelihood(requests) for value in values]
             assert flat == pytest.approx(expected, rel=1e-5)
-        assert shared._share_prefixes is (family != "Gemma2")
+        assert shared._shares() is (family != "Gemma2")
     # Said once by each of the three.
     assert capsys.readouterr().out.count("soft-capped") == (3 if family == "Gemma2" else 0)
     monkeypatch.setattr(hf, "_HEAD_LOGITS", 7 * 3072)
@@ -164,6 +165,23 @@ def test_each_token_of_a_prefix_is_computed_once(tiny_model: Path, monkeypatch: 
     backend.loglikelihood(FORKED)
     assert widths[0] == len({tuple(row[: place + 1]) for row in rows for place in range(len(row))})
     assert widths[0] < sum(map(len, rows)) / 2
+
+
+@pytest.mark.parametrize(
+    ("family", "reason"), [("Qwen3", None), ("Gemma2", "soft-capped"), ("Lfm2", "of another kind: conv")]
+)
+def test_answers_of_a_model_that_cannot_share_are_computed_for_themselves(
+    family: str, reason: str | None, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = model_of(family, tiny_model, tmp_path)
+    samples = [as_sample(example) for example in synthetic.examples(seed=2, num_examples=4)]
+    expected = Backend(folder, 4096, share_prefixes=False).answer(samples, max_new_tokens=5)
+    backend = Backend(folder, 4096)
+    for _ in range(2):
+        assert backend.answer(samples, max_new_tokens=5) == expected
+    printed = capsys.readouterr().out
+    assert printed.count("every prompt is computed for itself before it is answered") == (1 if reason else 0)
+    assert (reason or "") in printed
 
 
 def test_answers_are_the_same_after_scoring(tiny_model: Path) -> None:

@@ -8,6 +8,7 @@ logits then leave that token alone, so that greedy generation writes it.
 import hashlib
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from transformers import LogitsProcessor
@@ -26,6 +27,33 @@ def numbers_for(seed: int, questions: Sequence[str], num_answers: int, count: in
             rng = random.Random(question_seed(seed, question, answer))
             rows.append([rng.random() for _ in range(count)])
     return torch.tensor(rows, dtype=torch.float32)
+
+
+@dataclass(slots=True)
+class Answer:
+    """The tokens of an answer, with the one that ends it; `is_finite` is False where logits were no numbers."""
+
+    tokens: list[int]
+    is_finite: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """How answers are drawn: the `numbers` are [prompts * num_answers, tokens], from `numbers_for`."""
+
+    numbers: torch.Tensor
+    num_answers: int
+    temperature: float
+    top_p: float
+
+    def of(self, prompts: Sequence[int]) -> "Drawing":
+        """The same for some of the prompts."""
+        rows = [prompt * self.num_answers + answer for prompt in prompts for answer in range(self.num_answers)]
+        return replace(self, numbers=self.numbers[rows])
+
+    def tokens(self, logits: torch.Tensor, rows: torch.Tensor, step: int) -> torch.Tensor:
+        """The tokens that the step's numbers of some rows draw from their logits, [rows]."""
+        return draw(logits, self.numbers[rows, step, None], self.temperature, self.top_p)[:, 0]
 
 
 class Watch(LogitsProcessor):
@@ -51,10 +79,7 @@ class Watch(LogitsProcessor):
 
 
 class Draw(LogitsProcessor):
-    """Leaves, in each row, the token that the row's next number draws.
-
-    Temperature divides the logits; then the likeliest tokens are kept whose probabilities reach `top_p` together.
-    """
+    """Leaves, in each row, the token that the row's next number draws (`draw`)."""
 
     def __init__(self, numbers: torch.Tensor, prompt_length: int, temperature: float, top_p: float) -> None:
         """Keep the numbers.
@@ -69,17 +94,24 @@ class Draw(LogitsProcessor):
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.FloatTensor:
         """Scores of which one in each row is 0 and the others are minus infinity."""
         number = self._numbers[:, input_ids.shape[1] - self._prompt_length, None]
-        probabilities = (scores.float() / self._temperature).softmax(-1)
-        if self._top_p == 1:
-            # Sorting a vocabulary for each token takes as long as a small model does.
-            token = _place(probabilities.cumsum(-1), number, probabilities.shape[-1])
-        else:
-            sorted_, order = probabilities.sort(dim=-1, descending=True, stable=True)
-            sums = sorted_.cumsum(-1)
-            # A token is kept when those before it do not reach top_p yet, so the likeliest always is.
-            token = order.gather(-1, _place(sums, number, (sums - sorted_ < self._top_p).sum(-1, keepdim=True)))
+        token = draw(scores, number, self._temperature, self._top_p)
         drawn = torch.full_like(scores, float("-inf"))
         return drawn.scatter_(-1, token, 0.0)  # pyright: ignore[reportReturnType]
+
+
+def draw(scores: torch.Tensor, number: torch.Tensor, temperature: float, top_p: float) -> torch.Tensor:
+    """The token that each row's number draws, [rows, 1]; numbers are [rows, 1].
+
+    Temperature divides the logits; then the likeliest tokens are kept whose probabilities reach `top_p` together.
+    """
+    probabilities = (scores.float() / temperature).softmax(-1)
+    if top_p == 1:
+        # Sorting a vocabulary for each token takes as long as a small model does.
+        return _place(probabilities.cumsum(-1), number, probabilities.shape[-1])
+    sorted_, order = probabilities.sort(dim=-1, descending=True, stable=True)
+    sums = sorted_.cumsum(-1)
+    # A token is kept when those before it do not reach top_p yet, so the likeliest always is.
+    return order.gather(-1, _place(sums, number, (sums - sorted_ < top_p).sum(-1, keepdim=True)))
 
 
 def _place(sums: torch.Tensor, number: torch.Tensor, num_kept: torch.Tensor | int) -> torch.Tensor:

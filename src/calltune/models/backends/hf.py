@@ -3,16 +3,18 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import chain, islice
+from itertools import chain
 from typing import Any
 
 import torch
-from transformers import DynamicCache, GenerationConfig, LogitsProcessorList
-from transformers.cache_utils import DynamicLayer
+from transformers import GenerationConfig
 
 from calltune.calling.chat import Chat
 from calltune.config.table import Table
-from calltune.models.backends.drawing import Draw, Watch, numbers_for
+from calltune.models.backends.continuous import Chosen, ContinuousGenerator, Writer, has_continuous
+from calltune.models.backends.drawing import Drawing, numbers_for
+from calltune.models.backends.generation import Generator, segment_fault
+from calltune.models.backends.plain import PlainGenerator, batches_of_like_length, pad_left
 from calltune.models.backends.tokens import completion, encode_requests, end_ids, not_finite
 from calltune.models.exactness import can_share
 from calltune.models.load import check_tokens, load_model, load_tokenizer
@@ -62,7 +64,7 @@ class Backend:
         self._model.to(self._device).eval()
         self._tokens_per_batch = tokens_per_batch
         pad = self.chat.tokenizer.pad_token_id
-        self._pad = pad if isinstance(pad, int) else self.chat.tokenizer.eos_token_id
+        self._pad: Any = pad if isinstance(pad, int) else self.chat.tokenizer.eos_token_id
         check_tokens(self._model, self.chat, [self._pad])
         self._ends = end_ids(self._model.generation_config, self.chat)
         # Of the checkpoint's own settings only the ends are kept: sampling or a repetition penalty would not be greedy.
@@ -70,7 +72,9 @@ class Backend:
             do_sample=False, pad_token_id=self._pad, eos_token_id=sorted(self._ends)
         )
         self._share_prefixes = share_prefixes
-        self._asked_model = False
+        self._asked_model, self._against = False, None
+        self._shares_scores: bool | None = None
+        self._writer: Writer | None = None
         self._ways: Ways | None = None
         self._num_positions: int | None = getattr(self._model.config, "max_position_embeddings", None)
 
@@ -85,68 +89,46 @@ class Backend:
     @torch.inference_mode()
     def answer(self, samples: Sequence[Sample], max_new_tokens: int) -> list[Completion]:
         """Greedy answers; one that reaches `max_new_tokens` without ending is `truncated`."""
-        prompts = [self.chat.tokenizer(self.chat.prompt(s.messages, s.tools)).input_ids for s in samples]
-        self._look_at(prompts, max_new_tokens)
-        completions: list[Completion | None] = [None] * len(samples)
-        for batch in self._batches([len(prompt) for prompt in prompts], room=max_new_tokens):
-            ids, mask = self._pad_left([prompts[number] for number in batch])
-            generated = self._model.generate(
-                input_ids=ids,
-                attention_mask=mask,
-                max_new_tokens=max_new_tokens,
-                logits_processor=LogitsProcessorList([watch := Watch()]),
-            )
-            for row, (number, tokens) in enumerate(zip(batch, generated[:, ids.shape[1] :].tolist(), strict=True)):
-                completions[number] = self._completion(samples[number], tokens, watch.first(row))
-        return [completion for completion in completions if completion is not None]
+        return [answers[0] for answers in self._answers(samples, max_new_tokens)]
 
     @torch.inference_mode()
     def sample(self, samples: Sequence[Sample], max_new_tokens: int, sampling: Sampling) -> list[list[Completion]]:
         """Answers drawn at random; a prompt is computed once for all its answers."""
+        return self._answers(samples, max_new_tokens, sampling)
+
+    def _answers(
+        self, samples: Sequence[Sample], max_new_tokens: int, sampling: Sampling | None = None
+    ) -> list[list[Completion]]:
         prompts = [self.chat.tokenizer(self.chat.prompt(s.messages, s.tools)).input_ids for s in samples]
         self._look_at(prompts, max_new_tokens)
-        answers: list[list[Completion]] = [[] for _ in samples]
-        copies = sampling.num_answers
-        for batch in self._batches([len(prompt) for prompt in prompts], max_new_tokens, copies):
-            ids, mask = self._pad_left([prompts[number] for number in batch])
-            numbers = numbers_for(sampling.seed, [samples[number].id for number in batch], copies, max_new_tokens)
-            generated = self._model.generate(
-                input_ids=ids.repeat_interleave(copies, dim=0),
-                attention_mask=mask.repeat_interleave(copies, dim=0),
-                past_key_values=self._prompt_cache(ids, mask, copies),
-                max_new_tokens=max_new_tokens,
-                logits_processor=LogitsProcessorList(
-                    [
-                        watch := Watch(),
-                        Draw(numbers.to(self._device), ids.shape[1], sampling.temperature, sampling.top_p),
-                    ]
-                ),
-            )
-            rows = iter(enumerate(generated[:, ids.shape[1] :].tolist()))
-            for number in batch:
-                answers[number] = [
-                    self._completion(samples[number], tokens, watch.first(row)) for row, tokens in islice(rows, copies)
-                ]
-        return answers
+        drawing = None
+        if sampling:
+            copies = sampling.num_answers
+            numbers = numbers_for(sampling.seed, [sample.id for sample in samples], copies, max_new_tokens)
+            drawing = Drawing(numbers.to(self._device), copies, sampling.temperature, sampling.top_p)
+        answers = self._generator().answers(prompts, max_new_tokens, drawing) if prompts else []
+        return [
+            [
+                completion(self.chat, self._ends, sample, answer.tokens) if answer.is_finite else not_finite(sample)
+                for answer in own
+            ]
+            for sample, own in zip(samples, answers, strict=True)
+        ]
 
-    def _completion(self, sample: Sample, tokens: Sequence[int], first_bad: int | None) -> Completion:
-        """The answer, or an error when one of its tokens was taken from logits that are not finite."""
-        length = next((place for place, token in enumerate(tokens) if token in self._ends), len(tokens))
-        if first_bad is not None and first_bad <= length:
-            return not_finite(sample)
-        return completion(self.chat, self._ends, sample, tokens)
-
-    def _prompt_cache(self, ids: torch.Tensor, mask: torch.Tensor, copies: int) -> Any:
-        """What the model keeps of prompts, for so many answers to each; None where it cannot be copied."""
-        # All but the last token, whose logits `generate` wants to compute.
-        ids, mask = ids[:, :-1], mask[:, :-1]
-        positions = (mask.cumsum(1) - 1).clamp(min=0)
-        outputs = self._model.base_model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True)
-        cache = outputs.past_key_values
-        if not isinstance(cache, DynamicCache) or not all(isinstance(layer, DynamicLayer) for layer in cache.layers):
-            return None
-        cache.batch_repeat_interleave(copies)
-        return cache
+    def _generator(self) -> Writer:
+        """What writes answers; the model is asked once whether prompts can share what they have in common."""
+        if self._writer is None:
+            reason = None
+            if self._share_prefixes:
+                reason = self._reason() or segment_fault(self._model)
+                if reason:
+                    say(f"every prompt is computed for itself before it is answered: {reason}")
+            kind = PlainGenerator if reason or not self._share_prefixes else Generator
+            self._writer = kind(self._model, self._ends, self._pad, self._tokens_per_batch)
+            if self._device.type == "cuda" and self._share_prefixes and has_continuous(self._model):
+                continuous = ContinuousGenerator(self._model, self._ends, self._pad)
+                self._writer = Chosen(continuous, self._writer)
+        return self._writer
 
     def _look_at(self, rows: Sequence[list[int]], room: int = 0) -> None:
         """Refuse tokens that the model does not know, and say once that it was never meant to see as many.
@@ -162,19 +144,24 @@ class Backend:
             )
             self._num_positions = None
 
+    def _reason(self) -> str | None:
+        """Why the model cannot share prefixes, None where it can; it is asked once."""
+        if not self._asked_model:
+            self._asked_model, self._against = True, can_share(self._model)
+        return self._against
+
     def _shares(self) -> bool:
-        """Whether prefixes are shared; the model is asked once."""
-        if self._share_prefixes and not self._asked_model:
-            self._asked_model = True
-            reason = can_share(self._model)
+        """Whether prefixes are shared in scoring; the model is asked once."""
+        if self._share_prefixes and self._shares_scores is None:
+            reason = self._reason()
             if reason is None:
                 # A compiler would take longer than most benchmarks.
                 self._ways = ways_of(self._model, is_compiling=False)
                 reason = self._ways.reason_against()
             if reason:
                 say(f"every prompt is computed once for each of its choices: {reason}")
-                self._share_prefixes = False
-        return self._share_prefixes
+            self._shares_scores = reason is None
+        return bool(self._share_prefixes and self._shares_scores)
 
     def _score_shared(self, pairs: Sequence[tuple[list[int], list[int]]]) -> list[float]:
         # A row's last token is predicted, and predicts nothing.
@@ -213,14 +200,15 @@ class Backend:
 
     def _score_plain(self, pairs: Sequence[tuple[list[int], list[int]]]) -> list[float]:
         sums = [0.0] * len(pairs)
-        for batch in self._batches([len(context) + len(rest) for context, rest in pairs], room=0):
+        lengths = [len(context) + len(rest) for context, rest in pairs]
+        for batch in batches_of_like_length(lengths, self._tokens_per_batch):
             for number, value in zip(batch, self._score([pairs[number] for number in batch]), strict=True):
                 sums[number] = value
         return sums
 
     def _score(self, pairs: Sequence[tuple[list[int], list[int]]]) -> list[float]:
         # A row's last token is predicted, and predicts nothing.
-        ids, mask = self._pad_left([context + rest[:-1] for context, rest in pairs])
+        ids, mask = pad_left([context + rest[:-1] for context, rest in pairs], self._pad, self._device)
         # Positions are counted from each row's first real token, so padding on the left changes nothing.
         positions = (mask.cumsum(1) - 1).clamp(min=0)
         backbone = self._model.base_model
@@ -240,24 +228,6 @@ class Backend:
             torch.tensor(targets, device=self._device),
         )
         return [float(part.sum()) for part in logprobs.cpu().split([len(rest) for _, rest in pairs])]
-
-    def _pad_left(self, rows: Sequence[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-        width = max(map(len, rows))
-        ids = torch.tensor([[self._pad] * (width - len(row)) + row for row in rows], device=self._device)
-        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=self._device)
-        return ids, mask
-
-    def _batches(self, lengths: Sequence[int], room: int, copies: int = 1) -> Iterator[list[int]]:
-        """Row numbers in batches of like length, longest first, each within the bound of tokens with its copies."""
-        batch: list[int] = []
-        for number in sorted(range(len(lengths)), key=lambda number: -lengths[number]):
-            widest = lengths[batch[0]] if batch else lengths[number]
-            if batch and (len(batch) + 1) * copies * (widest + room) > self._tokens_per_batch:
-                yield batch
-                batch = []
-            batch.append(number)
-        if batch:
-            yield batch
 
 
 @contextmanager
