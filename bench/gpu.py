@@ -32,6 +32,8 @@ if importlib.util.find_spec("calltune") is None:
     sys.path.insert(0, str(ROOT / "src"))
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["HF_HUB_OFFLINE"] = "1"
+# One GPU is measured; transformers' trainer would split its batches over all that it sees.
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
 from calltune.runtime.allocator import let_memory_grow  # noqa: E402
 
 let_memory_grow()  # torch reads it when it is imported
@@ -57,54 +59,56 @@ def variants_of(machine: Machine, record: Record, asked_for: argparse.Namespace)
     ours, loaded = partial(trainers.ours, machine), partial(trainers.loaded, machine)
     trls = partial(trls_trainer, machine)
     commands = Commands(machine)
-    found = [
+    return [
         Variant("matmul in bf16", 4, partial(asking.matmul, machine)),
         Variant("DPO, blocks, cuDNN's attention first", 30, partial(ours, "dpo", pairs, "blocks", cudnn=True)),
         Variant("DPO, blocks", 12, partial(ours, "dpo", pairs, "blocks")),
-        *(
-            Variant(f"one call of attention, {way}", seconds, partial(asking.kernel_check, machine, way))
-            for way, seconds in (("blocks", 3), ("varlen", 5), ("flex", 45))
-        ),
+        Variant("one call of attention, blocks", 3, partial(asking.kernel_check, machine, "blocks")),
+        Variant("one call of attention, varlen", 5, partial(asking.kernel_check, machine, "varlen")),
         Variant("DPO, varlen", 10, partial(ours, "dpo", pairs, "varlen")),
         Variant("DPO, a large batch, varlen", 14, partial(ours, "dpo", many_pairs, "varlen")),
         Variant(PEER, 15, partial(trls, "dpo", True)),
+        Variant("DPO, a large batch, varlen, Liger", 15, partial(fused, machine, "liger", "dpo", many_pairs)),
+        Variant(OURS, 30, partial(loaded, "dpo", many_pairs)),
         Variant("SFT, varlen", 12, partial(ours, "sft", examples, "varlen")),
         Variant("TRL at its best, SFT", 12, partial(trls, "sft", True)),
+        Variant("SFT, varlen, Liger", 12, partial(fused, machine, "liger", "sft", examples)),
         Variant("agent, varlen", 12, partial(ours, "agent", turns, "varlen")),
         Variant("TRL at its best, agent", 12, partial(trls, "agent", True)),
+        Variant("agent, varlen, Liger", 12, partial(fused, machine, "liger", "agent", turns)),
         Variant("four choices, varlen", 6, partial(asking.multiple_choice, machine, "varlen", questions)),
         Variant("four choices, blocks", 8, partial(asking.multiple_choice, machine, "blocks", questions)),
-        Variant("DPO, a large batch, varlen, Liger", 15, partial(fused, machine, "liger", "dpo", many_pairs)),
-        Variant("SFT, varlen, Liger", 12, partial(fused, machine, "liger", "sft", examples)),
-        Variant("agent, varlen, Liger", 12, partial(fused, machine, "liger", "agent", turns)),
-        Variant(OURS, 40, partial(loaded, "dpo", many_pairs)),
+        Variant("profile of a DPO step", 15, partial(profile, machine, many_pairs)),
+        *(
+            variant
+            for stage in ("sft", "dpo")
+            for variant in (
+                Variant(f"calltune {stage}", 45, lambda stage=stage: commands.trained(stage, record.left())),
+                Variant(f"calltune {stage}'s rows by TRL", 20, lambda s=stage: commands.by_peer(s, record.left())),
+            )
+        ),
+        Variant("calltune evaluate", 45, lambda: commands.evaluated(record.left())),
+        Variant("answers behind shared tools", 20, partial(asking.generation, machine, 4 if few else 64, 32)),
+        Variant("TRL as it comes, DPO", 25, partial(trls, "dpo", False)),
+        Variant("TRL as it comes, SFT", 20, partial(trls, "sft", False)),
         Variant("as calltune comes, SFT", 25, partial(loaded, "sft", examples)),
         Variant("as calltune comes, agent", 25, partial(loaded, "agent", turns)),
         Variant("float32 weights under autocast, DPO", 30, partial(in_float32, machine, many_pairs)),
-        Variant("profile of a DPO step", 15, partial(profile, machine, many_pairs)),
-        Variant("DPO, flex", 60, partial(ours, "dpo", pairs, "flex")),
+        Variant("one call of attention, flex", 45, partial(asking.kernel_check, machine, "flex")),
+        Variant("DPO, flex", 45, partial(ours, "dpo", pairs, "flex")),
         Variant("DPO, a large batch, flex", 16, partial(ours, "dpo", many_pairs, "flex")),
-        Variant("DPO, a large batch, blocks", 20, partial(ours, "dpo", many_pairs, "blocks")),
         Variant("SFT, flex", 15, partial(ours, "sft", examples, "flex")),
-        Variant("SFT, blocks", 15, partial(ours, "sft", examples, "blocks")),
         Variant("agent, flex", 15, partial(ours, "agent", turns, "flex")),
+        Variant("DPO, a large batch, blocks", 20, partial(ours, "dpo", many_pairs, "blocks")),
+        Variant("SFT, blocks", 15, partial(ours, "sft", examples, "blocks")),
         Variant(
             "DPO, a large batch, compiled norms and MLP", 60, partial(fused, machine, "compile", "dpo", many_pairs)
         ),
-        Variant("TRL as it comes, DPO", 25, partial(trls, "dpo", False)),
-        Variant("TRL as it comes, SFT", 20, partial(trls, "sft", False)),
-        Variant("answers behind shared tools", 20, partial(asking.generation, machine, 4 if few else 64, 32)),
-    ]
-    for stage in ("sft", "dpo"):
-        found += [
-            Variant(f"calltune {stage}", 60, lambda stage=stage: commands.trained(stage, record.left())),
-            Variant(f"the same by TRL, {stage}", 20, lambda stage=stage: commands.by_peer(stage, record.left())),
-        ]
-    rows = partial(ladder, machine, asked_for.smollm2, asked_for.when2call)
-    return [
-        *found,
-        Variant("calltune evaluate", 60, lambda: commands.evaluated(record.left())),
-        Variant("SmolLM2's ladder", 120, lambda: rows(record.left())),
+        Variant(
+            "SmolLM2's ladder",
+            120,
+            lambda: ladder(machine, asked_for.smollm2, asked_for.when2call, record.left()),
+        ),
     ]
 
 
@@ -219,10 +223,11 @@ def measure(given: argparse.Namespace, out: Path) -> None:
     record = Record(out / "gpu.json", {**facts, "dry": given.dry, "quick": given.quick}, given.limit, given.dry)
     try:
         for number, variant in enumerate(variants_of(machine, record, given), start=1):
-            is_long = given.quick and ("calltune" in variant.name or "the same by" in variant.name)
+            is_long = given.quick and variant.name.startswith("calltune ")
             left_out = "it was not asked for" if given.numbers and number not in given.numbers else None
             record.measure(number, variant, left_out or ("--quick leaves it out" if is_long else None))
-            trainers.give_back()
+            if record.variants[-1]["status"] != "skipped":
+                trainers.give_back()
         record.facts |= {"losses_differ_by": agreement(record.variants)}
         record.write()
     finally:

@@ -115,8 +115,11 @@ class Machine:
         """A model with the weights that every other one has."""
         torch.manual_seed(0)
         with self.device:
-            made: Any = AutoModelForCausalLM.from_config(self.config, dtype=torch.float32, attn_implementation="sdpa")
-        return made.to(dtype)
+            made: Any = AutoModelForCausalLM.from_config(self.config, dtype=self.dtype, attn_implementation="sdpa")
+        for weight in made.parameters():
+            # Weights alone: the rotary embedding's frequencies are float32 in every model.
+            weight.data = weight.data.to(dtype)
+        return made
 
     def ways(self) -> list[Way]:
         """The ways to attend that can be measured here."""

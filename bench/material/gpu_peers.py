@@ -58,6 +58,8 @@ def make_peer(
     model, others = machine.make(dtype), dict[str, Any]()
     if at_its_best:
         options["gradient_checkpointing"] = False
+        # As calltune's trainers have it.
+        options["tf32"] = True if machine.is_cuda and torch.cuda.get_device_capability() >= (8, 0) else None
         if machine.is_cuda and importlib.util.find_spec("liger_kernel"):
             options["use_liger_kernel"] = True
             told.append("Liger")

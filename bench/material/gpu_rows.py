@@ -27,12 +27,12 @@ class Shapes:
     prompt: int = 520
     answer: int = 32
     tools: int = 835
-    talk: int = 90
+    talk: int = 70
     question: int = 930
     vocabulary: int = 151_936
 
 
-SMALL = Shapes(prompt=24, answer=6, tools=40, talk=8, question=24, vocabulary=3_072)
+SMALL = Shapes(prompt=24, answer=6, tools=40, talk=6, question=24, vocabulary=3_072)
 SMALL_HEAD = 8
 
 
@@ -59,23 +59,23 @@ class Ids:
         """One row for each of an agent's turns: its tools never change, and a talk goes on over some rows."""
         tools = [*self._head, *self._some(random.Random("tools"), self._shapes.tools)]
         rows: list[dict[str, Any]] = []
-        for talk in range(number):
+        for talk in range(3 * number):
             rng = random.Random(f"talk {talk}")
             context = list(tools)
             for _ in range(rng.randint(2, 9)):
-                context = [*context, *self._some(rng, rng.randint(4, max(6, 2 * self._shapes.talk // 3)))]
+                context = [*context, *self._some(rng, rng.randint(4, self._shapes.talk))]
                 rows.append(self._labelled(context, answer := self._answer(rng)))
                 context = [*context, *answer]
-            if len(rows) >= number:
+            if len(rows) >= 3 * number:
                 break
-        # A trainer draws them in no order.
-        return random.Random("order").sample(rows[:number], number)
+        # A trainer draws them in no order, so that few of a batch go on from one another.
+        return random.Random("order").sample(rows, number)
 
     def questions(self, number: int) -> list[tuple[list[int], list[int]]]:
-        """Four (prompt, answer) for each question; two neighbours in three have their tools in common."""
+        """Four (prompt, answer) for each question; every two neighbours have their tools in common."""
         rows = []
         for question in range(number):
-            tools = self._prompt(random.Random(f"tools {2 * question // 3}"), 4 * self._shapes.question // 5)
+            tools = self._prompt(random.Random(f"tools {question // 2}"), 4 * self._shapes.question // 5)
             rng = random.Random(f"question {question}")
             prompt = [*tools, *self._some(rng, self._shapes.question // 5)]
             rows += [(prompt, self._answer(rng)) for _ in range(4)]
@@ -86,8 +86,8 @@ class Ids:
         return {"prompt_ids": prompt, "chosen_ids": self._answer(rng), "rejected_ids": self._answer(rng)}
 
     def _prompt(self, rng: random.Random, median: int) -> list[int]:
-        # A quarter has less than half of the median, a quarter more than one and a half of it.
-        length = min(4 * median, round(median * rng.lognormvariate(0, 0.65)))
+        # A quarter is longer than 1.45 times the median, a few nearly four times.
+        length = min(round(3.75 * median), round(median * rng.lognormvariate(0, 0.55)))
         return [*self._head, *self._some(rng, max(2, length - len(self._head)))]
 
     def _answer(self, rng: random.Random) -> list[int]:

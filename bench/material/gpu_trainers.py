@@ -100,7 +100,7 @@ name = "material.gpu_rows"
 num_examples = {num_rows}
 num_pairs = {num_rows}
 num_questions = {num_questions}
-num_tools = {8 if machine.is_dry else 24}
+num_tools = {8 if machine.is_dry else 32}
 [tracking]
 mlflow = false
 [[evaluate.benchmarks]]
