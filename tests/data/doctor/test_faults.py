@@ -228,7 +228,10 @@ def test_a_template_without_tools(run: Callable[..., tuple[int, str]], tiny_mode
     for verb in ("check", "prepare"):
         code, shown = run(GOOD, model=model, verb=verb)
         assert code == 2
-        assert shown.endswith(f"calltune: model '{model}': its chat template leaves out the tools\n")
+        assert shown.endswith(
+            f"calltune: model '{model}': its chat template leaves out the tools; "
+            'chat_template = "hermes" writes them, between the marks of turns that it has\n'
+        )
 
 
 @pytest.mark.parametrize(
