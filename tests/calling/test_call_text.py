@@ -41,6 +41,26 @@ def test_a_call_in_a_known_format_is_a_call(name: str) -> None:
     assert parsed.message == Message("assistant", "", (CALL,)), parsed.reason
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<tool_call>\n<function=add>\n<parameter=a>\n5\n</parameter>\n<parameter=b>\n8\n</parameter>\n</function>\n"
+        "</tool_call>",
+        "<tool_call>add\n<arg_key>a</arg_key>\n<arg_value>5</arg_value>\n<arg_key>b</arg_key><arg_value>8</arg_value>\n"
+        "</tool_call>",
+    ],
+)
+def test_bare_text_becomes_what_the_tools_schema_says(text: str) -> None:
+    typed = Tool("add", "", {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}})
+    parsed = read_call_text(text, [typed])
+    assert parsed
+    assert parsed.message == Message("assistant", "", (CALL,)), parsed.reason
+    untold = read_call_text(text, TOOLS)
+    assert untold
+    assert untold.message is None
+    assert untold.reason == "no tool that is offered says what 'a' of 'add' is"
+
+
 def test_words_beside_calls_and_several_calls() -> None:
     both = '{"name": "add", "arguments": {}}'
     for text in (

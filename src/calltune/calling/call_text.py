@@ -7,6 +7,8 @@
 | `[TOOL_CALLS][{...}]`, `[TOOL_CALLS]name{...}`, `[TOOL_CALLS]name[ARGS]{...}`     | Mistral                       |
 | `<functioncall> {...}`                                                            | Glaive                        |
 | `<function=name>{...}</function>`                                                 | functionary, Llama 3.1        |
+| `<tool_call><function=name><parameter=key>value</parameter>...`                   | Qwen 3.5, Nemotron 3          |
+| `<tool_call>name<arg_key>key</arg_key><arg_value>value</arg_value>...`            | GLM                           |
 | `<|python_tag|>{...}`, `<|tool_call|>[{...}]`, `<|tool_call_start|>[f(a=1)]<|...>`| Llama, Granite, Phi, LFM2     |
 | `{...}`, `[{...}]`, `[name(key="value")]` as the whole answer, bare or in a fence | Llama, xLAM, ToolACE          |
 
@@ -22,6 +24,7 @@ from typing import Any
 from calltune.calling.calls import parse_answer
 from calltune.calling.parsed import ParsedAnswer, make_call
 from calltune.calling.strict_json import parse_literal, shortened
+from calltune.calling.untyped_calls import with_types_known
 from calltune.errors import DataError
 from calltune.types import Message, Tool, ToolCall
 
@@ -58,7 +61,7 @@ def read_call_text(text: str, tools: Sequence[Tool]) -> ParsedAnswer | None:
     """
     try:
         if marks := set(_MARKS.findall(text)):
-            return _marked(text, marks)
+            return _marked(text, marks, tools)
         if unread := _UNREAD.search(text):
             return ParsedAnswer(None, f"{shortened(unread[0])} is a format that is not read")
         return _bare(text, tools) if "{" in text or "(" in text else None
@@ -78,10 +81,17 @@ def glaive_call(text: str) -> str:
     return f'{{"name": {match[1]}, "arguments": {quoted}}}'
 
 
-def _marked(text: str, marks: set[str]) -> ParsedAnswer:
+def _marked(text: str, marks: set[str], tools: Sequence[Tool]) -> ParsedAnswer:
     """Read a text that holds the marks of one format."""
     readers: tuple[tuple[tuple[str, ...], Callable[[str], ParsedAnswer]], ...] = (
-        (("<tool_call>", "</tool_call>"), hermes_answer),
+        (
+            ("<tool_call>", "</tool_call>"),
+            lambda text: (
+                with_types_known(parse_answer(text, "glm", tools), tools)
+                if "<arg_key>" in text
+                else hermes_answer(text)
+            ),
+        ),
         (("<TOOLCALL>", "</TOOLCALL>"), _nemotron),
         (("[TOOL_CALLS]",), _mistral),
         (("<functioncall>",), _glaive),
@@ -94,7 +104,7 @@ def _marked(text: str, marks: set[str]) -> ParsedAnswer:
         if marks <= set(own):
             return reader(text)
     if marks <= {"<tool_call>", "</tool_call>", "<function="}:
-        return ParsedAnswer(None, "<function=...> inside <tool_call> is a format that is not read")
+        return with_types_known(parse_answer(text, "xml", tools), tools)
     return ParsedAnswer(None, f"it mixes {' and '.join(sorted(marks))}")
 
 

@@ -59,6 +59,15 @@ def glm_calls(text: str, tools: Sequence[Tool]) -> ParsedAnswer:
     return _between_marks(text, tools, call)
 
 
+def with_types_known(parsed: ParsedAnswer, tools: Sequence[Tool]) -> ParsedAnswer:
+    """Return what was read, or as malformed where no tool says what an argument is, so that a text is but a guess."""
+    known = {tool.name: argument_schemas(tool.parameters) for tool in tools}
+    for call in parsed.message.tool_calls if parsed.message else ():
+        if untold := next((name for name in call.arguments if name not in known.get(call.name, {})), None):
+            return ParsedAnswer(None, f"no tool that is offered says what {shortened(untold)} of {call.name!r} is")
+    return parsed
+
+
 def _between_marks(text: str, tools: Sequence[Tool], read: Any) -> ParsedAnswer:
     opened, closed = "<tool_call>", "</tool_call>"
     calls: list[ToolCall] = []
