@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from calltune.calling.calls import CallFormat, detect_format, parse_answer
 from calltune.calling.layout import TEMPLATE_KEYS, message_dicts, tool_dict
-from calltune.calling.parsed import ParsedAnswer
+from calltune.calling.parsed import ENDLESS_THOUGHT, ParsedAnswer, without_thoughts
 from calltune.calling.rendering import render
 from calltune.errors import ModelError, TemplateLimitError
 from calltune.types import Message, Tool, ToolCall
@@ -152,7 +152,7 @@ class Chat:
         return text.removesuffix(self._end)
 
     def parse(self, text: str, tools: Sequence[Tool]) -> ParsedAnswer:
-        """Read a generated answer: text, calls, or a malformed call, which stays malformed.
+        """Read a generated answer without its thoughts: text, calls, or a malformed call, which stays malformed.
 
         Args:
             tools: those that were offered; some formats need them to tell a number from a text.
@@ -162,7 +162,10 @@ class Chat:
         """
         if self.call_format is None:
             raise ModelError(f"model '{self.name}': the way its template writes tool calls is not known to calltune")
-        return parse_answer(self.strip_end(text), self.call_format, tools)
+        answer = without_thoughts(self.strip_end(text))
+        if answer is None:
+            return ParsedAnswer(None, ENDLESS_THOUGHT)
+        return parse_answer(answer, self.call_format, tools)
 
     def _render(self, messages: Sequence[Message], tools: Sequence[Tool], *, add_generation_prompt: bool) -> str:
         text = render(

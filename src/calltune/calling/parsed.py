@@ -1,7 +1,6 @@
 """What a parser reads of an answer: a message, or where and why its call cannot be read; and what a call may hold."""
 
 import json
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,10 +8,11 @@ from calltune.calling.strict_json import check_value
 from calltune.errors import DataError
 from calltune.types import Message, ToolCall
 
-_THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
-
 NOTHING_SAID = "the answer has neither text nor calls"
 """Why such an answer is malformed, whoever gave it."""
+
+ENDLESS_THOUGHT = "a thought is begun and never ends"
+"""The same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +26,21 @@ class ParsedAnswer:
     reason: str = ""
 
 
+def without_thoughts(text: str) -> str | None:
+    """Return what an answer says behind its thoughts in `<think>` tags; None where one is begun and never ends.
+
+    A call inside a thought is no call. Everything up to the last end of a thought is left out, as Qwen's own code does
+    it: templates that open the thought themselves leave its beginning in the prompt.
+    """
+    _, mark, rest = text.rpartition("</think>")
+    if "<think>" in rest:
+        return None
+    return rest.lstrip("\n") if mark else text
+
+
 def says_nothing(message: Message) -> bool:
-    """Return whether an answer has neither text nor calls; a thought in `<think>` tags is no text."""
-    return not message.tool_calls and not _THOUGHT.sub("", message.content).strip()
+    """Return whether an answer has neither text nor calls."""
+    return not message.tool_calls and not message.content.strip()
 
 
 def make_call(name: Any, arguments: Any) -> ToolCall | str:

@@ -103,7 +103,7 @@ def test_calls_come_back_under_their_own_names() -> None:
         (says(None), "malformed", "the answer has neither text nor calls"),
         (says(" \n", tool_calls=[]), "malformed", "the answer has neither text nor calls"),
         (says("<think>Which?</think>\n"), "malformed", "the answer has neither text nor calls"),
-        (says("<think>Which"), "malformed", "the answer has neither text nor calls"),
+        (says("<think>Which"), "malformed", "a thought is begun and never ends"),
         (says(None, reasoning_content="Hm."), "malformed", "neither text nor calls, only a thought"),
         (says("", reasoning='<tool_call>{"name": "x"}'), "malformed", "only a thought that holds <tool_call>"),
         (says("I call it.", "tool_calls", tool_calls=None), "malformed", "says that calls were made (tool_calls) and"),

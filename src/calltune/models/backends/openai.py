@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import pydantic
 
-from calltune.calling.parsed import NOTHING_SAID, make_call, says_nothing
+from calltune.calling.parsed import ENDLESS_THOUGHT, NOTHING_SAID, make_call, says_nothing, without_thoughts
 from calltune.config.endpoint import EndpointConfig
 from calltune.errors import ConfigError
 from calltune.models.endpoint import Endpoint, Reply, message_text
@@ -132,7 +132,10 @@ def read_reply(sample_id: str, reply: Reply, names: Mapping[str, str]) -> Comple
         return Completion(sample_id, None, text, "truncated", reason="the server cut it off at the bound of tokens")
     if reply.finish_reason == "content_filter":
         return Completion(sample_id, None, text, "error", reason="the server's content filter stopped it")
-    if mark := next((mark for mark in _CALL_MARKS if mark in content), None):
+    said = without_thoughts(content)
+    if said is None:
+        return Completion(sample_id, None, text, "malformed", reason=ENDLESS_THOUGHT)
+    if mark := next((mark for mark in _CALL_MARKS if mark in said), None):
         return Completion(sample_id, None, text, "malformed", reason=f"the server left {mark} in the text")
     read: list[ToolCall] = []
     for number, call in enumerate(calls if isinstance(calls, list) else [calls]):
@@ -143,7 +146,7 @@ def read_reply(sample_id: str, reply: Reply, names: Mapping[str, str]) -> Comple
     if reply.finish_reason in ("tool_calls", "function_call") and not read:
         reason = f"the server says that calls were made ({reply.finish_reason}) and sent none"
         return Completion(sample_id, None, text, "malformed", reason=reason)
-    message = Message("assistant", content.strip(), tuple(read))
+    message = Message("assistant", said.strip(), tuple(read))
     if says_nothing(message):
         thought = _thought(reply.message)
         mark = next((mark for mark in _CALL_MARKS if mark in thought), None)
