@@ -57,12 +57,18 @@ def steps_in(folder: Path, pattern: str) -> list[int]:
 
 
 def result(folder: Path) -> dict:
-    """What must not depend on kills: the weights, and the history without clocks."""
+    """What must not depend on kills: the weights, the history without clocks, and the counts of all steps."""
     log = json.loads((folder / "history.json").read_text())["log"]
+    manifest = json.loads((folder / "manifest.json").read_text())
     timed = ("runtime", "per_second")
     return {
         "weights": file_sha256(folder / "model.safetensors"),
         "history": [{key: value for key, value in entry.items() if not key.endswith(timed)} for entry in log],
+        "counts": [
+            {name: count for name, count in manifest["shared_prefixes"].items() if name.endswith("tokens")},
+            manifest.get("passes"),
+            manifest["counted_from_step"],
+        ],
     }
 
 
@@ -92,6 +98,7 @@ def compare(file: Path, stage: str, kills: int, overrides: list[str], seed: int)
         "checkpoint_at_each_kill": steps,
         "same_weights": before["weights"] == after["weights"],
         "same_history": before["history"] == after["history"],
+        "same_counts": before["counts"] == after["counts"],
         "steps": json.loads((folder / "manifest.json").read_text())["steps"],
     }
 

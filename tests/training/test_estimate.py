@@ -95,6 +95,19 @@ def test_a_stage_that_could_not_train_is_told_by_check(
     assert "preferences.jsonl holds no rows; leave 'dpo' out of 'stages'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("packing", ["false", "true"])
+def test_parts_of_steps_tell_what_whole_ones_would(
+    packing: str, write_run_file: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [str(write_run_file()), "plan.probe_seconds=0.02", f"sft.packing={packing}"]
+    assert main(["check", *words]) == 0
+    shown = capsys.readouterr().out
+    for stage in ("sft", "dpo"):
+        assert re.search(f"{stage}: a step takes about .* s, by (parts of some|forward passes over a few)", shown)
+    assert main(["check", *words, "dpo.loss_type=sigmoidal"]) == 2
+    assert "[dpo]: Unknown loss type: sigmoidal" in capsys.readouterr().err
+
+
 def test_hours_of_another_device_follow_from_work_and_mfu(write_run_file: Callable[..., Path]) -> None:
     seconds = []
     for share, processes in ((0.25, 1), (0.5, 1), (0.5, 2)):

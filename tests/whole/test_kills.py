@@ -34,3 +34,4 @@ def test_kills_change_nothing(write_run_file: Callable[..., Path], stage: str, o
     assert found["kills"] >= 1
     assert found["same_history"]
     assert found["same_weights"]
+    assert found["same_counts"]

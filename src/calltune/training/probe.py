@@ -21,6 +21,7 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from calltune.files.tracking import Tracker
 from calltune.runtime.terminal import say
+from calltune.training.arguments import refusals_of_trl
 from calltune.training.finite import row_names
 from calltune.training.pieces import Pieces
 from calltune.training.reference import can_store, time_reference
@@ -33,6 +34,7 @@ from calltune.training.work import FORWARD, Work
 _FEWEST_STEPS = 4
 _FOR_REFERENCE = 1 / 4  # of the limit
 _MOST_BYTES = 2**30  # of a checkpoint that is written for its time; of a larger one, a part
+_FEW_TOKENS = 32  # of a row whose loss is computed, whatever it is
 _AGAIN = 4 / 3  # of a step's time where activations are computed twice
 
 
@@ -211,6 +213,7 @@ def _parts_of_steps(plan: _Plan, trainer: Any, work: Work, pieces: Pieces, limit
     with tracking as tracker:
         tracker.parameters(trainer.args.to_dict())
     once = time.perf_counter() - begun
+    _compute_a_loss(plan.ready.settings.stage, trainer)
     has_gone_back = pieces.go_back(limit)
     each = pieces.optimizer_step() if has_gone_back else 0.0
     per_work = pieces.per_work * (_AGAIN if _is_checkpointed(trainer.args) else 1.0)
@@ -221,6 +224,25 @@ def _parts_of_steps(plan: _Plan, trainer: Any, work: Work, pieces: Pieces, limit
     )
     save, saved = _written(plan, pieces)
     return _Timed(seconds, per_work, save, once + saved)
+
+
+def _compute_a_loss(stage: str, trainer: Any) -> None:
+    """Compute the loss of the last few tokens of one row or pair: what TRL refuses, it refuses at its first loss.
+
+    Raises:
+        ConfigError: TRL refuses it.
+    """
+    batch = next(iter(trainer.get_train_dataloader()))
+    num_rows = len(batch["input_ids"])
+    numbers = [0, num_rows // 2] if stage == "dpo" else [0]
+    few = dict(batch)
+    for name, each in batch.items():
+        # Packed rows bring numbers along, too.
+        if isinstance(each, torch.Tensor):
+            few[name] = each[numbers][:, -_FEW_TOKENS:] if each.ndim == 2 else each[:1]
+    trainer.current_gradient_accumulation_steps = 1
+    with refusals_of_trl(stage), torch.no_grad():
+        trainer.compute_loss(trainer.model, few)
 
 
 def _written(plan: _Plan, pieces: Pieces) -> tuple[float, float]:

@@ -25,6 +25,7 @@ from calltune.runtime.terminal import say
 from calltune.training.arguments import TrlArguments, allow_sharding_on_cpu, is_spread
 from calltune.training.batch_tokens import batch_tokens
 from calltune.training.checkpoints import newest_whole
+from calltune.training.counts import KeepCounts
 from calltune.training.finite import row_names
 from calltune.training.grouping import group_batches
 from calltune.training.labelled_head import score_labels_only
@@ -145,16 +146,20 @@ def _train_and_save(config: Config, recipe: Recipe, model: str, folder: Path, in
             f"are trained, {tuned['trainable_share']:.2%}"
         )
         tracker.parameters({"model": model, **tuned, **_hashes(run_folder / "data"), **trainer.args.to_dict()})
+        counts = KeepCounts(sharing, begun_from)
+        trainer.add_callback(counts)
         state, seconds = train(trainer, stage, begun_from, tracker, names)
+        counted = counts.seconds + seconds
         ours.first(lambda: save_model(_best_or_last(trainer.args, state), model, folder, ready.chat))
         facts = {
             "steps": state.global_step,
             "resumed_from": begun_from.name if begun_from else None,
             "train_loss": mean_loss(state.log_history),
             "train_seconds": round(seconds, 1),
-            **sharing.facts(seconds, trainer.accelerator.device),
+            "counted_from_step": counts.from_step,
+            **sharing.facts(counted, trainer.accelerator.device),
         }
-        say(f"{stage}: {sharing.sentence(seconds, trainer.accelerator.device)}")
+        say(f"{stage}: {sharing.sentence(counted, trainer.accelerator.device)}")
         if sharing.passes and (asked.tokens_per_batch or sharing.passes.num_passes > sharing.passes.num_steps):
             say(f"{stage}: {sharing.passes.sentence()}")
         if ours.rank == 0:
