@@ -7,7 +7,20 @@ from typing import Any
 
 import pytest
 from rows_of import TOOL, assistant, call, read, result, user
-from telemetry_rows import ANSWER, ASKED, ATTRIBUTES, CALLED, CHAT, GENERATION, OBSERVED, REQUEST, RUN, SPANS, span
+from telemetry_rows import (
+    AGENTS_SPAN,
+    ANSWER,
+    ASKED,
+    ATTRIBUTES,
+    CALLED,
+    CHAT,
+    GENERATION,
+    OBSERVED,
+    REQUEST,
+    RUN,
+    SPANS,
+    span,
+)
 
 from calltune.calling.edits import changes_told_to
 from calltune.data.sources import auto, openai_traces
@@ -30,7 +43,9 @@ def test_every_convention_gives_the_same_row(tmp_path: Path, title: str) -> None
     (one,) = nouns
     assert isinstance(one, Example), one
     assert one.messages == ONE
-    assert [(tool.name, tool.parameters) for tool in one.tools] == [("find", TOOL["function"]["parameters"])]
+    if "object" not in row:
+        # The Agents SDK's spans hold no tools.
+        assert [(tool.name, tool.parameters) for tool in one.tools] == [("find", TOOL["function"]["parameters"])]
     assert one.id == f"{tmp_path / 'rows.jsonl'}:1#1"
     assert told["span_unread"] == ("observations" in row or "child_runs" in row)
     assert read(auto, tmp_path / "rows.jsonl", [row]) == [one]
@@ -123,6 +138,9 @@ NO_ANSWER = {key: text for key, text in ATTRIBUTES.items() if key != "gen_ai.out
         ({**GENERATION, "type": "TOOL"}, "no span of its trace is a question to a model"),
         ({**RUN, "error": "TimeoutError()\nTraceback", "outputs": None}, "it failed: TimeoutError()"),
         ({**RUN, "outputs": None}, "it holds no answer"),
+        ({**AGENTS_SPAN, "error": {"message": "no quota"}}, "it failed: {'message': 'no quota'}"),
+        ({**AGENTS_SPAN, "span_data": {"type": "response", "response_id": "r"}}, "are kept by the service alone"),
+        ({**AGENTS_SPAN, "span_data": {"type": "agent"}}, "no span of its trace is a question to a model"),
         ({**RUN, "outputs": {"generations": [[{"message": {}}, {"message": {}}]]}}, "must hold one answer, not 2"),
     ],
 )
@@ -131,6 +149,18 @@ def test_a_span_without_a_whole_answer_is_rejected(tmp_path: Path, row: dict[str
     assert isinstance(rejected, Rejected)
     assert rejected.reason.startswith(f"{tmp_path / 'rows.jsonl'}:1: ")
     assert reason in rejected.reason
+
+
+def test_gemini_s_results_are_what_the_tool_said(tmp_path: Path) -> None:
+    said = {"type": "tool_call_response", "id": "c1", "response": {"output": "r"}}
+    asked = [ASKED, CALLED, {"role": "user", "parts": [said]}]
+    done = [{"role": "assistant", "parts": [{"type": "text", "content": "Here."}], "finish_reason": "stop"}]
+    for maker, expected in (("gcp.gemini", "r"), ("openai", '{"output": "r"}')):
+        row = span(
+            {**CHAT, "gen_ai.provider.name": maker, "gen_ai.input.messages": asked, "gen_ai.output.messages": done}
+        )
+        _, last = read(openai_traces, tmp_path / "rows.jsonl", [row])
+        assert last.messages[2].content == expected
 
 
 def test_a_failed_span_still_gives_the_answers_before_it(tmp_path: Path) -> None:
@@ -217,6 +247,12 @@ def test_without_those_before_nothing_is_learned_from_aws_s_record(tmp_path: Pat
 def test_aws_s_record_without_its_span_may_be_an_agent_s(tmp_path: Path) -> None:
     (rejected,) = read(openai_traces, tmp_path / "rows.jsonl", [RECORDS[0][1]])
     assert "its span is not among the rows, so it may be an agent's" in rejected.reason
+
+
+def test_a_log_of_requests_that_names_its_trace_is_no_observation(tmp_path: Path) -> None:
+    row = {"trace_id": "t", "type": "chat.request", "input": REQUEST, "output": ANSWER}
+    (one,) = read(openai_traces, tmp_path / "rows.jsonl", [row])
+    assert one.messages == ONE
 
 
 def test_the_console_s_output_and_an_export_as_a_table_are_read(tmp_path: Path) -> None:
