@@ -23,6 +23,7 @@ from telemetry_rows import (
 )
 
 from calltune.calling.edits import changes_told_to
+from calltune.data.doctor.changes import ChangeLog
 from calltune.data.sources import auto, openai_traces
 from calltune.types import Example, Message, Rejected, ToolCall
 
@@ -75,6 +76,17 @@ def test_an_answer_that_stands_in_later_spans_is_learned_once(tmp_path: Path) ->
     nouns, told = heard(tmp_path / "rows.jsonl", rows * 2)
     assert [len(noun.messages) for noun in nouns] == [2, 4, 6]
     assert told["repeated"] == 9
+
+
+def test_what_is_told_of_spans_is_a_line_for_each_file(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    with ChangeLog() as log, changes_told_to(log.hear):
+        read(openai_traces, file, [*(conversation(*TALK[:n]) for n in (2, 4)), {**GENERATION, "type": "AGENT"}])
+    assert not log.kinds
+    assert log.notes() == [
+        f"{file}: answers stand in later spans too, and are taken once (1)",
+        f"{file}: spans of agents and tools, which ask no model, are not read (1)",
+    ]
 
 
 def test_answers_whose_own_span_is_missing_are_learned_from_the_last(tmp_path: Path) -> None:
