@@ -100,8 +100,20 @@ SPANS = {
     "details in an event": span(CHAT, ("gen_ai.client.inference.operation.details", ATTRIBUTES)),
     "the protocol": protocol(ATTRIBUTES),
     "the protocol, structured": protocol(STRUCTURED),
+    "the protocol, with the names of its definition": {
+        "resource_spans": [{"scope_spans": protocol(ATTRIBUTES)["resourceSpans"][0]["scopeSpans"]}]
+    },
     "CloudWatch": CLOUDWATCH,
     "CloudWatch, as text": {"@timestamp": "2026-11-27 10:00:00.000", "@message": json.dumps(CLOUDWATCH)},
+    "CloudWatch, subscribed": {
+        "messageType": "DATA_MESSAGE",
+        "logEvents": [{"id": "1", "message": json.dumps(CLOUDWATCH)}],
+    },
+    "CloudWatch, filtered": {"events": [{"timestamp": 1, "message": json.dumps(CLOUDWATCH)}], "searchedLogStreams": []},
+    "CloudWatch, queried": {
+        "results": [[{"field": "@message", "value": json.dumps(CLOUDWATCH)}]],
+        "status": "Complete",
+    },
     "Traceloop's older words": span(TRACELOOP),
     "OpenInference": span(OPENINFERENCE),
     "Vercel's SDK": span(VERCEL),

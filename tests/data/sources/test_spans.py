@@ -267,6 +267,14 @@ def test_a_log_of_requests_that_names_its_trace_is_no_observation(tmp_path: Path
     assert one.messages == ONE
 
 
+def test_cloudwatch_s_export_has_the_time_before_each_record(tmp_path: Path) -> None:
+    file = tmp_path / "000000.jsonl"
+    file.write_text(f"2026-11-27T10:00:00.000Z {json.dumps(SPANS['CloudWatch'])}\n2026-11-27T10:00:01.000Z {{\n")
+    rejected, one = openai_traces.read(openai_traces.Settings(path=str(file)))
+    assert one.messages == ONE
+    assert isinstance(rejected, Rejected)
+
+
 def test_the_console_s_output_and_an_export_as_a_table_are_read(tmp_path: Path) -> None:
     spans = tmp_path / "console.json"
     spans.write_text("\n".join(json.dumps(span(ATTRIBUTES), indent=4) for _ in range(2)))

@@ -95,7 +95,9 @@ def _messages(said: Mapping[str, Any]) -> dict[str, Any] | None:
     if not said.get("gen_ai.input.messages"):
         return None
     answers = _json(said.get("gen_ai.output.messages"), "gen_ai.output.messages") or []
-    if not isinstance(answers, list) or len(answers) > 1:
+    if not isinstance(answers, list):
+        raise DataError(f"'gen_ai.output.messages' must be a list, not {type(answers).__name__}")
+    if len(answers) > 1:
         raise DataError(f"'gen_ai.output.messages' must hold one answer, not {len(answers)}")
     return {
         "messages": _results_read(_json(said["gen_ai.input.messages"], "gen_ai.input.messages"), said),
@@ -128,6 +130,8 @@ def _vercel(said: Mapping[str, Any]) -> dict[str, Any] | None:
     if not said.get("ai.prompt.messages"):
         return None
     calls = _json(said.get("ai.response.toolCalls"), "ai.response.toolCalls") or []
+    if not isinstance(calls, list):
+        raise DataError(f"'ai.response.toolCalls' must be a list, not {type(calls).__name__}")
     parts = [{"type": "tool-call", **call} if isinstance(call, dict) else call for call in calls]
     text = said.get("ai.response.text")
     content = [*([{"type": "text", "text": text}] if text else []), *parts]
