@@ -6,7 +6,7 @@ from typing import Any
 
 from logged import PARALLEL
 from rows_of import TOOL, assistant, call, result, user
-from telemetry_rows import OBSERVED, SCREEN, SPANS
+from telemetry_rows import OBSERVED, PYDANTIC, SCREEN, SPANS
 
 from calltune.data.sources import auto, chat_jsonl, openai_traces, sharegpt, when2call, xlam
 
@@ -69,6 +69,6 @@ FILES: list[tuple[ModuleType, list[dict[str, Any]], dict[str, Any]]] = [
     (openai_traces, list(SPANS.values()), {}),
     (auto, list(SPANS.values()), {}),
     (openai_traces, list(OBSERVED.values()), {}),
-    (openai_traces, [SCREEN, SCREEN], {}),
+    (openai_traces, [SCREEN, PYDANTIC], {}),
     (openai_traces, [REQUESTS, STREAMED, {"schemaType": "ModelInvocationLog", **BODIES}], {}),
 ]

@@ -100,8 +100,20 @@ SPANS = {
     "details in an event": span(CHAT, ("gen_ai.client.inference.operation.details", ATTRIBUTES)),
     "the protocol": protocol(ATTRIBUTES),
     "the protocol, structured": protocol(STRUCTURED),
+    "the protocol, with the names of its definition": {
+        "resource_spans": [{"scope_spans": protocol(ATTRIBUTES)["resourceSpans"][0]["scopeSpans"]}]
+    },
     "CloudWatch": CLOUDWATCH,
     "CloudWatch, as text": {"@timestamp": "2026-11-27 10:00:00.000", "@message": json.dumps(CLOUDWATCH)},
+    "CloudWatch, subscribed": {
+        "messageType": "DATA_MESSAGE",
+        "logEvents": [{"id": "1", "message": json.dumps(CLOUDWATCH)}],
+    },
+    "CloudWatch, filtered": {"events": [{"timestamp": 1, "message": json.dumps(CLOUDWATCH)}], "searchedLogStreams": []},
+    "CloudWatch, queried": {
+        "results": [[{"field": "@message", "value": json.dumps(CLOUDWATCH)}]],
+        "status": "Complete",
+    },
     "Traceloop's older words": span(TRACELOOP),
     "OpenInference": span(OPENINFERENCE),
     "Vercel's SDK": span(VERCEL),
@@ -122,6 +134,10 @@ RUN = {
     **{"inputs": {"messages": [LANGCHAIN]}, "extra": {"invocation_params": {"tools": [TOOL]}}},
     "outputs": {"generations": [[{"text": "", "message": {"lc": 1, "id": ["AIMessage"], "kwargs": AI}}]]},
 }
+AGENTS_SPAN = {
+    **{"object": "trace.span", "id": "s", "trace_id": "t", "parent_id": "p", "error": None},
+    "span_data": {"type": "generation", "input": REQUEST["messages"], "output": [ANSWER], "model": "m"},
+}
 OBSERVED = {
     "a generation of Langfuse": GENERATION,
     "its columns as text": {**GENERATION, "input": json.dumps(REQUEST), "output": json.dumps(ANSWER)},
@@ -131,6 +147,7 @@ OBSERVED = {
     },
     "tools in its metadata": {**GENERATION, "input": REQUEST["messages"], "metadata": {"tools": [TOOL]}},
     "a trace of Langfuse": {"id": "t1", "observations": [{"id": "s", "type": "SPAN", "input": "q"}, GENERATION]},
+    "a span of the Agents SDK": AGENTS_SPAN,
     "a run of LangSmith": RUN,
     "a run of the OpenAI client": {
         **{key: RUN[key] for key in ("id", "trace_id", "run_type", "name")},
@@ -156,6 +173,26 @@ SCREEN = {
                 {"type": "step-start"},
                 {"type": "text", "text": "One.", "state": "done"},
             ],
+        },
+    ],
+    "tools": [TOOL],
+}
+PYDANTIC = {
+    "messages": [
+        {
+            "kind": "request",
+            "parts": [
+                {"part_kind": "system-prompt", "content": "Be brief."},
+                {"part_kind": "user-prompt", "content": "q"},
+            ],
+        },
+        {
+            "kind": "response",
+            "parts": [
+                {"part_kind": "thinking", "content": "Hm."},
+                {"part_kind": "tool-call", "tool_name": "find", "tool_call_id": "c1", "args": '{"what": "x"}'},
+            ],
+            **{"finish_reason": "tool_call", "state": "complete"},
         },
     ],
     "tools": [TOOL],

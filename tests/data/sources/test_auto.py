@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from layout_rows import CALL, FILES, GLAIVE, PAIR, PREFERENCE, SHAREGPT, SPAN, WHEN2CALL
 from rows_of import TOOL, assistant, call, read, user
+from telemetry_rows import OBSERVED, SPANS
 
 from calltune.calling.edits import changes_told_to
 from calltune.data.sources import auto, chat_jsonl, openai_traces, sharegpt, when2call, xlam
@@ -33,6 +34,10 @@ LAYOUTS: dict[str, tuple[ModuleType, dict[str, Any], dict[str, Any]]] = {
     "a request and its answer": (openai_traces, {"request": {"messages": [user()]}, "response": assistant()}, {}),
     "OpenAI's layout of preferences": (openai_traces, PREFERENCE, {}),
     "an MLflow trace": (openai_traces, {"info": {}, "data": {"spans": [{"name": "s", "attributes": SPAN}]}}, {}),
+    "a span of OpenTelemetry": (openai_traces, SPANS["the protocol"], {}),
+    "an observation of Langfuse": (openai_traces, OBSERVED["a trace of Langfuse"], {}),
+    "a run of LangSmith": (openai_traces, OBSERVED["a run of LangSmith"], {}),
+    "a span of OpenAI's Agents SDK": (openai_traces, OBSERVED["a span of the Agents SDK"], {}),
     "xLAM's layout": (xlam, XLAM, {}),
     "ShareGPT's layout": (sharegpt, SHAREGPT, {}),
     "LLaMA-Factory's pair": (sharegpt, LLAMA_PAIR, {}),

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from rows_of import TOOL, read, user
+from telemetry_rows import PYDANTIC
 
 from calltune.calling.edits import changes_told_to
 from calltune.data.sources import auto, chat_jsonl, openai_traces
@@ -96,6 +97,25 @@ def test_a_call_that_waits_for_its_result_is_an_answer_and_no_step_follows_it(tm
     assert last.messages[-1] == X
     (rejected,) = read(openai_traces, tmp_path / "rows.jsonl", [screen(STEP, WAITING, STEP, text("One."))])
     assert "a step goes on though a call before it has no result" in rejected.reason
+
+
+def test_pydantic_ai_s_requests_and_responses(tmp_path: Path) -> None:
+    request, response = PYDANTIC["messages"]
+    back = {"part_kind": "tool-return", "tool_name": "find", "tool_call_id": "c1", "content": {"n": 1}}
+    retry = {"part_kind": "retry-prompt", "tool_name": None, "content": "Be short."}
+    done = {"kind": "response", "parts": [{"part_kind": "text", "content": "One."}], "finish_reason": "stop"}
+    messages = [
+        {**request, "parts": request["parts"][1:], "instructions": "Be brief."},
+        *(response, {"kind": "request", "parts": [back], "instructions": "Be brief."}, done),
+        *({"kind": "request", "parts": [retry]}, {**done, "state": "interrupted"}),
+    ]
+    first, second, rejected = read(openai_traces, tmp_path / "rows.jsonl", [{**PYDANTIC, "messages": messages}])
+    assert first.messages == (Message("system", "Be brief."), Message("user", "q"), X)
+    assert second.messages[3:] == (Message("tool", '{"n": 1}'), Message("assistant", "One."))
+    assert "its record says 'incomplete'" in rejected.reason
+    media = {"kind": "request", "parts": [{"part_kind": "builtin-file", "content": "AA"}]}
+    (rejected,) = read(openai_traces, tmp_path / "rows.jsonl", [{"messages": [media, done]}])
+    assert "a part of kind 'builtin-file'; only text can be learned" in rejected.reason
 
 
 def session(folder: Path, name: str, *messages: dict[str, Any]) -> Path:

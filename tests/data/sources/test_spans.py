@@ -7,9 +7,23 @@ from typing import Any
 
 import pytest
 from rows_of import TOOL, assistant, call, read, result, user
-from telemetry_rows import ANSWER, ASKED, ATTRIBUTES, CALLED, CHAT, GENERATION, OBSERVED, REQUEST, RUN, SPANS, span
+from telemetry_rows import (
+    AGENTS_SPAN,
+    ANSWER,
+    ASKED,
+    ATTRIBUTES,
+    CALLED,
+    CHAT,
+    GENERATION,
+    OBSERVED,
+    REQUEST,
+    RUN,
+    SPANS,
+    span,
+)
 
 from calltune.calling.edits import changes_told_to
+from calltune.data.doctor.changes import ChangeLog
 from calltune.data.sources import auto, openai_traces
 from calltune.types import Example, Message, Rejected, ToolCall
 
@@ -30,7 +44,9 @@ def test_every_convention_gives_the_same_row(tmp_path: Path, title: str) -> None
     (one,) = nouns
     assert isinstance(one, Example), one
     assert one.messages == ONE
-    assert [(tool.name, tool.parameters) for tool in one.tools] == [("find", TOOL["function"]["parameters"])]
+    if "object" not in row:
+        # The Agents SDK's spans hold no tools.
+        assert [(tool.name, tool.parameters) for tool in one.tools] == [("find", TOOL["function"]["parameters"])]
     assert one.id == f"{tmp_path / 'rows.jsonl'}:1#1"
     assert told["span_unread"] == ("observations" in row or "child_runs" in row)
     assert read(auto, tmp_path / "rows.jsonl", [row]) == [one]
@@ -60,6 +76,17 @@ def test_an_answer_that_stands_in_later_spans_is_learned_once(tmp_path: Path) ->
     nouns, told = heard(tmp_path / "rows.jsonl", rows * 2)
     assert [len(noun.messages) for noun in nouns] == [2, 4, 6]
     assert told["repeated"] == 9
+
+
+def test_what_is_told_of_spans_is_a_line_for_each_file(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    with ChangeLog() as log, changes_told_to(log.hear):
+        read(openai_traces, file, [*(conversation(*TALK[:n]) for n in (2, 4)), {**GENERATION, "type": "AGENT"}])
+    assert not log.kinds
+    assert log.notes() == [
+        f"{file}: answers stand in later spans too, and are taken once (1)",
+        f"{file}: spans of agents and tools, which ask no model, are not read (1)",
+    ]
 
 
 def test_answers_whose_own_span_is_missing_are_learned_from_the_last(tmp_path: Path) -> None:
@@ -123,6 +150,9 @@ NO_ANSWER = {key: text for key, text in ATTRIBUTES.items() if key != "gen_ai.out
         ({**GENERATION, "type": "TOOL"}, "no span of its trace is a question to a model"),
         ({**RUN, "error": "TimeoutError()\nTraceback", "outputs": None}, "it failed: TimeoutError()"),
         ({**RUN, "outputs": None}, "it holds no answer"),
+        ({**AGENTS_SPAN, "error": {"message": "no quota"}}, "it failed: {'message': 'no quota'}"),
+        ({**AGENTS_SPAN, "span_data": {"type": "response", "response_id": "r"}}, "are kept by the service alone"),
+        ({**AGENTS_SPAN, "span_data": {"type": "agent"}}, "no span of its trace is a question to a model"),
         ({**RUN, "outputs": {"generations": [[{"message": {}}, {"message": {}}]]}}, "must hold one answer, not 2"),
     ],
 )
@@ -131,6 +161,18 @@ def test_a_span_without_a_whole_answer_is_rejected(tmp_path: Path, row: dict[str
     assert isinstance(rejected, Rejected)
     assert rejected.reason.startswith(f"{tmp_path / 'rows.jsonl'}:1: ")
     assert reason in rejected.reason
+
+
+def test_gemini_s_results_are_what_the_tool_said(tmp_path: Path) -> None:
+    said = {"type": "tool_call_response", "id": "c1", "response": {"output": "r"}}
+    asked = [ASKED, CALLED, {"role": "user", "parts": [said]}]
+    done = [{"role": "assistant", "parts": [{"type": "text", "content": "Here."}], "finish_reason": "stop"}]
+    for maker, expected in (("gcp.gemini", "r"), ("openai", '{"output": "r"}')):
+        row = span(
+            {**CHAT, "gen_ai.provider.name": maker, "gen_ai.input.messages": asked, "gen_ai.output.messages": done}
+        )
+        _, last = read(openai_traces, tmp_path / "rows.jsonl", [row])
+        assert last.messages[2].content == expected
 
 
 def test_a_failed_span_still_gives_the_answers_before_it(tmp_path: Path) -> None:
@@ -217,6 +259,20 @@ def test_without_those_before_nothing_is_learned_from_aws_s_record(tmp_path: Pat
 def test_aws_s_record_without_its_span_may_be_an_agent_s(tmp_path: Path) -> None:
     (rejected,) = read(openai_traces, tmp_path / "rows.jsonl", [RECORDS[0][1]])
     assert "its span is not among the rows, so it may be an agent's" in rejected.reason
+
+
+def test_a_log_of_requests_that_names_its_trace_is_no_observation(tmp_path: Path) -> None:
+    row = {"trace_id": "t", "type": "chat.request", "input": REQUEST, "output": ANSWER}
+    (one,) = read(openai_traces, tmp_path / "rows.jsonl", [row])
+    assert one.messages == ONE
+
+
+def test_cloudwatch_s_export_has_the_time_before_each_record(tmp_path: Path) -> None:
+    file = tmp_path / "000000.jsonl"
+    file.write_text(f"2026-11-27T10:00:00.000Z {json.dumps(SPANS['CloudWatch'])}\n2026-11-27T10:00:01.000Z {{\n")
+    rejected, one = openai_traces.read(openai_traces.Settings(path=str(file)))
+    assert one.messages == ONE
+    assert isinstance(rejected, Rejected)
 
 
 def test_the_console_s_output_and_an_export_as_a_table_are_read(tmp_path: Path) -> None:

@@ -33,7 +33,11 @@ def _chain(before: list[dict[str, Any]], is_streamed: bool) -> Any:
 
 def _mlflow(flavor: str, ask: Callable[..., Any]) -> Callable[[str], None]:
     def make(name: str) -> None:
+        # Before MLflow's own threads import it too.
+        import httpx
         import mlflow
+
+        assert httpx
 
         with tempfile.TemporaryDirectory() as folder:
             os.chdir(folder)
@@ -70,10 +74,10 @@ def langfuse(name: str) -> None:
     ask_all(ask)
     spans = list(exported.get_finished_spans())
     write("langfuse_spans", [json.loads(span.to_json()) for span in spans])
-    write(name, [_observation(json.loads(span.to_json())) for span in spans])
+    write(name, [as_observation(json.loads(span.to_json())) for span in spans])
 
 
-def _observation(span: dict[str, Any]) -> dict[str, Any]:
+def as_observation(span: dict[str, Any]) -> dict[str, Any]:
     """Return a span of Langfuse's SDK as its server's export has it: the names are those of the SDK's own API types."""
     from langfuse.api.commons.types.observation_v2 import ObservationV2
 

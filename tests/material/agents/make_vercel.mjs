@@ -9,7 +9,7 @@ const load = (name) => import(pathToFileURL(require.resolve(name)).href);
 const { generateText, streamText, jsonSchema, stepCountIs, tool, readUIMessageStream } = await load('ai');
 const { createOpenAICompatible } = await load('@ai-sdk/openai-compatible');
 const { BasicTracerProvider, InMemorySpanExporter, SimpleSpanProcessor } = await load('@opentelemetry/sdk-trace-base');
-const { context } = await load('@opentelemetry/api');
+const { context, trace } = await load('@opentelemetry/api');
 const { AsyncLocalStorageContextManager } = await load('@opentelemetry/context-async-hooks');
 context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable());
 const { JsonTraceSerializer } = await load('@opentelemetry/otlp-transformer');
@@ -17,6 +17,17 @@ const { JsonTraceSerializer } = await load('@opentelemetry/otlp-transformer');
 const { conversations, streamed, system, tools, url } = JSON.parse(readFileSync(0, 'utf8'));
 const exporter = new InMemorySpanExporter();
 const provider = new BasicTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] });
+const { version } = require('ai/package.json');
+if (version.startsWith('7.')) {
+  // Since version 7 the spans are made by a package of their own.
+  const { registerTelemetry } = await load('ai');
+  const { OpenTelemetry } = await load('@ai-sdk/otel');
+  trace.setGlobalTracerProvider(provider);
+  registerTelemetry(new OpenTelemetry());
+}
+const telemetry = version.startsWith('7.')
+  ? { telemetry: { isEnabled: true } }
+  : { experimental_telemetry: { isEnabled: true, tracer: provider.getTracer('ai') } };
 const model = createOpenAICompatible({ name: 'scripted', baseURL: `${url}/v1`, includeUsage: true })('scripted');
 
 const offered = (results) =>
@@ -27,7 +38,8 @@ const offered = (results) =>
         description,
         inputSchema: jsonSchema(parameters),
         execute: async (_, { toolCallId }) => {
-          if (results[toolCallId].startsWith('ERROR')) throw new Error(results[toolCallId]);
+          // The SDK puts the name of an error's class before its words, but not before a text that is thrown.
+          if (results[toolCallId].startsWith('ERROR')) throw results[toolCallId];
           return results[toolCallId];
         },
       }),
@@ -55,17 +67,18 @@ for (const onScreen of [false, true]) {
         messages,
         tools: offered(results),
         stopWhen: stepCountIs(9),
-        ...(onScreen ? {} : { experimental_telemetry: { isEnabled: true, tracer: provider.getTracer('ai') } }),
+        ...(onScreen ? {} : telemetry),
       };
       if (onScreen || streamed.includes(name)) {
         const result = streamText(settings);
         let last;
-        const stream = result.toUIMessageStream({ onError: (error) => error.message, generateMessageId: () => 'a' });
+        const stream = result.toUIMessageStream({ onError: (error) => error.message ?? error, generateMessageId: () => 'a' });
         for await (const message of readUIMessageStream({ stream })) last = message;
         shown.push(last);
-        messages.push(...(await result.response).messages);
+        messages.push(...((await result.responseMessages) ?? (await result.response).messages));
       } else {
-        messages.push(...(await generateText(settings)).response.messages);
+        const result = await generateText(settings);
+        messages.push(...(result.responseMessages ?? result.response.messages));
       }
     }
     if (onScreen) screens.push({ messages: shown, system, tools: published });
@@ -77,4 +90,4 @@ const batches = [];
 for (let n = 0; n < spans.length; n += 9) {
   batches.push(JSON.parse(Buffer.from(JsonTraceSerializer.serializeRequest(spans.slice(n, n + 9))).toString()));
 }
-process.stdout.write(JSON.stringify({ models, screens, batches }));
+process.stdout.write(JSON.stringify({ version, models, screens, batches }));

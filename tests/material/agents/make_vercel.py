@@ -18,6 +18,7 @@ if __name__ == "__main__":
     run = subprocess.run(["node", script], input=json.dumps(asked), capture_output=True, text=True, check=False)
     print(run.stderr[-2000:])
     made = json.loads(run.stdout)
-    write("vercel_model_messages", made["models"])
-    write("vercel_ui_messages", made["screens"])
-    write("vercel_telemetry_otlp", made["batches"])
+    name = f"vercel{made['version'].partition('.')[0]}"
+    write(f"{name}_model_messages", made["models"])
+    write(f"{name}_ui_messages", made["screens"])
+    write(f"{name}_telemetry_otlp", made["batches"])

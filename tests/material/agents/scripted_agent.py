@@ -11,7 +11,7 @@ SYSTEM = "You plan trips. Use the tools; never guess a price."
 
 
 def _tool(name: str, description: str, properties: dict[str, Any], *required: str) -> dict[str, Any]:
-    schema = {"type": "object", "properties": properties, "required": list(required)}
+    schema = {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
     return {"type": "function", "function": {"name": name, "description": description, "parameters": schema}}
 
 
@@ -25,6 +25,7 @@ _WISHES = {
     },
     "description": "What the room should be like.",
     "required": [],
+    "additionalProperties": False,
 }
 TOOLS = [
     _tool("get_weather", "The weather of a city.", {"city": _CITY, "days": _DAYS}, "city"),

@@ -14,6 +14,12 @@ from typing import Any, Self
 
 from calltune.calling.edits import Change
 
+_SPANS = {
+    "span_unread": "spans of agents and tools, which ask no model, are not read",
+    "repeated": "answers stand in later spans too, and are taken once",
+}
+_UNREAD = ("key_unread", "file_unread", *_SPANS)
+
 
 class ChangeLog:
     """Hears the edits of `calling.edits`.
@@ -24,6 +30,7 @@ class ChangeLog:
     def __init__(self) -> None:
         self.kinds = Counter[str]()
         self._unread = dict[str, Counter[str]]()
+        self._spans = dict[str, Counter[str]]()
         self._passed_over = dict[str, set[str]]()
         self._times = Counter[bytes]()
         self._file = tempfile.TemporaryFile("w+", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
@@ -31,10 +38,12 @@ class ChangeLog:
     def hear(self, where: str, what: str, changes: tuple[Change, ...]) -> None:
         """Record one tool's or message's changes, as `changes_told_to` tells them."""
         # What was not read was not put into another form; `notes` tells of it.
-        self.kinds.update(change.kind for change in changes if change.kind not in ("key_unread", "file_unread"))
+        self.kinds.update(change.kind for change in changes if change.kind not in _UNREAD)
+        file = re.split(r":\d+(?=[:#]|$)", where, maxsplit=1)[0] if changes else ""
         for change in changes:
-            if change.kind == "key_unread":
-                file = re.split(r":\d+(?=[:#]|$)", where, maxsplit=1)[0]
+            if change.kind in _SPANS:
+                self._spans.setdefault(change.kind, Counter())[file] += 1
+            elif change.kind == "key_unread":
                 self._unread.setdefault(change.path[1:].replace("/*/", "[]."), Counter())[file] += 1
             elif change.kind == "file_unread":
                 self._passed_over.setdefault(where, set()).add(change.path[1:])
@@ -60,11 +69,11 @@ class ChangeLog:
             shown = ", ".join(sorted(names)[:5]) + (", ..." if len(names) > 5 else "")
             lines.append(f"{folder}: {len(names):,} file{'s'[: len(names) > 1]} passed over, as no rows: {shown}")
         for key, files in sorted(self._unread.items()):
-            if len(files) > 3:
-                files = Counter({f"{len(files):,} files": files.total()})
-            for file, number in sorted(files.items()):
+            for file, number in _few(files):
                 times = f"{number:,} time{'s'[: number > 1]}"
                 lines.append(f"{file}: '{key}' holds text or a schema and is not read ({times})")
+        for kind, files in sorted(self._spans.items()):
+            lines += (f"{file}: {_SPANS[kind]} ({number:,})" for file, number in _few(files))
         return lines
 
     def __enter__(self) -> Self:
@@ -72,3 +81,8 @@ class ChangeLog:
 
     def __exit__(self, *error: object) -> None:
         self._file.close()
+
+
+def _few(files: Counter[str]) -> list[tuple[str, int]]:
+    """Return the files with their numbers, or the sum of more than three."""
+    return sorted(files.items()) if len(files) <= 3 else [(f"{len(files):,} files", files.total())]

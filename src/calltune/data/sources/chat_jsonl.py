@@ -13,11 +13,13 @@ from calltune.data.sources.chat_messages import finish_of, read_turns
 from calltune.data.sources.columns import with_columns
 from calltune.data.sources.conversations import ConversationSettings, answers_of
 from calltune.data.sources.files import Noun, files_fingerprint, nouns_of, read_rows
+from calltune.data.sources.layouts import is_span_row
 from calltune.data.sources.offers import offered_in_text
 from calltune.data.sources.pairs import pair_of
 from calltune.data.sources.records import READ, conversation_of, tools_of, with_system
 from calltune.data.sources.turns import with_finish
 from calltune.data.sources.unread import tell_unread
+from calltune.errors import DataError
 from calltune.files.json_lines import require
 
 
@@ -33,6 +35,9 @@ def read(settings: Settings) -> Iterator[Noun]:
     """
 
     def parse(raw: dict[str, Any], where: str) -> Iterator[Noun]:
+        if is_span_row(raw):
+            # Its answer stands in other rows too.
+            raise DataError(f"{where}: it is one of the rows of a trace")
         row = with_columns(raw, where)
         if "chosen" in row or "rejected" in row:
             yield pair_of(row, where, "chat_jsonl", read_turns)

@@ -14,6 +14,7 @@ from calltune.calling.edits import Change, tell
 from calltune.calling.strict_json import parse_value, shortened
 from calltune.data.sources.marks import is_marked_learned
 from calltune.data.sources.message_parts import read_call, read_parts, result_text
+from calltune.data.sources.pydantic_messages import unfolded
 from calltune.data.sources.turns import Turn, without_thoughts
 from calltune.data.sources.ui_messages import plain_messages
 from calltune.data.sources.unread import tell_unread
@@ -86,7 +87,7 @@ def message_turns(raw: Any, where: str) -> list[Turn]:
     if not isinstance(raw, dict):
         raise DataError(f"{where}: a message must be an object, not {type(raw).__name__}")
     raw = unwrapped(raw)
-    if several := plain_messages(raw, where):
+    if several := plain_messages(raw, where) or unfolded(raw, where):
         return [turn for message in several for turn in message_turns(message, where)]
     if raw.get("role") is None and isinstance(raw.get("type"), str):
         if raw["type"] in _ITEMS:

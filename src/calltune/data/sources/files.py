@@ -10,6 +10,7 @@ row. A file that is missing, empty, or no UTF-8 text at all is an error.
 
 import json
 import os
+import re
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ from calltune.types import Example, Preference, Rejected
 Noun = Example | Preference | Rejected
 
 _FORMATS = {b"PK\x03\x04": "zip", b"BZh": "bzip2", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+# CloudWatch's export to S3 puts the time before each record.
+_TIME = re.compile(rb"^\d{4}-\d\d-\d\dT[\d:.]+Z +(?=\{)")
 _LISTS = ("data", "rows", "records", "Records", "examples", "items")
 _LIST_STARTS = tuple(b'{"' + key.encode() + b'"' for key in (*_LISTS, "object", "version"))
 
@@ -196,6 +199,7 @@ def _lines(path: Path) -> Iterator[SourceRow]:
 def _rows_of_lines(file: Iterable[bytes], path: Path) -> Iterator[SourceRow]:
     for number, line in enumerate(file, start=1):
         text = line.removeprefix(BOM_UTF8) if number == 1 else line
+        text = _TIME.sub(b"", text)
         if not text.strip():
             continue
         where = f"{path}:{number}"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from calltune.data.sources.columns import with_columns
-from calltune.data.sources.observations import is_observation, is_run
+from calltune.data.sources.observations import is_agents_span, is_observation, is_run
 from calltune.data.sources.spans import is_telemetry
 from calltune.errors import DataError
 
@@ -49,9 +49,10 @@ _XLAM = Layout("xLAM's layout", ("xlam",))
 _WHEN2CALL_TEST = Layout("When2Call's test", ("when2call",), split="train_sft")
 _WHEN2CALL_PAIR = Layout("When2Call's layout", ("when2call",), split="train_pref")
 _MESSAGES = Layout("a chat's messages", ("openai_traces", "chat_jsonl"), alike="when2call")
-_TELEMETRY = Layout("spans of OpenTelemetry", ("openai_traces",))
+_TELEMETRY = Layout("a span of OpenTelemetry", ("openai_traces",))
 _SESSION = Layout("a session of Strands", ("openai_traces", "chat_jsonl"))
-_LANGFUSE = Layout("observations of Langfuse", ("openai_traces",))
+_LANGFUSE = Layout("an observation of Langfuse", ("openai_traces",))
+_AGENTS_SDK = Layout("a span of OpenAI's Agents SDK", ("openai_traces",))
 _LANGSMITH = Layout("a run of LangSmith", ("openai_traces",))
 _BY_KEYS: tuple[tuple[frozenset[str], Layout], ...] = (
     (frozenset({"correct_answer", "answers"}), _WHEN2CALL_TEST),
@@ -108,13 +109,15 @@ def _span_layout(row: Mapping[str, Any]) -> Layout | None:
         return None
     if is_telemetry(row):
         return _TELEMETRY
+    if is_agents_span(row):
+        return _AGENTS_SDK
     if is_run(row):
         return _LANGSMITH
     return _LANGFUSE if is_observation(row) else None
 
 
 def is_span_row(row: Mapping[str, Any]) -> bool:
-    """Return whether a row holds spans of OpenTelemetry, observations of Langfuse or runs of LangSmith."""
+    """Return whether a row holds spans of OpenTelemetry, Langfuse, LangSmith or OpenAI's Agents SDK."""
     return _span_layout(row) is not None
 
 

@@ -1,18 +1,22 @@
-"""Observations of Langfuse and runs of LangSmith: what each asked a model, and what it answered.
+"""Observations of Langfuse, runs of LangSmith, spans of OpenAI's Agents SDK: what each asked a model, and the answer.
 
-A row is one observation or run, or a trace that holds them (`observations`, `child_runs`). Langfuse's generations, and
-LangSmith's runs of type `llm`, hold a request and its answer; chains, agents and tools only repeat it.
+A row is one observation, run or span, or a trace that holds them (`observations`, `child_runs`). Langfuse's and the
+Agents SDK's generations, and LangSmith's runs of type `llm`, hold a request and its answer; chains, agents and tools
+only repeat it.
 """
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from calltune.calling.strict_json import parse_value
+from calltune.calling.strict_json import parse_value, shortened
 from calltune.data.sources.spans import Span
 from calltune.errors import DataError
 
 _TEXTS = ("input", "output", "inputs", "outputs", "extra", "metadata", "modelParameters", "model_parameters")
 _LANGFUSE = ("startTime", "start_time", "modelParameters", "model_parameters", "parentObservationId", "statusMessage")
+_TYPES = (
+    *("GENERATION", "SPAN", "EVENT", "AGENT", "TOOL", "CHAIN", "RETRIEVER", "EVALUATOR", "EMBEDDING", "GUARDRAIL"),
+)
 _MAX_DEPTH = 50
 
 
@@ -21,12 +25,20 @@ def is_observation(row: Mapping[str, Any]) -> bool:
     if isinstance(row.get("observations"), list):
         return True
     is_traced = row.get("traceId") is not None or row.get("trace_id") is not None
-    return is_traced and "run_type" not in row and "input" in row and any(key in row for key in (*_LANGFUSE, "type"))
+    if not is_traced or "run_type" in row or "input" not in row:
+        return False
+    kind = row.get("type")
+    return kind.upper() in _TYPES if isinstance(kind, str) else any(key in row for key in _LANGFUSE)
 
 
 def is_run(row: Mapping[str, Any]) -> bool:
     """Return whether a row is a run of LangSmith."""
     return isinstance(row.get("run_type"), str) and row.get("inputs") is not None
+
+
+def is_agents_span(row: Mapping[str, Any]) -> bool:
+    """Return whether a row is a span of OpenAI's Agents SDK, as its processors export them."""
+    return row.get("object") == "trace.span" and isinstance(row.get("span_data"), dict)
 
 
 def observed(row: Mapping[str, Any], where: str) -> list[Span]:
@@ -35,6 +47,8 @@ def observed(row: Mapping[str, Any], where: str) -> list[Span]:
     Raises:
         DataError: a list of them is none; the message begins with `where`.
     """
+    if is_agents_span(row):
+        return [_agents_span(row, where)]
     if isinstance(row.get("observations"), list):
         named = str(row.get("id") or "")
         return [_observation(raw, where, named) for raw in _objects(row["observations"], f"{where}: observations")]
@@ -95,6 +109,23 @@ def _observation(raw: Mapping[str, Any], where: str, trace: str) -> Span:
     tools = next((each["tools"] for each in beside if isinstance(each, dict) and each.get("tools")), None)
     tools = parse_value(tools, f"{where}: tools") if isinstance(tools, str) else tools
     span.record = {"request": request, "tools": tools, "response": output}
+    return span
+
+
+def _agents_span(raw: Mapping[str, Any], where: str) -> Span:
+    said = raw["span_data"]
+    kind = said.get("type")
+    span = Span(
+        *(where, raw, str(said.get("name") or kind or ""), str(raw.get("trace_id") or ""), str(raw.get("id") or "")),
+        str(raw.get("parent_id") or ""),
+    )
+    span.is_model = kind in ("generation", "response")
+    if error := raw.get("error"):
+        span.problem = f"it failed: {shortened(error, 200)}"
+    if kind == "response" and not said.get("input"):
+        span.problem = span.problem or "its texts are kept by the service alone, and not in the trace"
+    elif span.is_model:
+        span.record = {"messages": said.get("input"), "response": said.get("output") or None}
     return span
 
 

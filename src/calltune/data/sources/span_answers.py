@@ -79,9 +79,7 @@ class SpanReader:
         by_id = {(span.trace, span.span): span for span in spans if span.span}
         asking = [span for span in spans if is_body(span) or is_model(span)]
         follow([span for span in asking if not is_body(span)])
-        recorded = {_response_id(span) for span in asking if _is_recorded(span)}
-        # Of two spans that record one response, that with its text is read.
-        asking = [span for span in asking if _is_recorded(span) or _response_id(span) not in recorded]
+        asking = _without_bare(asking)
         yield from _without_model(spans, asking)
         yield from _answers([self._asked(span, by_id) for span in asking], self._turns)
 
@@ -132,9 +130,18 @@ def _response_id(span: Span) -> str:
     return value if isinstance(value, str) else ""
 
 
+def _without_bare(asking: Sequence[Span]) -> list[Span]:
+    """Return spans without those that have no texts where another one has those of the same response."""
+    numbers = Counter(_response_id(span) for span in asking)
+    twice = [span for span in asking if _response_id(span) and numbers[_response_id(span)] > 1]
+    recorded = {_response_id(span) for span in twice if _is_recorded(span)}
+    bare = {id(span) for span in twice if _response_id(span) in recorded and not _is_recorded(span)}
+    return [span for span in asking if id(span) not in bare]
+
+
 def _is_recorded(span: Span) -> bool:
     try:
-        return not _response_id(span) or record_of(span) is not None
+        return record_of(span) is not None
     except DataError:
         return True
 

@@ -83,8 +83,11 @@ def named(message: Any, role: str) -> Any:
     if not isinstance(message, dict):
         return message
     calls = message.get("tool_calls")
-    for call in calls if isinstance(calls, list) else []:
-        # Some instrumentations leave empty arguments out.
-        if isinstance(call, dict) and isinstance(call.get("function"), dict):
-            call["function"].setdefault("arguments", {})
-    return {"role": role, **message}
+    filled = {"tool_calls": [_filled(call) for call in calls]} if isinstance(calls, list) else {}
+    return {"role": role, **message, **filled}
+
+
+def _filled(call: Any) -> Any:
+    """Return a call with the empty arguments that some instrumentations leave out."""
+    function = call.get("function") if isinstance(call, dict) else None
+    return {**call, "function": {"arguments": {}, **function}} if isinstance(function, dict) else call

@@ -95,19 +95,43 @@ def _messages(said: Mapping[str, Any]) -> dict[str, Any] | None:
     if not said.get("gen_ai.input.messages"):
         return None
     answers = _json(said.get("gen_ai.output.messages"), "gen_ai.output.messages") or []
-    if not isinstance(answers, list) or len(answers) > 1:
+    if not isinstance(answers, list):
+        raise DataError(f"'gen_ai.output.messages' must be a list, not {type(answers).__name__}")
+    if len(answers) > 1:
         raise DataError(f"'gen_ai.output.messages' must hold one answer, not {len(answers)}")
     return {
-        "messages": _json(said["gen_ai.input.messages"], "gen_ai.input.messages"),
+        "messages": _results_read(_json(said["gen_ai.input.messages"], "gen_ai.input.messages"), said),
         "system": _json(said.get("gen_ai.system_instructions"), "gen_ai.system_instructions"),
         "response": named(answers[0], "assistant") if answers else None,
     }
+
+
+def _results_read(messages: Any, said: Mapping[str, Any]) -> Any:
+    """Return messages in which Gemini's results, which are objects, are marked as hers."""
+    maker = said.get("gen_ai.provider.name", said.get("gen_ai.system"))
+    if not isinstance(maker, str) or not maker.startswith(("gemini", "gcp.", "vertex")):
+        return messages
+    return [_of_gemini(message) for message in messages] if isinstance(messages, list) else messages
+
+
+def _of_gemini(message: Any) -> Any:
+    parts = message.get("parts") if isinstance(message, dict) else None
+    return {**message, "parts": [_gemini_part(part) for part in parts]} if isinstance(parts, list) else message
+
+
+def _gemini_part(part: Any) -> Any:
+    response = part.get("response") if isinstance(part, dict) else None
+    if not isinstance(response, dict) or part.get("type") != "tool_call_response":
+        return part
+    return {"functionResponse": {"id": part.get("id"), "response": response}}
 
 
 def _vercel(said: Mapping[str, Any]) -> dict[str, Any] | None:
     if not said.get("ai.prompt.messages"):
         return None
     calls = _json(said.get("ai.response.toolCalls"), "ai.response.toolCalls") or []
+    if not isinstance(calls, list):
+        raise DataError(f"'ai.response.toolCalls' must be a list, not {type(calls).__name__}")
     parts = [{"type": "tool-call", **call} if isinstance(call, dict) else call for call in calls]
     text = said.get("ai.response.text")
     content = [*([{"type": "text", "text": text}] if text else []), *parts]

@@ -19,6 +19,8 @@ from calltune.errors import DataError
 _BATCHES = (
     ("resourceSpans", ("scopeSpans", "instrumentationLibrarySpans"), "spans"),
     ("resourceLogs", ("scopeLogs", "instrumentationLibraryLogs"), "logRecords"),
+    ("resource_spans", ("scope_spans",), "spans"),
+    ("resource_logs", ("scope_logs",), "log_records"),
 )
 _TYPED = ("stringValue", "boolValue", "intValue", "doubleValue", "arrayValue", "kvlistValue", "bytesValue")
 _MAX_DEPTH = 64
@@ -58,19 +60,28 @@ def is_telemetry(row: Mapping[str, Any]) -> bool:
         is_span = isinstance(context, dict) and ("span_id" in context or "spanId" in context)
         is_named = bool(row.get("spanId") or row.get("span_id")) and bool(row.get("traceId") or row.get("trace_id"))
         return is_span or (is_named and "info" not in row)
-    return _inner(row) is not None
+    return any(_is_wrapped(text) for text in _wrapped(row))
 
 
-def _inner(row: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the record that CloudWatch wrapped as text, or None."""
-    text = row.get("@message", row.get("message"))
-    if not isinstance(text, str) or not text.lstrip().startswith("{") or '"spanId"' not in text:
-        return None
-    try:
-        value = parse_value(text, "message")
-    except DataError:
-        return None
-    return value if isinstance(value, dict) and is_telemetry(value) else None
+def _wrapped(row: Mapping[str, Any]) -> list[Any]:
+    """Return the texts of records that CloudWatch wraps.
+
+    A query's result is a row of `@message`, or a list of fields; a subscription and the command line list `logEvents`
+    or `events` of a `message` each.
+    """
+    results = row.get("results")
+    if isinstance(results, list):
+        fields = [
+            field for result in results if isinstance(result, list) for field in result if isinstance(field, dict)
+        ]
+        return [field.get("value") for field in fields if field.get("field") == "@message"]
+    events = row.get("logEvents", row.get("events"))
+    listed = events if isinstance(events, list) and "name" not in row else [row]
+    return [each.get("@message", each.get("message")) for each in listed if isinstance(each, dict)]
+
+
+def _is_wrapped(text: Any) -> bool:
+    return isinstance(text, str) and text.lstrip().startswith("{") and '"spanId"' in text
 
 
 def spans_of(row: Mapping[str, Any], where: str) -> list[Span]:
@@ -79,8 +90,14 @@ def spans_of(row: Mapping[str, Any], where: str) -> list[Span]:
     Raises:
         DataError: what should be a list or an object is none; the message begins with `where`.
     """
-    row = _inner(row) or row
     spans = list[Span]()
+    if not any(
+        isinstance(row.get(key), dict | list) for key in ("attributes", *(batches for batches, _, _ in _BATCHES))
+    ):
+        for text in _wrapped(row):
+            inner = parse_value(text, f"{where}: message") if _is_wrapped(text) else None
+            spans += spans_of(inner, where) if isinstance(inner, dict) and is_telemetry(inner) else []
+        return spans
     for batches, scopes, listed in _BATCHES:
         for batch in _objects(row.get(batches), f"{where}: {batches}"):
             for key in scopes:
