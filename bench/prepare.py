@@ -4,10 +4,11 @@
 
 The naive way is what a TRL trainer does with the same rows, already in its layout: `datasets` reads them, and
 `Dataset.map` writes and tokenizes prompt, and prompt with each answer, row by row. Ours reads the published layout,
-does the same, and examines, judges, splits and writes the rows beside it. Compared are the process's CPU seconds, ours
-with one worker. With `--rows` also `calltune prepare` as a user runs it, twice: seconds, peak memory of all its
-processes together, each page of it counted once, and whether both wrote the same bytes. The rows are the real ones where they are at hand
-(CALLTUNE_SHARED_DATA), with Qwen3's tokenizer, else made-up ones in When2Call's layout. The last line is a JSON object.
+does the same, and examines, judges, splits and writes the rows beside it. Compared are the process's CPU seconds,
+ours with one worker. With `--rows` also `calltune prepare` as a user runs it, twice: seconds, peak memory of all its
+processes together, each page of it counted once, and whether both wrote the same bytes. The rows are the real ones
+where they are at hand (CALLTUNE_SHARED_DATA), with Qwen3's tokenizer, else made-up ones in When2Call's layout. The
+last line is a JSON object.
 """
 
 import argparse
