@@ -4,10 +4,11 @@
 
 The naive way is what a TRL trainer does with the same rows, already in its layout: `datasets` reads them, and
 `Dataset.map` writes and tokenizes prompt, and prompt with each answer, row by row. Ours reads the published layout,
-does the same, and examines, judges, splits and writes the rows beside it. Compared are the process's CPU seconds, ours
-with one worker. With `--rows` also `calltune prepare` as a user runs it, twice: seconds, peak memory of all its
-processes together, and whether both wrote the same bytes. The rows are the real ones where they are at hand
-(CALLTUNE_SHARED_DATA), with Qwen3's tokenizer, else made-up ones in When2Call's layout. The last line is a JSON object.
+does the same, and examines, judges, splits and writes the rows beside it. Compared are the process's CPU seconds,
+ours with one worker. With `--rows` also `calltune prepare` as a user runs it, twice: seconds, peak memory of all its
+processes together, each page of it counted once, and whether both wrote the same bytes. The rows are the real ones
+where they are at hand (CALLTUNE_SHARED_DATA), with Qwen3's tokenizer, else made-up ones in When2Call's layout. The
+last line is a JSON object.
 """
 
 import argparse
@@ -123,10 +124,12 @@ def processes_below(pid):
     return [pid, *(inner for child in children for inner in processes_below(child))]
 
 
-def resident_megabytes(pid):
+def megabytes(pid):
+    """What a process takes of the memory; pages that several share, as a fork and its parent do, are divided."""
     try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
-    except OSError:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        return next(int(line.split()[1]) * 1.024e-3 for line in lines if line.startswith("Pss:"))
+    except (OSError, StopIteration):
         return 0.0
 
 
@@ -137,7 +140,7 @@ def as_a_user(file, workers):
     start, peak = time.monotonic(), 0.0
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     while process.poll() is None:
-        peak = max(peak, sum(map(resident_megabytes, processes_below(process.pid))))
+        peak = max(peak, sum(map(megabytes, processes_below(process.pid))))
         time.sleep(0.05)
     if process.returncode:
         raise SystemExit(process.returncode)

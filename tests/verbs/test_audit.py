@@ -199,9 +199,7 @@ class Elements(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.names.append(tag)
         self.loads += [
-            f"{tag} {key}"
-            for key, value in attrs
-            if key == "src" or (key == "href" and not (value or "").startswith("#"))
+            f"{tag} {key}" for key, value in attrs if key == "src" or (key == "href" and f"{value}"[0] != "#")
         ]
         assert not [key for key, _ in attrs if key == "style" or key.startswith("on")]
 

@@ -14,7 +14,9 @@ from calltune.files.json_lines import json_text
 from calltune.runtime.terminal import say, show_table
 from calltune.types import BEHAVIORS
 
+_KINDS = ("answers", "pairs")
 _MOST_TOOLS = 15
+_FEWEST_FOR_SHARES = 50
 _NOT_LOOKED_AT = (
     "not looked at, as it takes a run file and its model: whether the model's template teaches each row as written, "
     "how many tokens rows have, and whether a benchmark asks them too"
@@ -57,43 +59,48 @@ def run(path: str, as_json: bool = False, page: Path | None = None) -> dict[str,
 
 def _next(told: Mapping[str, Any]) -> str:
     """Return the command to type next."""
-    if not sum(told["trainable"][kind] for kind in ("answers", "pairs")):
+    if not sum(told["trainable"][kind] for kind in _KINDS):
         return "mend the rows first: none of them could be trained on"
     place = shlex.quote(f"data.sources.0.path={told['path']}")
     return f"calltune init traces && calltune check traces.toml {place}"
+
+
+def _inside(text: str, path: str) -> str:
+    """Return a text with files of a folder named as they are inside of it."""
+    return text.replace(f"{path.rstrip('/')}/", "")
 
 
 def _show(told: Mapping[str, Any]) -> None:
     say(f"audit: {told['path']}: {told['rows']:,} rows hold {_held(told)}")
     files = [
         (
-            each["first"] + (f" and {each['files'] - 1:,} more" if each["files"] > 1 else ""),
+            _inside(each["first"], told["path"]) + (f" and {each['files'] - 1:,} more" if each["files"] > 1 else ""),
             *(each["layout"], each["sureness"], each["source"], f"{each['rows']:,}"),
         )
         for each in told["files"]
     ]
     show_table("files", ("", "layout", "how sure", "read with", "rows"), files)
     for each in told["not_read"]["first"]:
-        say(f"not read: {each['problem']}")
+        say(f"not read: {_inside(each['problem'], told['path'])}")
     _show_behaviors(told)
     _show_tools(told)
     findings = [
         (
             f"{name}: {each['words']}",
             *(f"{each['rows']:,}", f"{each['share']:.1%}", "left out" if each["rejected"] else "kept"),
-            f"{each['first']['id']}: {each['first']['reason']}",
+            _inside(f"{each['first']['id']}: {each['first']['reason']}", told["path"]),
         )
         for name, each in told["findings"].items()
     ]
     if findings:
         show_table("what was found", ("", "rows", "share", "would be", "the first"), findings)
     for line in lines(told):
-        say(f"audit: {line}")
+        say(f"audit: {_inside(line, told['path'])}")
     say(f"next: {told['next']}")
 
 
 def _held(told: Mapping[str, Any]) -> str:
-    parts = [f"{told[kind]:,} {kind}" for kind in ("answers", "pairs") if told[kind]]
+    parts = [f"{told[kind]:,} {kind}" for kind in _KINDS if told[kind]]
     if told["unread"]:
         parts.append(f"{told['unread']:,} that cannot be read")
     return ", ".join(parts)
@@ -138,7 +145,7 @@ def lines(told: Mapping[str, Any]) -> list[str]:
     personal = [f"{kind} {each['values']:,} in {each['rows']:,} rows" for kind, each in told["personal"].items()]
     result.append(f"personal details, by their form: {', '.join(personal) or 'none'}")
     leaks = told["leaks"]
-    if leaks["by_tools"] is not None:
+    if leaks["by_tools"] is not None and sum(told["trainable"][kind] for kind in _KINDS) >= _FEWEST_FOR_SHARES:
         result.append(
             f"without the question, a row's tools tell its behaviour in {leaks['by_tools']:.1%} of rows (always the "
             f"most frequent: {leaks['majority']:.1%})"
@@ -148,6 +155,6 @@ def lines(told: Mapping[str, Any]) -> list[str]:
         result.append(f"tools and messages are put into one form: {changes}")
     result += told["notes"]
     left_out = ", ".join(f"{name} {count:,}" for name, count in told["trainable"]["left_out"].items())
-    kept = ", ".join(f"{told['trainable'][kind]:,} {kind}" for kind in ("answers", "pairs") if told[kind])
+    kept = ", ".join(f"{told['trainable'][kind]:,} {kind}" for kind in _KINDS if told[kind])
     result.append(f"could be trained on: {kept or 'nothing'}" + (f"; left out: {left_out}" if left_out else ""))
     return [*result, told["not_looked_at"]]

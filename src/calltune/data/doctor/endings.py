@@ -18,6 +18,31 @@ _OPEN_END = re.compile(
 _LISTED = re.compile(r"^\s*(?:[-*\N{BULLET}#|>]|\d+[.)])")
 _LAST_WORD = re.compile(r"[^\W\d_][\w'\N{RIGHT SINGLE QUOTATION MARK}-]*$")
 _SENTENCE_END = re.compile(r"([^\W\d_][\w'\N{RIGHT SINGLE QUOTATION MARK}-]*)[\"')\]]*[.?!:\u2026](?=\s|$)")
+_HARDLY_LAST = frozenset(
+    (
+        *("am", "are", "as", "at", "be", "been", "by", "could", "do", "does", "for", "from", "had", "has", "have", "i"),
+        *(
+            "in",
+            "is",
+            "may",
+            "might",
+            "must",
+            "no",
+            "not",
+            "of",
+            "on",
+            "our",
+            "shall",
+            "should",
+            "some",
+            "that",
+            "these",
+        ),
+        *("this", "those", "to", "was", "were", "which", "who", "whose", "will", "with", "would"),
+    )
+)
+"""Words that end a sentence now and then, and hardly one that lacks its full stop among others that have theirs."""
+
 _FEWEST_TEXTS = 50
 _LEAST_SHARE = 0.8
 
@@ -79,5 +104,6 @@ def cut_beside_others(rows: Sequence[Row]) -> list[tuple[Row, str]]:
     for source, ended in texts.items():
         proper = sum(not last for _, last in ended)
         if len(ended) >= _FEWEST_TEXTS and proper >= _LEAST_SHARE * len(ended):
-            told += [(row, last) for row, last in ended if last and last not in known[source]]
+            ends = known[source] - _HARDLY_LAST
+            told += [(row, last) for row, last in ended if last and last not in ends]
     return [(row, f"it ends in {last!r}, where {_LEAST_SHARE:.0%} of the texts end a sentence") for row, last in told]

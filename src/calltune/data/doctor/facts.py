@@ -67,11 +67,14 @@ class Examiner:
     """Looks at rows one by one, for one model and the questions of one run's benchmarks."""
 
     def __init__(self, proof: "Proof | None", questions: AskedQuestions) -> None:
-        """Take the proof of a model's template; without one, what rows become in a template is not looked at."""
+        """Take the proof of a model's template.
+
+        Without one, what rows become in a template is not looked at, and they are not made ready to be written.
+        """
         self._proof, self._questions = proof, questions
 
     def look(self, row: Example | Preference | Rejected, source: int) -> tuple[Facts, str]:
-        """Return the row's facts, and the row as a line of JSON."""
+        """Return the row's facts, and the row as a line of JSON; without a template it holds the messages alone."""
         if isinstance(row, Rejected):
             # The id tells the place that a reason begins with: a row's, or, without its "#3", an answer's.
             reason = row.reason.removeprefix(f"{row.id}: ").removeprefix(f"{row.id.rsplit('#', 1)[0]}: ")
@@ -80,12 +83,13 @@ class Examiner:
         facts = Facts(row.id, source, kind, row.parent, row.behavior)
         try:
             try:
-                line = to_json(training_row(row))
+                line = to_json(training_row(row)) if self._proof else _messages_text(row)
             except (NotFiniteError, ValueError):
                 # Sources refuse such numbers; one of the user's own may give them.
                 facts.problems.append(("broken", "holds a number that is not finite"))
                 return facts, _any_json(asdict(row))
-            if problem := unsound(line, lambda: asdict(row)):
+            problem = unsound(line, lambda: asdict(row))
+            if problem := problem or ("" if self._proof else next(filter(None, map(_unsound_tool, row.tools)), "")):
                 facts.problems.append(("broken", problem))
                 return facts, _any_json(training_row(row))
             self._look(row, facts)
@@ -115,7 +119,7 @@ class Examiner:
         facts.results = tuple((each.call.name, keys_of(each.result)) for each in shown) if len(shown) > 1 else ()
         facts.ending = None if chosen.tool_calls else ending(chosen.content)
         said = message_dicts(prompt)
-        tools = [_tool_text(tool) for tool in row.tools]
+        tools = [_tool_digest(tool) for tool in row.tools]
         replies = json.dumps(message_dicts(answers), allow_nan=False)
         whole = "\n".join([json.dumps(said, allow_nan=False), *tools, replies])
         facts.content = hashlib.blake2b(whole.encode(), digest_size=16).digest()
@@ -125,6 +129,8 @@ class Examiner:
         facts.minima = signature(words(f"{asked(prompt)} {replies}"))
         facts.tools = tuple(tool.name for tool in row.tools)
         facts.option_rule = _option_rule(row, answers) if isinstance(row, Preference) else None
+        if self._proof is None:
+            return
         parts = (prompt, *((answer,) for answer in answers)) if isinstance(row, Preference) else ((*prompt, chosen),)
         bits = sum(any(m.tool_calls for m in part) << n for n, part in enumerate(parts)) | (bool(row.tools) << 3)
         facts.shape = bits, digest(repr([_keys(message_dicts(part)) for part in parts]))
@@ -146,7 +152,19 @@ class Examiner:
         return problems
 
 
-_tool_text = OncePerObject[str](lambda tool: json.dumps(tool_dict(tool), allow_nan=False))
+_tool_digest = OncePerObject[str](
+    lambda tool: hashlib.blake2b(json.dumps(tool_dict(tool), allow_nan=False).encode(), digest_size=16).hexdigest()
+)
+
+
+_unsound_tool = OncePerObject[str](
+    lambda tool: unsound(json.dumps(tool_dict(tool), ensure_ascii=False, allow_nan=False), lambda: asdict(tool))
+)
+
+
+def _messages_text(row: Example | Preference) -> str:
+    both = [message_dicts(row.prompt), message_dicts(row.answers)]
+    return json.dumps(both, ensure_ascii=False, allow_nan=False)
 
 
 def _option_rule(row: Preference, answers: tuple[Message, ...]) -> tuple[bool, bool] | None:

@@ -10,10 +10,14 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from math import log
 from typing import Any, Protocol, TypeVar
 
 from calltune.calling.strict_json import shortened
 from calltune.types import Message, ToolCall
+
+_LEAST_GAIN = log(100)
+"""How much likelier two results must be the other way round."""
 
 _MOST = 40
 """Calls of one conversation that are held against each other."""
@@ -107,7 +111,7 @@ Row = TypeVar("Row", bound=Answered)
 def swapped_beside_others(rows: Sequence[Row]) -> list[tuple[Row, str]]:
     """Return the rows that show two results which would fit better the other way round.
 
-    How a result fits a tool is how often that tool's results of the same source have its keys.
+    How a result fits a tool is how likely its keys are, as often as that tool's results of the same source have each.
     """
     keys: dict[tuple[int, str], Counter[str]] = defaultdict(Counter)
     totals = Counter[tuple[int, str]]()
@@ -116,22 +120,23 @@ def swapped_beside_others(rows: Sequence[Row]) -> list[tuple[Row, str]]:
             if names:
                 totals[row.source, tool] += 1
                 keys[row.source, tool].update(names)
-    fits: dict[tuple[int, str, tuple[str, ...]], float] = {}
+    fits: dict[tuple[tuple[int, str], tuple[str, ...]], float] = {}
 
-    def fit(source: int, tool: str, names: tuple[str, ...]) -> float:
-        key = source, tool, names
-        if key not in fits:
-            fits[key] = sum(keys[source, tool][name] for name in names) / len(names) / totals[source, tool]
-        return fits[key]
+    def fit(tool: tuple[int, str], names: tuple[str, ...]) -> float:
+        """Return the logarithm of how likely a result of a tool has these keys and no others."""
+        if (tool, names) not in fits:
+            shares = {name: (keys[tool][name] + 0.5) / (totals[tool] + 1) for name in {*keys[tool], *names}}
+            fits[tool, names] = sum(log(share if name in names else 1 - share) for name, share in shares.items())
+        return fits[tool, names]
 
     told = []
     for row in rows:
-        for (tool, names), (other, others) in combinations(dict.fromkeys(row.results), 2):
-            if tool == other or names == others or not names or not others:
+        for (one, names), (other, others) in combinations(dict.fromkeys(row.results), 2):
+            if one == other or names == others or not names or not others:
                 continue
-            straight = fit(row.source, tool, names) + fit(row.source, other, others)
-            crossed = fit(row.source, tool, others) + fit(row.source, other, names)
-            if crossed > 1 and crossed > 1.5 * straight:
-                told.append((row, f"the results of {shortened(tool)} and {shortened(other)} have each other's keys"))
+            first, second = (row.source, one), (row.source, other)
+            gain = fit(first, others) + fit(second, names) - fit(first, names) - fit(second, others)
+            if gain > _LEAST_GAIN:
+                told.append((row, f"the results of {shortened(one)} and {shortened(other)} have each other's keys"))
                 break
     return told

@@ -38,7 +38,12 @@ def audit_html(told: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
         finalize=lambda value: visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
     )
-    environment.filters |= {"breakable": _breakable, "count": "{:,}".format, "words": _words}
+    folder = f"{told['path'].rstrip('/')}/"
+    environment.filters |= {
+        "breakable": lambda text: _breakable(text.replace(folder, "")),
+        "count": "{:,}".format,
+        "words": _words,
+    }
     return environment.get_template("audit.html.jinja").render(
         told=told,
         headline=_headline(told),
