@@ -133,3 +133,20 @@ def test_finished_rows_leave_the_batch() -> None:
     assert steps[-1] < len(prompts) / 2
     needed = sum(len(answer.tokens) - 1 for (answer,) in answers)
     assert needed <= sum(steps) <= 8 / 7 * needed + len(steps)
+
+
+@torch.inference_mode()
+def test_a_batch_that_outgrows_its_bound_is_parted() -> None:
+    model = make_model("Qwen3")
+    prompts = [some_tokens(random.Random(number), 6) for number in range(8)]
+    expected = tokens_of(Generator(model, (), 0, 2**15).answers(prompts, 100))
+    rows = []
+    model.base_model.register_forward_pre_hook(
+        lambda module, args, kwargs: rows.append((len(kwargs["input_ids"]), kwargs["segments"].own)), with_kwargs=True
+    )
+    assert tokens_of(Generator(model, (), 0, 600).answers(prompts, 100)) == expected
+    counts = [count for count, own in rows if isinstance(own, Written)]
+    assert counts == [8] * 70 + [4] * 29 + [4] * 29
+    drawing = Drawing(numbers_for(7, [str(number) for number in range(8)], 2, 100), 2, 0.8, 0.9)
+    one_batch = tokens_of(Generator(model, (), 0, 2**15).answers(prompts, 100, drawing))
+    assert tokens_of(Generator(model, (), 0, 600).answers(prompts, 100, drawing)) == one_batch

@@ -8,7 +8,7 @@ logits then leave that token alone, so that greedy generation writes it.
 import hashlib
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from transformers import LogitsProcessor
@@ -31,10 +31,14 @@ def numbers_for(seed: int, questions: Sequence[str], num_answers: int, count: in
 
 @dataclass(slots=True)
 class Answer:
-    """The tokens of an answer, with the one that ends it; `is_finite` is False where logits were no numbers."""
+    """The tokens of an answer, with the one that ends it; `is_finite` is False where logits were no numbers.
+
+    `is_open` says that it may go on.
+    """
 
     tokens: list[int]
     is_finite: bool = True
+    is_open: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ import torch
 
 from calltune.models.backends.batching import alike, beginnings
 from calltune.models.backends.drawing import Answer, Drawing
+from calltune.models.backends.open_answers import OpenAnswers
 from calltune.models.backends.prompt_cache import PromptCache
 from calltune.models.backends.segment_attention import ATTENTION
 from calltune.models.backends.segments import (
@@ -25,8 +26,9 @@ from calltune.models.backends.segments import (
 )
 from calltune.models.prefix import shared_attention
 
-_TOKENS_AT_ONCE = 2048  # of prompts that go through the model in one pass; more are no faster and take more memory
-_KEPT_AT_MOST = 7 / 8  # of a batch's prompts that are left when those that are done are let go
+_TOKENS_AT_ONCE = 512  # of prompts that go through the model in one pass; more take longer, as there is more padding
+_TOKENS_AT_ONCE_ON_GPU = 8192
+_USUAL_ANSWER = 64  # tokens that a batch has room for in each row; one whose answers grow longer is parted
 
 
 class Generator:
@@ -37,7 +39,7 @@ class Generator:
 
         Args:
             ends: token ids that end an answer.
-            tokens_per_batch: upper bound of the tokens of a batch; a quarter as many are kept for the next ones.
+            tokens_per_batch: about how many tokens a batch may have; a quarter as many are kept for the next ones.
         """
         self._model, self._ends, self._pad, self._tokens_per_batch = model, frozenset(ends), pad, tokens_per_batch
         self.cache = PromptCache(tokens_per_batch // 4, self._one_row)
@@ -45,53 +47,44 @@ class Generator:
     def answers(self, prompts: Sequence[list[int]], room: int, drawing: Drawing | None = None) -> list[list[Answer]]:
         """Answers to each prompt of at most `room` tokens: the greedy one, or those that are drawn."""
         copies = drawing.num_answers if drawing else 1
-        answers = [[Answer([]) for _ in range(copies)] for _ in prompts]
+        answers = [[Answer([], is_open=True) for _ in range(copies)] for _ in prompts]
+        if not room:
+            return answers
         with shared_attention(self._model, ATTENTION):
-            for numbers, shared in alike(prompts, self._tokens_per_batch, room, copies):
-                batch = [prompts[number] for number in numbers]
+            for numbers, shared in alike(prompts, self._tokens_per_batch, min(room, _USUAL_ANSWER), copies):
+                rows = [answer for number in numbers for answer in answers[number]]
                 part = drawing.of(numbers) if drawing else None
-                self._batch(batch, shared, [answers[number] for number in numbers], room, part)
+                self._finish(*self._begun([prompts[number] for number in numbers], shared, rows, room), room, part)
         return answers
 
-    def _batch(
-        self,
-        prompts: Sequence[list[int]],
-        shared: int,
-        answers: Sequence[list[Answer]],
-        room: int,
-        drawing: Drawing | None,
-    ) -> None:
-        copies, device = len(answers[0]), self._model.device
+    def _begun(
+        self, prompts: Sequence[list[int]], shared: int, answers: list[Answer], room: int
+    ) -> tuple[list[OpenAnswers], list[torch.Tensor]]:
+        """Sorted prompts, computed, with the logits after them for each answer; each in a list that can be emptied."""
+        copies, device = len(answers) // len(prompts), self._model.device
         past, rest, logits = self._prompts(prompts, shared)
-        rows = [answer for each in answers for answer in each]
         starts = torch.tensor([len(prompt) for prompt in prompts for _ in range(copies)], device=device)
-        numbers = torch.arange(len(rows), device=device)
+        numbers = torch.arange(len(answers), device=device)
         longest = max(map(len, prompts)) + room
-        logits, written = logits.repeat_interleave(copies, dim=0), Written(starts)
-        is_open = [True] * len(rows)
-        for step in range(room):
-            tokens = drawing.tokens(logits, numbers, step) if drawing else logits.argmax(-1)
-            # A nan is the largest of its row; a minus infinity may stand beside numbers.
-            finite = logits.amax(-1).isfinite()
-            for row, (token, is_finite) in enumerate(torch.stack([tokens, finite.long()], 1).tolist()):
-                if is_open[row]:
-                    rows[row].tokens.append(token)
-                    rows[row].is_finite = bool(is_finite)
-                    is_open[row] = bool(is_finite) and token not in self._ends
-            if step + 1 == room or not any(is_open):
-                return
-            prompts_open = [any(is_open[start : start + copies]) for start in range(0, len(rows), copies)]
-            if sum(prompts_open) <= _KEPT_AT_MOST * len(prompts_open):
-                kept = [number for number, one_is in enumerate(prompts_open) if one_is]
-                kept_rows = [number * copies + copy for number in kept for copy in range(copies)]
-                there = torch.tensor(kept_rows, device=device)
-                rest = rest.rows(torch.tensor(kept, device=device))
-                written.keep(there)
-                tokens, numbers = tokens[there], numbers[there]
-                rows = [rows[row] for row in kept_rows]
-                is_open = [is_open[row] for row in kept_rows]
-            positions = written.step()
-            logits = self._logits(tokens[:, None], Pass(positions, [*past, rest], written, longest))
+        batch = OpenAnswers(past, rest, Written(starts), answers, numbers, copies, longest, numbers)
+        return [batch], [logits.repeat_interleave(copies, dim=0)]
+
+    def _finish(
+        self, batches: list[OpenAnswers], first_logits: list[torch.Tensor], room: int, drawing: Drawing | None
+    ) -> None:
+        """Write the answers of all batches to their ends; they leave the list, so that memory comes back."""
+        while batches:
+            batch = batches.pop()
+            while True:
+                logits = first_logits.pop() if first_logits else self._logits(batch.tokens[:, None], batch.next_pass())
+                if not batch.take(logits, drawing, self._ends) or batch.step == room:
+                    break
+                batch = batch.without_done()
+                if batch.num_tokens > self._tokens_per_batch and batch.num_prompts > 1:
+                    # Answers grew longer than usual: half of the rows wait until the others have ended.
+                    half = batch.num_prompts // 2
+                    batches.append(batch.of(range(half, batch.num_prompts)))
+                    batch = batch.of(range(half))
 
     def two_steps(self, prompts: Sequence[list[int]], tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits after sorted prompts that begin alike, and after one token more of each; [prompts, vocabulary]."""
@@ -139,11 +132,12 @@ class Generator:
             own: a segment of which each row sees its row.
         """
         device = self._model.device
+        at_once = _TOKENS_AT_ONCE if device.type == "cpu" else _TOKENS_AT_ONCE_ON_GPU
         order = sorted(range(len(rows)), key=lambda number: -len(rows[number]))
         segments, logits, done = [], [], 0
         while done < len(order):
             width = len(rows[order[done]])
-            numbers = order[done : done + max(1, _TOKENS_AT_ONCE // width)]
+            numbers = order[done : done + max(1, at_once // width)]
             done += len(numbers)
             padding = {number: width - len(rows[number]) for number in numbers}
             ids = [[self._pad] * padding[number] + rows[number] for number in numbers]

@@ -147,11 +147,13 @@ class Written:
             buffer[:, :, self.length - 1 : self.length] = new
         return buffers[0][:, :, : self.length], buffers[1][:, :, : self.length]
 
-    def keep(self, numbers: torch.Tensor) -> None:
-        """Let all rows but these go."""
-        self._starts = self._starts.index_select(0, numbers)
+    def rows(self, numbers: torch.Tensor) -> "Written":
+        """Return some of the rows, as copies."""
+        some = Written(self._starts.index_select(0, numbers))
+        some.length = self.length
         for layer, buffers in self._layers.items():
-            self._layers[layer] = tuple(each.index_select(0, numbers) for each in buffers)
+            some._layers[layer] = tuple(each.index_select(0, numbers) for each in buffers)
+        return some
 
 
 def _room(heads: torch.Tensor, length: int) -> torch.Tensor:
