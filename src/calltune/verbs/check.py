@@ -18,7 +18,7 @@ from calltune.data.doctor.mix import stop_when_missing
 from calltune.data.doctor.spool import Spool
 from calltune.data.doctor.tell import show
 from calltune.data.doctor.workers import pack
-from calltune.data.preparation import Source, diagnose, gather, open_sources, write_data
+from calltune.data.preparation import Gathered, Source, diagnose, gather, open_sources, without_details, write_data
 from calltune.evaluation.jobs import (
     SAMPLES_BETWEEN_SAVES,
     Job,
@@ -71,7 +71,7 @@ def run(config: Config, show_rows: int = 0, *, with_data: bool = True) -> Path:
     # A folder is looked at now. The Hub, which may take a minute to be found away, is asked when all else is right.
     proved = _prove(config) if Path(config.model).exists() else None
     with gather(config, sources) as gathered, Spool() as spool:
-        asked, counted = asked_questions(config, gathered.tests)
+        asked, counted = asked_questions(config, gathered)
         say(f"check: {len(asked.names):,} questions of {len(benchmarks)} benchmarks can be read")
         if proved is None:
             # Rows are read with a tokenizer; whether there are any is told before the Hub is asked for it.
@@ -81,7 +81,7 @@ def run(config: Config, show_rows: int = 0, *, with_data: bool = True) -> Path:
         found = diagnose(_without_paid_requests(config), pack(chat, notes), gathered, asked, spool)
         show(found.told)
         if show_rows > 0:
-            _show_rows(sources, Proof(chat), show_rows)
+            _show_rows(sources, Proof(chat), show_rows, gathered)
         stop_when_missing(config, found.told["behaviors"], counted)
         with (
             TemporaryDirectory(prefix="calltune-check-") as place,
@@ -182,10 +182,11 @@ def _without_paid_requests(config: Config) -> Config:
     return config.model_copy(update={"data": config.data.model_copy(update={"derive": derive})})
 
 
-def _show_rows(sources: Sequence[Source], proof: Proof, number: int) -> None:
+def _show_rows(sources: Sequence[Source], proof: Proof, number: int, gathered: Gathered) -> None:
     say("rows as they are trained on; trained tokens are green, or stand between >>> and <<< where there is no colour")
     for entry, module, settings in sources:
-        for row in islice(module.read(settings), number):
+        rows = without_details(module.read(settings), settings, gathered.redaction, lambda *_: None)
+        for row in islice(rows, number):
             if isinstance(row, Rejected):
                 say(f"--- {entry.title} {row.id}: cannot be read: {row.reason}")
                 continue
