@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from calltune.data.doctor.workers import PackedChat, examine
 from calltune.data.redact.rows import Redaction
 from calltune.data.rows import example_from, training_row
 from calltune.data.sources import SOURCES, SourceModule
+from calltune.data.sources.mcp_tools import Catalogues, asked_once
 from calltune.errors import DataError
 from calltune.files.json_lines import write_jsonl
 from calltune.runtime.terminal import ProgressBar, say, show_table
@@ -50,7 +51,7 @@ class Gathered:
     are those that `[data.derive]` keeps from training. `tests` is all that is asked about what training never sees, in
     When2Call's test layout: the questions of sources that make their own, and those made from the rows kept back.
     `changes` are the edits of the rows that were read so far, which `hear` is told. `redaction` takes personal details
-    out of rows, where the run file asks for it.
+    out of rows, where the run file asks for it. `catalogues` are those that MCP servers were asked for.
     """
 
     titles: list[str]
@@ -59,6 +60,7 @@ class Gathered:
     tests: list[dict[str, Any]]
     changes: ChangeLog
     redaction: Redaction | None = None
+    catalogues: Catalogues = field(default_factory=dict)
 
     @property
     def hear(self) -> Listener:
@@ -83,10 +85,10 @@ def gather(config: Config, sources: Sequence[Source], folder: Path | None = None
     titles, settings, redaction = source_titles(sources), config.data.derive, open_redaction(config)
     tests = [row for _, module, keys in sources for row in module.questions(keys)]
     tests = [redaction.value(row) for row in tests] if redaction else tests
-    with ChangeLog() as changes:
+    with ChangeLog() as changes, asked_once() as catalogues:
         rows = _read(config, sources, redaction, changes)
         if settings is None:
-            yield Gathered(titles, rows, [], tests, changes, redaction)
+            yield Gathered(titles, rows, [], tests, changes, redaction, catalogues)
             return
         kept_back: list[Example | Preference] = []
         with RowSpool(folder) as waiting:
@@ -97,7 +99,7 @@ def gather(config: Config, sources: Sequence[Source], folder: Path | None = None
                     else:
                         waiting.put((number, row))
             tests += questions(kept_back, settings, config.seed)
-            yield Gathered(titles, _waiting(waiting), kept_back, tests, changes, redaction)
+            yield Gathered(titles, _waiting(waiting), kept_back, tests, changes, redaction, catalogues)
 
 
 def diagnose(config: Config, chat: PackedChat, gathered: Gathered, asked: AskedQuestions, spool: Spool) -> Diagnosis:

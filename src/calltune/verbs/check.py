@@ -19,6 +19,7 @@ from calltune.data.doctor.spool import Spool
 from calltune.data.doctor.tell import show
 from calltune.data.doctor.workers import pack
 from calltune.data.preparation import Gathered, Source, diagnose, gather, open_sources, without_details, write_data
+from calltune.data.sources.mcp_tools import changes_since
 from calltune.evaluation.jobs import (
     SAMPLES_BETWEEN_SAVES,
     Job,
@@ -33,7 +34,7 @@ from calltune.models.backends import OpenedBackend
 from calltune.runtime.stopping import at_forced_end, ended_soon
 from calltune.runtime.terminal import say, show_marked
 from calltune.types import Rejected
-from calltune.verbs.prepare import asked_questions, data_inputs
+from calltune.verbs.prepare import TOOLS, asked_questions, data_inputs
 
 if TYPE_CHECKING:
     from calltune.calling.chat import Chat
@@ -80,6 +81,8 @@ def run(config: Config, show_rows: int = 0, *, with_data: bool = True) -> Path:
         chat, notes = proved or _prove(config)
         found = diagnose(_without_paid_requests(config), pack(chat, notes), gathered, asked, spool)
         show(found.told)
+        for line in changes_since(config.run_folder / "data" / TOOLS, gathered.catalogues):
+            say(f"check: {line}")
         if show_rows > 0:
             _show_rows(sources, Proof(chat), show_rows, gathered)
         stop_when_missing(config, found.told["behaviors"], counted)

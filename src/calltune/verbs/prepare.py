@@ -12,6 +12,7 @@ from calltune.data.doctor.tell import show
 from calltune.data.doctor.workers import load_packed
 from calltune.data.preparation import Gathered, Source, diagnose, gather, open_sources, write_data
 from calltune.data.redact.rows import redaction_sha256
+from calltune.data.sources.mcp_tools import changes_since, recorded
 from calltune.evaluation.jobs import open_benchmarks
 from calltune.files.disk import writing_to
 from calltune.files.hashes import value_sha256
@@ -20,6 +21,10 @@ from calltune.files.manifest import begin, claim_run_folder, finish, is_complete
 from calltune.files.state import Doctor, read_state
 from calltune.runtime.terminal import say
 from calltune.types import BEHAVIORS, Behavior
+
+TOOLS = "tools.json"
+"""In `data/`: the catalogues that MCP servers gave, each with its hash."""
+
 
 def run(config: Config) -> Path:
     """Write `train.jsonl`, `preferences.jsonl`, their validation parts, `test.jsonl`, `rejected.jsonl`, `doctor.json`.
@@ -39,6 +44,8 @@ def run(config: Config) -> Path:
             stop_when_missing(config, read_state(folder / "doctor.json", Doctor)["behaviors"], counted)
             say("prepare: complete and unchanged, skipped")
             return folder
+        for line in changes_since(folder / TOOLS, gathered.catalogues):
+            say(f"prepare: {line}")
         chat = load_packed(config.model, config.chat_template)
         with Spool(folder.parent) as spool:
             found = diagnose(config, chat, gathered, asked, spool)
@@ -48,6 +55,8 @@ def run(config: Config) -> Path:
                 say(moved)
             counts = write_data(config, found, spool, folder, gathered)
             write_jsonl(folder / "changes.jsonl", gathered.changes.rows())
+        if gathered.catalogues:
+            write_json(folder / TOOLS, recorded(gathered.catalogues))
     write_json(folder / "doctor.json", found.told)
     say(", ".join(f"{name} {count:,}" for name, count in counts.items()))
     redacted = {"redacted": gathered.redaction.told()} if gathered.redaction else {}
