@@ -11,6 +11,7 @@ import pydantic
 
 from calltune.config.endpoint import EndpointConfig
 from calltune.config.entries import SourceEntry
+from calltune.config.redact import RedactConfig
 from calltune.config.table import Table
 from calltune.types import Behavior
 
@@ -111,6 +112,10 @@ class DataConfig(Table):
 
     derive: DeriveConfig | None = None
     """`[data.derive]`: refusals, questions back, direct answers and pairs are made from the calls. Without it none
+    are."""
+
+    redact: RedactConfig | None = None
+    """`[data.redact]`: personal details are replaced before anything of a row is written. Without it rows stay as they
     are."""
 
     allow_missing: tuple[Behavior, ...] = ()

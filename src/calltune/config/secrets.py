@@ -52,6 +52,10 @@ _USER = re.compile(
 
 _IN_QUERY = re.compile(r"[?&;]([\w.-]+)=[^&;#\s]")
 
+_QUERY_VALUE = re.compile(r"[^&;#\s'\"<>)\]}]+")
+
+_SCHEME = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----|\S+\s+")
+
 # Name, what stands between, and value: of an assignment, of an option on a command line, and of a JSON object.
 _ASSIGNED = (
     re.compile(r"""(?<![\w.-])([\w.-]+)(\s*=(?!=)\s*["']?)([^\s,;&'"]+)"""),
@@ -81,6 +85,25 @@ def holds_secret(text: str) -> bool:
     if _TOKEN.search(text) or any(_is_password(*found.groups()) for found in _USER.finditer(text)):
         return True
     return any(map(names_secret, _IN_QUERY.findall(text)))
+
+
+def secret_spans(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where a text holds a secret: a token without its scheme, a password of an address, a value of a query.
+
+    Of an address the user's name is one as well. A span is (start, end); spans may overlap.
+    """
+    for match in _TOKEN.finditer(text):
+        head = _SCHEME.match(match[0])
+        yield match.start() + (head.end() if head else 0), match.end()
+    for match in _USER.finditer(text):
+        if _is_password(*match.groups()):
+            user, _, password = match[2].partition(":")
+            middle = match.start(2) + len(user)
+            yield from ((match.start(2), middle), (middle + 1, match.end(2))) if password else (match.span(2),)
+    for match in _IN_QUERY.finditer(text):
+        if names_secret(match[1]):
+            rest = _QUERY_VALUE.match(text, match.end() - 1)
+            yield match.end() - 1, rest.end() if rest else match.end()
 
 
 def refuse_secrets(table: Mapping[str, Any], where: str) -> None:

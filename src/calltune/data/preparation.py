@@ -4,12 +4,12 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from calltune.calling.edits import changes_told_to
+from calltune.calling.edits import Listener, changes_told_to
 from calltune.config.entries import Entry, open_entries
 from calltune.config.run_file import Config
 from calltune.data.derive import Counts, derive, is_held_out, questions
@@ -21,8 +21,10 @@ from calltune.data.doctor.spool import NumberedRow, RowSpool, Spool
 from calltune.data.doctor.tell import Diagnosis, diagnosis
 from calltune.data.doctor.verdicts import judge
 from calltune.data.doctor.workers import PackedChat, examine
+from calltune.data.redact.rows import Redaction
 from calltune.data.rows import example_from, training_row
 from calltune.data.sources import SOURCES, SourceModule
+from calltune.data.sources.mcp_tools import Catalogues, asked_once
 from calltune.errors import DataError
 from calltune.files.json_lines import write_jsonl
 from calltune.runtime.terminal import ProgressBar, say, show_table
@@ -48,7 +50,8 @@ class Gathered:
     `rows` are those that may be trained on, each with its source's number; they can be gone through once. `kept_back`
     are those that `[data.derive]` keeps from training. `tests` is all that is asked about what training never sees, in
     When2Call's test layout: the questions of sources that make their own, and those made from the rows kept back.
-    `changes` are the edits of the rows that were read so far.
+    `changes` are the edits of the rows that were read so far, which `hear` is told. `redaction` takes personal details
+    out of rows, where the run file asks for it. `catalogues` are those that MCP servers were asked for.
     """
 
     titles: list[str]
@@ -56,6 +59,13 @@ class Gathered:
     kept_back: list[Example | Preference]
     tests: list[dict[str, Any]]
     changes: ChangeLog
+    redaction: Redaction | None = None
+    catalogues: Catalogues = field(default_factory=dict)
+
+    @property
+    def hear(self) -> Listener:
+        """What is to hear of edits while rows are read."""
+        return self.redaction.hear if self.redaction else self.changes.hear
 
 
 @contextmanager
@@ -72,22 +82,24 @@ def gather(config: Config, sources: Sequence[Source], folder: Path | None = None
         DataError: a source cannot be read.
         RunFolderError: nothing can be written in the folder.
     """
-    titles, settings = source_titles(sources), config.data.derive
+    titles, settings, redaction = source_titles(sources), config.data.derive, open_redaction(config)
     tests = [row for _, module, keys in sources for row in module.questions(keys)]
-    with ChangeLog() as changes:
+    tests = [redaction.value(row) for row in tests] if redaction else tests
+    with ChangeLog() as changes, asked_once() as catalogues:
+        rows = _read(config, sources, redaction, changes)
         if settings is None:
-            yield Gathered(titles, _read(config, sources), [], tests, changes)
+            yield Gathered(titles, rows, [], tests, changes, redaction, catalogues)
             return
         kept_back: list[Example | Preference] = []
         with RowSpool(folder) as waiting:
-            with changes_told_to(changes.hear):
-                for number, row in _read(config, sources):
+            with changes_told_to(redaction.hear if redaction else changes.hear):
+                for number, row in rows:
                     if not isinstance(row, Rejected) and is_held_out(row, settings, config.seed):
                         kept_back.append(row)
                     else:
                         waiting.put((number, row))
             tests += questions(kept_back, settings, config.seed)
-            yield Gathered(titles, _waiting(waiting), kept_back, tests, changes)
+            yield Gathered(titles, _waiting(waiting), kept_back, tests, changes, redaction, catalogues)
 
 
 def diagnose(config: Config, chat: PackedChat, gathered: Gathered, asked: AskedQuestions, spool: Spool) -> Diagnosis:
@@ -107,7 +119,7 @@ def diagnose(config: Config, chat: PackedChat, gathered: Gathered, asked: AskedQ
             rows.append(facts)
 
     titles, reject = gathered.titles, config.data.reject
-    with changes_told_to(gathered.changes.hear):
+    with changes_told_to(gathered.hear):
         look(gathered.rows)
     if not rows:
         raise DataError(
@@ -127,7 +139,8 @@ def diagnose(config: Config, chat: PackedChat, gathered: Gathered, asked: AskedQ
         look((len(titles), row) for row in _derived(config, examples))
         titles, judged = [*titles, "derived"], judge(rows, reject, weights)
     max_lengths = {"sft": config.sft.get("max_length"), "dpo": config.dpo.get("max_length")}
-    return diagnosis(rows, judged, titles, max_lengths, reject, gathered.changes, chat.notes)
+    redacted = gathered.redaction.notes() if gathered.redaction else []
+    return diagnosis(rows, judged, titles, max_lengths, reject, gathered.changes, [*chat.notes, *redacted])
 
 
 def write_data(config: Config, found: Diagnosis, spool: Spool, folder: Path, gathered: Gathered) -> dict[str, int]:
@@ -153,6 +166,27 @@ def _derived(config: Config, rows: Sequence[Example]) -> list[Example | Preferen
     return made
 
 
+def open_redaction(config: Config) -> Redaction | None:
+    """Return what takes personal details out of rows; None where the run file does not ask for it.
+
+    Raises:
+        ConfigError: a package is missing, or `[data.redact]` names what is not there.
+    """
+    return Redaction(config.data.redact, config.seed) if config.data.redact else None
+
+
+def without_details(
+    rows: Iterable[Example | Preference | Rejected], settings: Any, redaction: Redaction | None, listener: Listener
+) -> Iterable[Example | Preference | Rejected]:
+    """Return a source's rows as they may be shown and written: without personal details, where that is asked for.
+
+    Args:
+        settings: the source's, whose `path` is a name of the user's own and stays.
+        listener: is told of edits, where they are kept back until details are known.
+    """
+    return redaction.rows(rows, listener, str(getattr(settings, "path", ""))) if redaction else rows
+
+
 def source_titles(sources: Sequence[Source]) -> list[str]:
     """What each source is called; a second one of a name gets a number."""
     names = [entry.title for entry, _, _ in sources]
@@ -163,10 +197,13 @@ def source_titles(sources: Sequence[Source]) -> list[str]:
     return titles
 
 
-def _read(config: Config, sources: Sequence[Source]) -> Iterator[NumberedRow]:
+def _read(
+    config: Config, sources: Sequence[Source], redaction: Redaction | None, changes: ChangeLog
+) -> Iterator[NumberedRow]:
     for number, ((_, module, settings), entry) in enumerate(zip(sources, config.data.sources, strict=True)):
         with ProgressBar(f"reading {entry.title}", total=entry.limit) as bar:
-            for row in islice(module.read(settings), entry.limit):
+            rows = islice(module.read(settings), entry.limit)
+            for row in without_details(rows, settings, redaction, changes.hear):
                 bar.advance()
                 yield number, row
 

@@ -18,7 +18,8 @@ from calltune.data.doctor.mix import stop_when_missing
 from calltune.data.doctor.spool import Spool
 from calltune.data.doctor.tell import show
 from calltune.data.doctor.workers import pack
-from calltune.data.preparation import Source, diagnose, gather, open_sources, write_data
+from calltune.data.preparation import Gathered, Source, diagnose, gather, open_sources, without_details, write_data
+from calltune.data.sources.mcp_tools import changes_since
 from calltune.evaluation.jobs import (
     SAMPLES_BETWEEN_SAVES,
     Job,
@@ -33,7 +34,7 @@ from calltune.models.backends import OpenedBackend
 from calltune.runtime.stopping import at_forced_end, ended_soon
 from calltune.runtime.terminal import say, show_marked
 from calltune.types import Rejected
-from calltune.verbs.prepare import asked_questions, data_inputs
+from calltune.verbs.prepare import TOOLS, asked_questions, data_inputs
 
 if TYPE_CHECKING:
     from calltune.calling.chat import Chat
@@ -71,7 +72,7 @@ def run(config: Config, show_rows: int = 0, *, with_data: bool = True) -> Path:
     # A folder is looked at now. The Hub, which may take a minute to be found away, is asked when all else is right.
     proved = _prove(config) if Path(config.model).exists() else None
     with gather(config, sources) as gathered, Spool() as spool:
-        asked, counted = asked_questions(config, gathered.tests)
+        asked, counted = asked_questions(config, gathered)
         say(f"check: {len(asked.names):,} questions of {len(benchmarks)} benchmarks can be read")
         if proved is None:
             # Rows are read with a tokenizer; whether there are any is told before the Hub is asked for it.
@@ -80,8 +81,10 @@ def run(config: Config, show_rows: int = 0, *, with_data: bool = True) -> Path:
         chat, notes = proved or _prove(config)
         found = diagnose(_without_paid_requests(config), pack(chat, notes), gathered, asked, spool)
         show(found.told)
+        for line in changes_since(config.run_folder / "data" / TOOLS, gathered.catalogues):
+            say(f"check: {line}")
         if show_rows > 0:
-            _show_rows(sources, Proof(chat), show_rows)
+            _show_rows(sources, Proof(chat), show_rows, gathered)
         stop_when_missing(config, found.told["behaviors"], counted)
         with (
             TemporaryDirectory(prefix="calltune-check-") as place,
@@ -182,10 +185,11 @@ def _without_paid_requests(config: Config) -> Config:
     return config.model_copy(update={"data": config.data.model_copy(update={"derive": derive})})
 
 
-def _show_rows(sources: Sequence[Source], proof: Proof, number: int) -> None:
+def _show_rows(sources: Sequence[Source], proof: Proof, number: int, gathered: Gathered) -> None:
     say("rows as they are trained on; trained tokens are green, or stand between >>> and <<< where there is no colour")
     for entry, module, settings in sources:
-        for row in islice(module.read(settings), number):
+        rows = without_details(module.read(settings), settings, gathered.redaction, lambda *_: None)
+        for row in islice(rows, number):
             if isinstance(row, Rejected):
                 say(f"--- {entry.title} {row.id}: cannot be read: {row.reason}")
                 continue

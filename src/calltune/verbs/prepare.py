@@ -1,6 +1,6 @@
 """`calltune prepare`: sources in, `data/*.jsonl` out; every row is written out or rejected with a reason."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,9 @@ from calltune.data.doctor.mix import stop_when_missing
 from calltune.data.doctor.spool import Spool
 from calltune.data.doctor.tell import show
 from calltune.data.doctor.workers import load_packed
-from calltune.data.preparation import Source, diagnose, gather, open_sources, write_data
+from calltune.data.preparation import Gathered, Source, diagnose, gather, open_sources, write_data
+from calltune.data.redact.rows import redaction_sha256
+from calltune.data.sources.mcp_tools import changes_since, recorded
 from calltune.evaluation.jobs import open_benchmarks
 from calltune.files.disk import writing_to
 from calltune.files.hashes import value_sha256
@@ -19,6 +21,9 @@ from calltune.files.manifest import begin, claim_run_folder, finish, is_complete
 from calltune.files.state import Doctor, read_state
 from calltune.runtime.terminal import say
 from calltune.types import BEHAVIORS, Behavior
+
+TOOLS = "tools.json"
+"""In `data/`: the catalogues that MCP servers gave, each with its hash."""
 
 
 def run(config: Config) -> Path:
@@ -32,13 +37,15 @@ def run(config: Config) -> Path:
     """
     sources = open_sources(config)
     with writing_to(config.run_folder), gather(config, sources, config.run_folder) as gathered:
-        asked, counted = asked_questions(config, gathered.tests)
+        asked, counted = asked_questions(config, gathered)
         folder = claim_run_folder(config) / "data"
         inputs = data_inputs(config, sources, asked)
         if is_complete(folder, inputs, "doctor.json"):
             stop_when_missing(config, read_state(folder / "doctor.json", Doctor)["behaviors"], counted)
             say("prepare: complete and unchanged, skipped")
             return folder
+        for line in changes_since(folder / TOOLS, gathered.catalogues):
+            say(f"prepare: {line}")
         chat = load_packed(config.model, config.chat_template)
         with Spool(folder.parent) as spool:
             found = diagnose(config, chat, gathered, asked, spool)
@@ -48,34 +55,44 @@ def run(config: Config) -> Path:
                 say(moved)
             counts = write_data(config, found, spool, folder, gathered)
             write_jsonl(folder / "changes.jsonl", gathered.changes.rows())
+        if gathered.catalogues:
+            write_json(folder / TOOLS, recorded(gathered.catalogues))
     write_json(folder / "doctor.json", found.told)
     say(", ".join(f"{name} {count:,}" for name, count in counts.items()))
-    finish(folder, inputs, counts=counts, behaviors=_by_file(found.told["behaviors"]))
+    redacted = {"redacted": gathered.redaction.told()} if gathered.redaction else {}
+    finish(folder, inputs, counts=counts, behaviors=_by_file(found.told["behaviors"]), **redacted)
     return folder
 
 
 def data_inputs(config: Config, sources: Sequence[Source], asked: AskedQuestions) -> dict[str, Any]:
     """What `data/` is made of; when none of it changed, it is left as it is."""
+    settings = config.data.redact
+    # A run without the table is made of what it was made of before there was one.
+    unread = {"workers", "allow_missing"} if settings else {"workers", "allow_missing", "redact"}
     return {
         "seed": config.seed,
-        "data": value_sha256(config.data.model_dump(mode="json", exclude={"workers", "allow_missing"})),
+        "data": value_sha256(config.data.model_dump(mode="json", exclude=unread)),
+        **({"redact": redaction_sha256(settings)} if settings else {}),
         "sources": [module.fingerprint(settings) for _, module, settings in sources],
         "tokenizer": tokenizer_sha256(config.model),
         "questions": value_sha256([asked.names, sorted(run.hex() for run in asked.exact)]),
     }
 
 
-def asked_questions(config: Config, tests: Iterable[dict[str, Any]]) -> tuple[AskedQuestions, set[Behavior]]:
+def asked_questions(config: Config, gathered: Gathered) -> tuple[AskedQuestions, set[Behavior]]:
     """All that the run's benchmarks ask, and the behaviours with which their questions are right.
 
+    Where personal details are taken out of rows, they are taken out of what is asked, too: a row that asks the same
+    has the same stand-ins.
+
     Args:
-        tests: what is held back and `prepare` is going to write.
+        gathered: its `tests` are held back, and `prepare` is going to write them.
 
     Raises:
         CalltuneError: a benchmark or its data is wrong.
     """
     asked, counted = AskedQuestions(), set[Behavior]()
-    for row in tests:
+    for row in gathered.tests:
         asked.add("test.jsonl", row["uuid"], row["question"], has_own_id=False)
         counted.add(row["correct_answer"])
     for entry, module, settings in open_benchmarks(config):
@@ -83,7 +100,7 @@ def asked_questions(config: Config, tests: Iterable[dict[str, Any]]) -> tuple[As
         if str(getattr(settings, "path", "")).startswith(str(config.run_folder)):
             continue
         for sample in module.samples(settings):
-            asked.add_sample(sample, entry.title)
+            asked.add_sample(sample, entry.title, gathered.redaction.text if gathered.redaction else str)
             if sample.behavior:
                 counted.add(sample.behavior)
     return asked, counted

@@ -1,7 +1,7 @@
 """The questions of a run's benchmarks, and whether a training row asks one of them too."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from calltune.data.text import asked, digest, words
@@ -35,9 +35,9 @@ class AskedQuestions:
         for run in question_runs:
             self.runs[run].append(number)
 
-    def add_sample(self, sample: Sample, title: str) -> None:
-        """Remember a benchmark's question."""
-        self.add(title, sample.id, asked(sample.messages), has_own_id=sample.benchmark == "bfcl")
+    def add_sample(self, sample: Sample, title: str, written: Callable[[str], str] = str) -> None:
+        """Remember a benchmark's question, as `written` gives it."""
+        self.add(title, sample.id, written(asked(sample.messages)), has_own_id=sample.benchmark == "bfcl")
 
     def contamination(self, ids: Iterable[str], question: str) -> str:
         """Return why a row is a benchmark's question, or an empty string.

@@ -15,9 +15,9 @@ from typing import Any
 
 from calltune.calling.strict_json import shortened
 from calltune.data.sources import chat_jsonl, openai_traces, sharegpt, when2call, xlam
-from calltune.data.sources.conversations import ConversationSettings
-from calltune.data.sources.files import Noun, data_files, files_fingerprint, read_rows, tell_passed_over
+from calltune.data.sources.files import Noun, data_files, read_rows, tell_passed_over
 from calltune.data.sources.layouts import Layout, layout_of
+from calltune.data.sources.mcp_tools import ToolSettings, is_server, source_fingerprint
 from calltune.errors import DataError
 from calltune.runtime.terminal import say
 from calltune.types import Rejected
@@ -34,11 +34,11 @@ _MOST_LINES = 10
 _UNKNOWN = "no known layout"
 
 
-class Settings(ConversationSettings):
-    """The keys of an `auto` source; `turns` holds for the layouts whose rows hold many answers."""
+class Settings(ToolSettings):
+    """The keys of an `auto` source.
 
-    tools: str | None = None
-    """A JSON file that holds the list of tools, for rows that name none, in files that `openai_traces` reads."""
+    `turns` holds for the layouts whose rows hold many answers, `tools` for files that `openai_traces` reads.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def read(settings: Settings) -> Iterator[Noun]:
     if Path(settings.path).is_dir():
         tell_passed_over(settings.path, files)
     # The tools may lie beside the rows, and are none.
-    tools = Path(settings.tools).resolve() if settings.tools else None
+    tools = Path(settings.tools).resolve() if settings.tools and not is_server(settings.tools) else None
     looks = [_look(file) for file in files if file.resolve() != tools]
     if not looks:
         raise DataError(f"{settings.path}: holds tools and no rows")
@@ -75,8 +75,8 @@ def read(settings: Settings) -> Iterator[Noun]:
 
 
 def fingerprint(settings: Settings) -> str:
-    """Return the hash of the files."""
-    return files_fingerprint(settings.path, *([settings.tools] if settings.tools else []))
+    """Return the hash of the files and of the tools."""
+    return source_fingerprint(settings)
 
 
 def questions(settings: Settings) -> Iterator[dict[str, Any]]:
@@ -155,6 +155,7 @@ def _rows_of(look: _Look, settings: Settings) -> Iterator[Noun]:
     """Yield the rows of a file. How many have another layout than the source reads is told at its end."""
     module = _READERS[look.source]
     own = {"path": str(look.file), "turns": settings.turns, "tools": settings.tools, "split": look.split}
+    own["tools_token_env"] = settings.tools_token_env
     keys = module.Settings.model_fields
     others = Counter[str]()
     try:

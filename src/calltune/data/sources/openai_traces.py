@@ -12,24 +12,21 @@ from typing import Any
 
 from calltune.data.sources.chat_messages import read_turns
 from calltune.data.sources.columns import with_columns
-from calltune.data.sources.conversations import ConversationSettings, answers_of, preference_of, read_tools
-from calltune.data.sources.files import Noun, files_fingerprint, nouns_of, read_rows, read_whole
+from calltune.data.sources.conversations import answers_of, preference_of
+from calltune.data.sources.files import Noun, nouns_of, read_rows
+from calltune.data.sources.mcp_tools import ToolSettings, offered_tools, source_fingerprint
 from calltune.data.sources.mlflow_traces import is_trace, trace_answers
 from calltune.data.sources.offers import offered_in_text
 from calltune.data.sources.pairs import pair_of
 from calltune.data.sources.records import conversation_of, request_turns, tools_of
 from calltune.data.sources.span_answers import SpanReader
 from calltune.data.sources.turns import answer_of, messages_of
-from calltune.errors import DataError
 from calltune.files.json_lines import require
 from calltune.types import Message, Preference, Tool
 
 
-class Settings(ConversationSettings):
+class Settings(ToolSettings):
     """The keys of an `openai_traces` source."""
-
-    tools: str | None = None
-    """A JSON file that holds the list of tools, for rows that name none."""
 
 
 def read(settings: Settings) -> Iterator[Noun]:
@@ -38,9 +35,7 @@ def read(settings: Settings) -> Iterator[Noun]:
     Raises:
         DataError: a file is missing or not JSON as a whole.
     """
-    offered = read_tools(read_whole(settings.tools), settings.tools) if settings.tools else ()
-    if settings.tools and not offered:
-        raise DataError(f"{settings.tools}: holds no tools")
+    offered = offered_tools(settings)
 
     spans = SpanReader(offered, settings.turns)
 
@@ -62,8 +57,8 @@ def read(settings: Settings) -> Iterator[Noun]:
 
 
 def fingerprint(settings: Settings) -> str:
-    """Return the hash of the files."""
-    return files_fingerprint(settings.path, *([settings.tools] if settings.tools else []))
+    """Return the hash of the files and of the tools."""
+    return source_fingerprint(settings)
 
 
 def questions(settings: Settings) -> Iterator[dict[str, Any]]:
