@@ -92,7 +92,11 @@ def test_no_detail_is_written_or_shown(
     assert "personal details were replaced by stand-ins" in out
 
 
-def test_derived_rows_and_questions_hold_no_detail(run_of: Callable[..., Config], tmp_path: Path) -> None:
+def test_derived_rows_and_questions_hold_no_detail(
+    run_of: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Which rows are held out hangs on their ids, of which the path is a part.
+    monkeypatch.chdir(tmp_path)
     rows = [
         {
             "messages": [user(f"Look up {said(detail)} in {place}"), assistant(None, tool_calls=[call(detail)])],
@@ -101,7 +105,7 @@ def test_derived_rows_and_questions_hold_no_detail(run_of: Callable[..., Config]
         for detail in DETAILS
         for place in ("Bonn", "Rome")
     ]
-    file = tmp_path / "calls.jsonl"
+    file = Path("calls.jsonl")
     file.write_text("\n".join(map(json.dumps, rows)))
     source = f'[[data.sources]]\nname = "openai_traces"\npath = "{file}"\n'
     folder = prepare.run(run_of(source, more="[data.derive]\nheld_out = 0.3"))

@@ -99,8 +99,9 @@ def _turns_by_behavior(
             fitting = [turn for turn in talk.turns if turn.behavior == behavior and turn.before[-1].role == "user"]
             # One of small talk's few questions comes no more than a few times.
             for turn in talk.rng.sample(fitting, len(fitting))[:1]:
-                counts[turn.before[-1].content] += 1
-                if len(turn.before) > 2 or counts[turn.before[-1].content] == 1:
+                question = turn.before[-1].content
+                counts[question] += 1
+                if counts[question] == 1 or len(turn.before) > 2:
                     yield turn
 
     return {behavior: turns(behavior) for behavior in BEHAVIORS}
