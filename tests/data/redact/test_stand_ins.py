@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import phonenumbers
@@ -13,6 +14,7 @@ from personal import DETAILS, PATTERNS, said
 from calltune.calling.edits import Change
 from calltune.calling.schema import call_problems
 from calltune.config.redact import RedactConfig
+from calltune.data.doctor.noise import noise
 from calltune.data.redact.rows import Redaction
 from calltune.errors import ConfigError, DataError
 from calltune.types import Example, Message, Preference, Rejected, Tool, ToolCall
@@ -216,3 +218,14 @@ def test_wrong_keys_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "presidio_analyzer", None)
     with pytest.raises(ConfigError, match=r"needs the package 'presidio_analyzer'.*pip install 'calltune\[redact\]'"):
         redaction()
+
+
+def test_what_follows_an_answer_is_quoted_with_stand_ins(plain: Redaction) -> None:
+    """The doctor reads it, and its reasons hold the words of a result or of the user's next turn."""
+    row = example("Find Ann.", {"name": "Ann"})
+    said = Message("user", "No, I meant ann.lee@mail.test, as I said")
+    new = only(plain, replace(row, after=(Message("tool", "Error: no ann.lee@mail.test"), said)))
+    problems, _ = noise(new)
+    assert {"corrected_answer"} <= {finding for finding, _ in problems}
+    assert "ann.lee" not in repr((problems, new))
+    assert len(new.after) == 2

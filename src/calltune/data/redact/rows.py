@@ -177,7 +177,8 @@ def _hear(noun: Noun, known: Conversation) -> Rejected | None:
             known.hear(decoded(noun.row) if isinstance(noun.row, str) else noun.row)
             known.hear(noun.reason)
             return None
-        for message in (*noun.prompt, *noun.answers):
+        after = noun.after if isinstance(noun, Example) else ()
+        for message in (*noun.prompt, *noun.answers, *after):
             known.hear(message.content)
             for call in message.tool_calls:
                 known.hear(dict(call.arguments))
@@ -197,7 +198,9 @@ def _rewritten(noun: Noun, known: Conversation) -> Noun:
     parent = known.placed(noun.parent)
     if isinstance(noun, Example):
         messages = tuple(_message(message, known) for message in noun.messages)
-        return replace(noun, id=row_id, parent=parent, tools=tools, messages=messages)
+        # It is not written, but the doctor's reasons quote it.
+        after = tuple(_message(message, known) for message in noun.after)
+        return replace(noun, id=row_id, parent=parent, tools=tools, messages=messages, after=after)
     prompt = tuple(_message(message, known) for message in noun.prompt)
     chosen, rejected = _message(noun.chosen, known), _message(noun.rejected, known)
     return replace(noun, id=row_id, parent=parent, tools=tools, prompt=prompt, chosen=chosen, rejected=rejected)
