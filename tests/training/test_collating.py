@@ -21,7 +21,7 @@ from calltune.config.run_file import load_config
 from calltune.config.stages import Stage
 from calltune.files.tracking import Tracker
 from calltune.runtime.stopping import SECONDS_TO_END
-from calltune.training.arguments import trl_arguments
+from calltune.training.arguments import _loading, trl_arguments
 from calltune.training.collating import close_workers
 from calltune.training.layout import KEY
 from calltune.training.reference import store_reference
@@ -78,9 +78,7 @@ def test_each_way_ends_in_the_same_metrics(
 
 @pytest.mark.parametrize("bound", [[], ["launch.tokens_per_batch=300"]], ids=["whole", "passes"])
 @pytest.mark.parametrize("stage", RECIPES)
-def test_workers_change_no_bit(
-    stage: Stage, bound: list[str], trainer_of: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_workers_change_no_bit(stage: Stage, bound: list[str], trainer_of: Callable[..., Any]) -> None:
     alone, with_workers = trainer_of(stage, *bound), trainer_of(stage, *bound, *WORKERS)
     batch = next(iter(alone.get_train_dataloader()))
     assert len(batch[KEY].parts) > 1 if bound else len(batch[KEY].parts) == 1
@@ -156,20 +154,18 @@ def test_stopped_with_workers_it_goes_on_to_the_same_bits(
     assert losses[0] == losses[1]
 
 
-def test_on_a_gpu_workers_lay_batches_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda: False)
-    monkeypatch.setattr("torch.cuda.get_device_capability", lambda: (7, 0))
+def test_on_a_gpu_workers_lay_batches_out(tmp_path: Path) -> None:
+    def asked(cuda: bool, **table: Any) -> list[Any]:
+        keys = ("num_workers", "persistent_workers", "prefetch_factor", "pin_memory")
+        given = _loading(table, cuda) | table
+        # They go together, or TRL's arguments would refuse them.
+        trl_arguments("sft", given, output_dir=str(tmp_path))
+        return [*(given.get(f"dataloader_{key}") for key in keys), given.get("accelerator_config")]
 
-    def asked(**table: Any) -> list[Any]:
-        found = trl_arguments("sft", table, output_dir=str(tmp_path), use_cpu=True)
-        names = ("num_workers", "persistent_workers", "prefetch_factor", "pin_memory")
-        return [*(getattr(found, f"dataloader_{name}") for name in names), found.accelerator_config.non_blocking]
-
-    assert asked() == [2, True, 4, True, True]
-    assert asked(dataloader_num_workers=0) == [0, False, None, True, True]
-    assert asked(dataloader_num_workers=5, dataloader_prefetch_factor=2) == [5, True, 2, True, True]
-    assert asked(dataloader_pin_memory=False) == [2, True, 4, False, False]
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert asked() == [0, False, None, False, False]
-    assert asked(dataloader_num_workers=2) == [2, True, 4, False, False]
+    at_once = {"non_blocking": True}
+    assert asked(True) == [2, True, 4, True, at_once]
+    assert asked(True, dataloader_num_workers=0) == [0, None, None, True, at_once]
+    assert asked(True, dataloader_num_workers=5, dataloader_prefetch_factor=2) == [5, True, 2, True, at_once]
+    assert asked(True, dataloader_pin_memory=False) == [2, True, 4, False, None]
+    assert asked(False) == [0, None, None, False, None]
+    assert asked(False, dataloader_num_workers=2) == [2, True, 4, False, None]

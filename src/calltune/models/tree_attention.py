@@ -99,7 +99,7 @@ class _Gathered(torch.autograd.Function):
 
 def _summed(gradient: torch.Tensor, where: torch.Tensor, length: int) -> torch.Tensor:
     _, num_heads, size = gradient.shape
-    wide = gradient.to(torch.promote_types(gradient.dtype, torch.float32))
+    wide = gradient.float() if gradient.element_size() < 4 else gradient
     total = wide.new_zeros(length, num_heads, size).index_add_(0, where, wide)
     return total.to(gradient.dtype).transpose(0, 1).unsqueeze(0)
 
