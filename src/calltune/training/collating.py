@@ -7,11 +7,15 @@ the forward pass.
 
 import atexit
 import functools
+import gc
+import multiprocessing
 import signal
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from calltune.training.layout import KEY, BatchLayout, Joining, is_right_padded, laid_out, num_chosen
 from calltune.training.passes import parts_of, taken
@@ -123,7 +127,11 @@ def _begin(begin: Callable[[int], None] | None, number: int) -> None:
 @atexit.register
 def close_workers() -> None:
     """End the worker processes of all data loaders; a loader that is asked again begins new ones."""
+    if not multiprocessing.active_children():
+        return
     for loader in list(_LOADERS):
-        workers, loader._iterator = loader._iterator, None
-        if workers is not None:
-            workers._shutdown_workers()
+        loader._iterator = None
+    # A trainer that resumes makes a loader of its own from one of these, and an error holds on to what it was doing.
+    for each in gc.get_objects():
+        if type(each) is _MultiProcessingDataLoaderIter:
+            each._shutdown_workers()
