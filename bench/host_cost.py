@@ -1,12 +1,11 @@
 """What shared prefixes cost the host: milliseconds of the process for a batch's layout, and calls of torch in a layer.
 
-    python bench/host_cost.py [--quick] [--batches FILE]
+    python bench/host_cost.py [--quick]
 
 For 8 and 32 preference pairs, 32 rows of SFT and 64 turns of an agent, in Qwen3's tokens: processor milliseconds of
 laying the batch out in the collator, and of what is left for the process that trains, whose batches come from two
 worker processes (waiting for them, taking them over, the packed row, the labels' places), beside the same without a
-layout, in the forward pass. `before` was measured with the code from before there was one, on the same batches
-(`--batches` writes them). Operations are counted as torch dispatches them, forward and backward, in the second half of
+layout, in the forward pass, which is the path of batches that come from elsewhere. Operations are counted as torch dispatches them, forward and backward, in the second half of
 four layers, where the one call of each kernel counts once. The last line is one JSON object.
 """
 
@@ -43,7 +42,6 @@ from material.measures import cpu_name
 from material.training import batches_of, be_quiet, make_trainer
 
 CASES = {"8 pairs": ("dpo", 8), "32 pairs": ("dpo", 32), "32 rows": ("sft", 32), "64 turns": ("turns", 64)}
-BEFORE: dict[str, dict[str, float]] = {}
 
 
 def batch_of(folder, chat, kind, count):
@@ -191,7 +189,6 @@ def of_a_layer(packed):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="the 8 pairs alone, few repetitions")
-    parser.add_argument("--batches", type=Path, help="write the batches there")
     asked = parser.parse_args()
     be_quiet()
     times = 3 if asked.quick else 25
@@ -202,8 +199,6 @@ def main():
         qwen3.save_model(folder, narrower=4)
         chat = Chat(load_tokenizer(str(folder)))
         batches = {name: batch_of(folder, chat, *case) for name, case in cases.items()}
-    if asked.batches:
-        torch.save(batches, asked.batches)
     flops = Flops(Qwen3ForCausalLM(Qwen3Config(num_hidden_layers=1, hidden_size=64, intermediate_size=64)))
     found = {}
     for name, batch in batches.items():
@@ -213,17 +208,13 @@ def main():
     ids = batches["8 pairs"]["input_ids"].tolist()
     layer = of_a_layer(pack([row[:length] for row, length in zip(ids, lengths, strict=True)]))
     worst = max(each["main_process_ms"] for each in found.values())
-    before = {name: BEFORE[name] for name in found if name in BEFORE}
     result = {
         "name": "host_cost",
-        "ratio": round(min(sum(before[name].values()) / found[name]["main_process_ms"] for name in before), 1)
-        if before
-        else None,
-        "peer": "calltune before batches were laid out in the collator: all of it in the forward pass",
+        "ratio": round(min(each["in_forward_ms"] / each["main_process_ms"] for each in found.values()), 2),
+        "peer": "the same batches laid out in the forward pass, by the process that trains",
         "versions": {name: version(name) for name in ("trl", "torch", "transformers", "numpy")},
         "largest_main_process_ms": worst,
         "batches": found,
-        "before_ms": before,
         "operations_of_a_layer": layer,
         "data": f"{rows.pairs(1)[1]}; {rows.turns()[1]}; {vocabulary}",
         "cpu": cpu_name(),

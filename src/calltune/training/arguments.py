@@ -130,7 +130,7 @@ def trl_arguments(stage: Stage, table: Mapping[str, Any], checkpointing: bool = 
 def _loading(table: Mapping[str, Any], cuda: bool) -> dict[str, Any]:
     """How batches come: on a GPU from worker processes, which lay them out; on a CPU training needs the cores."""
     loading: dict[str, Any] = {"dataloader_num_workers": 2 if cuda else 0, "dataloader_pin_memory": cuda}
-    given = loading | table
+    given = {**loading, **table}
     if given["dataloader_num_workers"]:
         loading |= {"dataloader_persistent_workers": True, "dataloader_prefetch_factor": 4}
     if given["dataloader_pin_memory"]:
