@@ -4,9 +4,10 @@
 
 For 8 and 32 preference pairs, 32 rows of SFT and 64 turns of an agent, in Qwen3's tokens: processor milliseconds of
 laying the batch out in the collator, and of what is left for the process that trains, whose batches come from two
-worker processes (waiting for them, taking them over, the packed row, the labels' places), beside the same without a
-layout, in the forward pass, which is the path of batches that come from elsewhere. Operations are counted as torch dispatches them, forward and backward, in the second half of
-four layers, where the one call of each kernel counts once. The last line is one JSON object.
+worker processes (taking them over, the packed row, the labels' places), beside the same without a layout, in the
+forward pass, which is the path of batches that come from elsewhere. Operations are counted as torch dispatches them,
+forward and backward, in the second half of four layers, where the one call of each kernel counts once. The last line
+is one JSON object.
 """
 
 import argparse
