@@ -12,7 +12,7 @@ from shared_batches import dpo_batch, step, trained
 from small_models import MODELS, forked_rows, some_tokens
 
 from calltune.models.prefix import packed_attention
-from calltune.models.tree_attention import ends_of, has_varlen
+from calltune.models.tree_attention import has_varlen
 from calltune.models.trie import Packed, Way, pack, places
 from calltune.training.labelled_head import score_labels_only
 from calltune.training.sharing import share_prefixes
@@ -63,7 +63,7 @@ ROWS: dict[str, Callable[[], list[list[int]]]] = {
 @pytest.mark.parametrize("name", ROWS)
 def test_a_token_is_above_those_before_its_end(name: str) -> None:
     packed = pack(ROWS[name]())
-    ends, length = ends_of(packed), packed.ids.shape[1]
+    ends, length = packed.ends, packed.ids.shape[1]
     queries, keys = torch.arange(length)[:, None], torch.arange(length)
     expected = torch.zeros(length, length, dtype=torch.bool)
     for row, path in zip(ROWS[name](), packed.paths, strict=True):
@@ -81,8 +81,8 @@ def outcome(attend: Callable[..., torch.Tensor], inputs: list[torch.Tensor], ups
 def by_way(packed: Packed, way: Way, window: int | None) -> Callable[..., torch.Tensor]:
     module = torch.nn.Module()
 
-    def attend(*heads: torch.Tensor) -> torch.Tensor:
-        there = replace(packed, way=way, made={})
+    def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        there, heads = replace(packed, way=way, made={}), (query, key, value)
         outputs, _ = packed_attention(module, *heads, None, sliding_window=window, shared_prefixes=there, scaling=0.3)
         return outputs.transpose(1, 2)
 

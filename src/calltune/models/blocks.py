@@ -63,7 +63,7 @@ def _blocks(packed: Packed) -> list[Block]:
             path = joined(run.path, (run.start, start)) if first else run.path
             pieces.append(_Piece(start, stop, depth + first, path))
     slack = _BLOCK_SLACK if device.type == "cpu" else _BLOCK_SLACK_ON_GPU
-    return [_block(group, device) for group in _groups(pieces, slack)]
+    return [_block(group, packed) for group in _groups(pieces, slack)]
 
 
 def _groups(pieces: Sequence[_Piece], slack: int) -> Iterator[list[_Piece]]:
@@ -85,24 +85,14 @@ def _groups(pieces: Sequence[_Piece], slack: int) -> Iterator[list[_Piece]]:
         yield group
 
 
-def _block(group: Sequence[_Piece], device: torch.device | str) -> Block:
+def _block(group: Sequence[_Piece], packed: Packed) -> Block:
     first, stop = group[0], group[-1].stop
     size = stop - first.start
     keys = joined(first.path, (first.start, stop))
     if len(group) == 1 and first.depth == 0:
         return Block(size, 0, keys, None)
-    visible = torch.zeros(size, first.depth + size, dtype=torch.bool)
-    for piece in group:
-        own = slice(piece.start - first.start, piece.stop - first.start)
-        depth = 0
-        for above, below in piece.path:
-            # What is above the block is above its first token too, at the same depth; the rest is in the block.
-            outside = max(0, min(below, first.start) - above)
-            visible[own, depth : depth + outside] = True
-            column = first.depth + above + outside - first.start
-            visible[own, column : column + below - above - outside] = True
-            depth += below - above
-        size_of_own = piece.stop - piece.start
-        column = first.depth + own.start
-        visible[own, column : column + size_of_own] = torch.ones(size_of_own, size_of_own).tril().bool()
-    return Block(size, first.depth, keys, visible.to(device))
+    # Made where it is used, so that no mask is copied there.
+    device = packed.ids.device
+    queries = torch.arange(first.start, stop, device=device)[:, None]
+    places = torch.cat([torch.arange(*span, device=device) for span in keys])
+    return Block(size, first.depth, keys, (places <= queries) & (queries < packed.ends[places]))

@@ -54,3 +54,10 @@ def true_float32(device: torch.device) -> Iterator[None]:
             place.fp32_precision = "none"
             if place.fp32_precision != precision:
                 place.fp32_precision = precision
+
+
+def autocast_dtype(device: torch.device) -> torch.dtype | None:
+    """The precision in which matrices are multiplied on a device now; None where it is that of the numbers."""
+    kind = device.type
+    is_on = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return torch.get_autocast_dtype(kind) if is_on else None

@@ -16,6 +16,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
 from calltune.models.blocks import Block, blocks_of
+from calltune.models.device import autocast_dtype
 from calltune.models.tree_attention import LARGEST_HEAD, flex_attention, varlen_attention
 from calltune.models.trie import Packed, Ranges
 
@@ -42,7 +43,8 @@ def packed_attention(
         ValueError: the model asks for something else than causal softmax attention over the packed row.
     """
     strange = {name for name in ("softcap", "s_aux", "position_bias", "cache") if others.get(name) is not None}
-    if shared_prefixes is None or attention_mask is not None or is_causal is False or strange:
+    is_masked = attention_mask is not None and attention_mask.numel() > 1
+    if shared_prefixes is None or is_masked or is_causal is False or strange:
         raise ValueError(f"{type(module).__name__} asks for attention of its own {' '.join(sorted(strange))}".rstrip())
     if windows_seen is not None:
         windows_seen.append(sliding_window)
@@ -58,8 +60,7 @@ def packed_attention(
 
 def _of_one_kind(*heads: torch.Tensor) -> Iterator[torch.Tensor]:
     """Heads in autocast's precision, in which SDPA would take them; a norm leaves queries and keys in float32."""
-    kind = heads[0].device.type
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else heads[0].dtype
+    dtype = autocast_dtype(heads[0].device) or heads[0].dtype
     return (each.to(dtype) for each in heads)
 
 
@@ -77,14 +78,13 @@ def _by_blocks(
     dropout: float,
     window: int | None,
 ) -> torch.Tensor:
-    outputs, start = [], 0
-    blocks = blocks_of(packed)
-    for block, part in zip(blocks, query.split([block.size for block in blocks], dim=2), strict=True):
+    outputs = []
+    blocks, groups = blocks_of(packed), query.shape[1] // key.shape[1]
+    masks = packed.keep(("masks", window, groups), lambda: _masks(packed, window, groups))
+    parts = query.split([block.size for block in blocks], dim=2)
+    for block, mask, part in zip(blocks, masks, parts, strict=True):
         keys, values = _gathered(key, block.keys), _gathered(value, block.keys)
-        visible = _within(block, packed.positions[0, start : start + block.size], window)
-        start += block.size
-        groups = query.shape[1] // key.shape[1]
-        if visible is None:
+        if mask is None:
             output = scaled_dot_product_attention(
                 part, keys, values, is_causal=True, scale=scaling, dropout_p=dropout, enable_gqa=groups > 1
             )
@@ -94,12 +94,22 @@ def _by_blocks(
                 part.reshape(1, key.shape[1], groups * block.size, -1),
                 keys,
                 values,
-                attn_mask=visible.repeat(groups, 1),
+                attn_mask=mask,
                 scale=scaling,
                 dropout_p=dropout,
             ).reshape(1, query.shape[1], block.size, -1)
         outputs.append(output.transpose(1, 2))
     return torch.cat(outputs, dim=1)
+
+
+def _masks(packed: Packed, window: int | None, groups: int) -> list[torch.Tensor | None]:
+    """The blocks' masks within a window, for each query head of a key head; they are made once for all such layers."""
+    masks, start = [], 0
+    for block in blocks_of(packed):
+        visible = _within(block, packed.positions[0, start : start + block.size], window)
+        masks.append(visible if visible is None or groups == 1 else visible.repeat(groups, 1))
+        start += block.size
+    return masks
 
 
 def _gathered(heads: torch.Tensor, ranges: Ranges) -> torch.Tensor:
@@ -141,9 +151,22 @@ def shared_attention(model: PreTrainedModel, implementation: str = ATTENTION) ->
         model.set_attn_implementation(before or "sdpa")
 
 
+def model_inputs(packed: Packed) -> dict[str, Any]:
+    """What a backbone is given for a packed row: its attention finds the row in `shared_prefixes`.
+
+    A mask that is prepared already, here an empty one, keeps transformers from looking for packed rows in the position
+    ids, which on a GPU waits for all that was asked of it.
+    """
+    mask = packed.keep("no mask", lambda: torch.ones(1, 1, 1, 1, dtype=torch.bool, device=packed.ids.device))
+    return {
+        "input_ids": packed.ids,
+        "position_ids": packed.positions,
+        "attention_mask": mask,
+        "shared_prefixes": packed,
+    }
+
+
 def backbone_outputs(model: PreTrainedModel, packed: Packed, **kwargs: Any) -> Any:
     """The backbone's outputs for a packed row, within `shared_attention`; `last_hidden_state` is [1, tokens, width]."""
     backbone: Any = model.base_model
-    return backbone(
-        input_ids=packed.ids, position_ids=packed.positions, use_cache=False, shared_prefixes=packed, **kwargs
-    )
+    return backbone(**model_inputs(packed), use_cache=False, **kwargs)

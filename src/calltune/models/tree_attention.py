@@ -1,7 +1,7 @@
 """Attention of a packed row in one call: no masks, no blocks.
 
-A token k of the packed row is above all tokens of its subtree, which ends before `ends[k]`; so a token q sees k exactly
-when k <= q < ends[k], and within a window when their positions differ by less. Two kernels compute that.
+A token q of the packed row sees a token k exactly when k <= q < ends[k] (`calltune.models.trie`), and within a window
+when their positions differ by less. Two kernels compute that, from a layout that needs nothing more of the host.
 
 `varlen` is FlashAttention over sequences of any lengths: the tokens of a run are the queries of one sequence, and its
 whole path the keys. Where there are fewer queries than keys, causal means counted from the end, which is the trie. Keys
@@ -32,30 +32,12 @@ def has_varlen() -> bool:
 
 
 def _varlen_options() -> set[str]:
-    return set(inspect.signature(varlen.varlen_attn).parameters)
+    return _parameters(varlen.varlen_attn)
 
 
-def ends_of(packed: Packed) -> torch.Tensor:
-    """Where the subtree of each token of the packed row ends, integers [tokens]."""
-    return packed.keep("ends", lambda: _ends(packed))
-
-
-def _ends(packed: Packed) -> torch.Tensor:
-    length = packed.ids.shape[1]
-    ends = torch.full((length,), length, dtype=torch.int32)
-    opened: list[tuple[int, int, int]] = []  # (start, stop, depth of the first), of tokens whose subtree goes on
-    for run in packed.runs:
-        depth, here = run.depth, run.start
-        while opened and opened[-1][2] >= depth:
-            start, stop, _ = opened.pop()
-            ends[start:stop] = here
-        if opened:
-            start, stop, first = opened.pop()
-            kept = min(stop, start + depth - first)
-            ends[kept:stop] = here
-            opened.append((start, kept, first))
-        opened.append((here, run.stop, depth))
-    return ends.to(packed.ids.device)
+@functools.cache
+def _parameters(function: Any) -> set[str]:
+    return set(inspect.signature(function).parameters)
 
 
 def varlen_attention(
@@ -67,55 +49,59 @@ def varlen_attention(
     window: int | None = None,
 ) -> torch.Tensor:
     """Attend by one call of a kernel for sequences of any lengths: heads [1, heads, tokens, size] in and out."""
-    where, query_starts, key_starts, longest_query, longest_key = packed.keep("sequences", lambda: _sequences(packed))
     options: dict[str, Any] = {"scale": scaling, "window_size": (-1 if window is None else window - 1, 0)}
     groups = query.shape[1] // key.shape[1]
     if "enable_gqa" in _varlen_options():
         options["enable_gqa"] = groups > 1
     else:
         key, value = (each.repeat_interleave(groups, dim=1) for each in (key, value))
-    keys, values = (_Gathered.apply(each[0].transpose(0, 1), where) for each in (key, value))
+    keys, values = _Gathered.apply(key, value, packed.keys)
     outputs: Any = varlen.varlen_attn(
-        query[0].transpose(0, 1).contiguous(),
+        _of_tokens(query).contiguous(),
         keys,
         values,
-        query_starts,
-        key_starts,
-        longest_query,
-        longest_key,
+        packed.query_starts,
+        packed.key_starts,
+        _rounded(packed.longest_query),
+        _rounded(packed.longest_key),
         **options,
     )
-    return outputs.transpose(0, 1)[None]
+    return outputs.unsqueeze(0).transpose(1, 2)
 
 
-def _sequences(packed: Packed) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, int, int]:
-    """The places of all keys, sequence by sequence; where queries and keys begin; and the largest of both."""
-    device = packed.ids.device
-    spans = [span for run in packed.runs for span in (*run.path, (run.start, run.stop))]
-    where = torch.cat([torch.arange(start, stop) for start, stop in spans])
-    num_queries = torch.tensor([run.stop - run.start for run in packed.runs])
-    num_keys = num_queries + torch.tensor([run.depth for run in packed.runs])
-    starts = [torch.nn.functional.pad(each.cumsum(0), (1, 0)).int().to(device) for each in (num_queries, num_keys)]
-    # They bound a grid and need not be exact; rounded, few different ones come.
-    longest = [-(-int(each.max()) // _ROUND) * _ROUND for each in (num_queries, num_keys)]
-    return where.to(device), starts[0], starts[1], longest[0], longest[1]
+def _rounded(length: int) -> int:
+    """A bound of a grid, which need not be exact; rounded, few different ones come."""
+    return -(-length // _ROUND) * _ROUND
+
+
+def _of_tokens(heads: torch.Tensor) -> torch.Tensor:
+    """Heads [1, heads, tokens, size] as [tokens, heads, size]."""
+    return heads.squeeze(0).transpose(0, 1)
 
 
 class _Gathered(torch.autograd.Function):
-    """Rows of heads by their places. A key that many rows share gets the sum of their gradients, added in float32."""
+    """Keys and values [tokens, heads, size] by their places, of heads [1, heads, tokens, size].
+
+    A key that many rows share gets the sum of their gradients, added in float32.
+    """
 
     @staticmethod
-    def forward(ctx: Any, heads: torch.Tensor, where: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+    def forward(ctx: Any, key: torch.Tensor, value: torch.Tensor, where: torch.Tensor) -> Any:  # type: ignore[override]
         ctx.save_for_backward(where)
-        ctx.like = (heads.shape, heads.dtype)
-        return heads.index_select(0, where)
+        ctx.length = key.shape[2]
+        return _of_tokens(key).index_select(0, where), _of_tokens(value).index_select(0, where)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, *gradients: torch.Tensor) -> Any:  # type: ignore[override]
         (where,) = ctx.saved_tensors
-        shape, dtype = ctx.like
-        total = torch.zeros(shape, dtype=torch.promote_types(dtype, torch.float32), device=gradient.device)
-        return total.index_add_(0, where, gradient.to(total.dtype)).to(dtype), None
+        return (*(_summed(each, where, ctx.length) for each in gradients), None)
+
+
+def _summed(gradient: torch.Tensor, where: torch.Tensor, length: int) -> torch.Tensor:
+    _, num_heads, size = gradient.shape
+    wide = gradient.float() if gradient.element_size() < 4 else gradient
+    total = wide.new_zeros(length, num_heads, size).index_add_(0, where, wide)
+    return total.to(gradient.dtype).transpose(0, 1).unsqueeze(0)
 
 
 def flex_attention(
@@ -153,7 +139,7 @@ def _block_mask(packed: Packed, padding: int, window: int | None) -> flex.BlockM
     device = packed.ids.device
     # Padding sees itself alone, for a token that sees nothing has no softmax.
     alone = torch.arange(length - padding, length, dtype=torch.int32, device=device)
-    ends = torch.cat([ends_of(packed), alone + 1])
+    ends = torch.cat([packed.ends, alone + 1])
     positions = torch.nn.functional.pad(packed.positions[0].int(), (0, padding))
     last_end, first_end = (each(ends.view(-1, _BLOCK), dim=1) for each in (torch.amax, torch.amin))
     deepest, highest = (each(positions.view(-1, _BLOCK), dim=1) for each in (torch.amax, torch.amin))

@@ -1,14 +1,18 @@
 """Rows with common beginnings as a trie of tokens, and the trie as one packed row: each common token stands once.
 
 The trie is laid out depth first: each row of the sorted rows adds what it does not share with the row before it, and
-its position ids start again at the fork. What a token sees is its path from the root.
+its position ids start again at the fork. What a token sees is its path from the root. A token k is above all tokens of
+its subtree, which ends before `ends[k]`; so a token q sees k exactly when k <= q < ends[k].
+
+All of it is computed from arrays on the host (`lay_out`), in a process that need not be the one that trains.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
 Ranges = tuple[tuple[int, int], ...]
@@ -36,12 +40,24 @@ class Run:
 class Packed:
     """Rows as one packed row.
 
-    `ids` and `positions` are integer tensors [1, tokens]; `paths[i]` says where in it row i of the packed rows is.
-    `runs` are all its tokens in order. `made` keeps what a way to attend has made of them, for the next layer.
+    `ids` and `positions` are integer tensors [1, tokens]; `ends` [tokens] says where the subtree of each token ends.
+    `index` [rows, length] says where each token of the rows is; behind a row's end it points at the first token.
+    `keys` are the paths of all runs, joined, of which each begins at one of `key_starts` [runs + 1], as the runs
+    themselves at one of `query_starts`; no run is longer than `longest_query`, no path longer than `longest_key`.
+
+    `paths[i]` says in ranges where row i of the packed rows is. `runs` are all tokens in order. `made` keeps what a way
+    to attend has made of them, for the next layer.
     """
 
     ids: torch.Tensor
     positions: torch.Tensor
+    ends: torch.Tensor
+    index: torch.Tensor
+    keys: torch.Tensor
+    query_starts: torch.Tensor
+    key_starts: torch.Tensor
+    longest_query: int
+    longest_key: int
     paths: list[Ranges]
     runs: list[Run]
     way: Way = "blocks"
@@ -56,10 +72,17 @@ class Packed:
 
 def num_shared(left: Sequence[int], right: Sequence[int]) -> int:
     """How many tokens two rows have in common at their beginning."""
-    shorter = min(len(left), len(right))
-    if left[:shorter] == right[:shorter]:
-        return shorter
-    return next(place for place in range(shorter) if left[place] != right[place])
+    same, other = 0, min(len(left), len(right))
+    if left[:other] == right[:other]:
+        return other
+    # They differ at a place from `same` on, and before `other`.
+    while other - same > 1:
+        middle = (same + other) // 2
+        if left[same:middle] == right[same:middle]:
+            same = middle
+        else:
+            other = middle
+    return same
 
 
 def batches(rows: Sequence[list[int]], tokens_per_batch: int, more: Sequence[int] = ()) -> list[list[int]]:
@@ -90,26 +113,109 @@ def batches(rows: Sequence[list[int]], tokens_per_batch: int, more: Sequence[int
     return [order[start:stop] for start, stop in pairwise(reversed(cuts))]
 
 
-def pack(rows: Sequence[list[int]], device: torch.device | str = "cpu", way: Way = "blocks") -> Packed:
-    """Lay rows of token ids out as one packed row; every row needs a token."""
-    ids: list[int] = []
-    positions: list[int] = []
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A packed row as it was laid out on the host.
+
+    `arrays` are the tensors of a `Packed`, by their names, but for `ids` and `positions`, which are [tokens].
+    """
+
+    arrays: dict[str, np.ndarray]
+    paths: list[Ranges]
+    runs: list[Run]
+
+    @property
+    def num_tokens(self) -> int:
+        """How many tokens are computed."""
+        return self.runs[-1].stop if self.runs else 0
+
+    def on(self, device: torch.device | str, way: Way = "blocks") -> Packed:
+        """Return the packed row on a device."""
+        return self.packed({name: torch.from_numpy(each).to(device) for name, each in self.arrays.items()}, way)
+
+    def packed(self, tensors: Mapping[str, torch.Tensor], way: Way = "blocks") -> Packed:
+        """Return the packed row, whose arrays are there as tensors, on whichever device."""
+        return Packed(
+            ids=tensors["ids"][None],
+            positions=tensors["positions"][None],
+            ends=tensors["ends"],
+            index=tensors["index"],
+            keys=tensors["keys"],
+            query_starts=tensors["query_starts"],
+            key_starts=tensors["key_starts"],
+            longest_query=max(run.stop - run.start for run in self.runs),
+            longest_key=max(run.stop - run.start + run.depth for run in self.runs),
+            paths=self.paths,
+            runs=self.runs,
+            way=way,
+        )
+
+
+def lay_out(ids: np.ndarray, lengths: np.ndarray) -> Layout:
+    """Lay rows out as one packed row.
+
+    Args:
+        ids: token ids [rows, length], none negative.
+        lengths: how many of them, from the left, are each row's own; a row may be empty.
+    """
+    # As bytes, most significant first, rows compare as lists of numbers do, and in no time.
+    big, counts = ids.astype(">u4"), lengths.tolist()
+    as_bytes = [row[:count].tobytes() for row, count in zip(big, counts, strict=True)]
+    order = sorted(range(len(counts)), key=as_bytes.__getitem__)
+    rows, ends_of_rows = ids[order], lengths[order]
+    same = rows[1:] == rows[:-1]
+    forks = np.where(same.all(1), ids.shape[1], same.argmin(1)) if len(same) else np.zeros(0, np.int64)
+    depths = np.zeros_like(ends_of_rows)
+    depths[1:] = np.minimum(forks, np.minimum(ends_of_rows[1:], ends_of_rows[:-1]))
+    sizes = ends_of_rows - depths
+    stops = sizes.cumsum()
+    columns = np.arange(ids.shape[1])
+    is_own = columns < ends_of_rows[:, None]
+    is_new = is_own & (columns >= depths[:, None])
+    index, ends = np.zeros(ids.shape, np.int64), np.empty(int(sizes.sum()), np.int32)
+    spans = list(zip((stops - sizes).tolist(), stops.tolist(), depths.tolist(), ends_of_rows.tolist(), strict=True))
+    paths: list[Ranges] = [()] * len(order)
     runs: list[Run] = []
-    paths: list[Ranges] = [()] * len(rows)
     path: Ranges = ()
-    before: list[int] = []
-    for number in sorted(range(len(rows)), key=rows.__getitem__):
-        row, depth = rows[number], num_shared(before, rows[number])
+    for row, (start, stop, depth, end) in enumerate(spans):
+        # What it shares, it shares with the row before it.
+        index[row, :depth] = index[row - 1, :depth]
+        index[row, depth:end] = np.arange(start, stop)
         path = _cut(path, depth)
-        if depth < len(row):
-            runs.append(Run(len(ids), len(ids) + len(row) - depth, path))
-            path = joined(path, (runs[-1].start, runs[-1].stop))
-            ids += row[depth:]
-            positions += range(depth, len(row))
-        paths[number] = path
-        before = row
-    ids_there, positions_there = (torch.tensor([each], device=device) for each in (ids, positions))
-    return Packed(ids_there, positions_there, paths, runs, way)
+        if start < stop:
+            runs.append(Run(start, stop, path))
+            path = joined(path, (start, stop))
+        paths[order[row]] = path
+    # From the last row to the first: where, by depth, the next row begins that does not go through this token.
+    nexts = np.full(ids.shape[1], len(ends), np.int32)
+    for start, stop, depth, end in reversed(spans):
+        ends[start:stop] = nexts[depth:end]
+        nexts[depth:] = start
+    has_new = sizes > 0
+    arrays = {
+        "ids": rows[is_new],
+        "positions": np.broadcast_to(columns, ids.shape)[is_new],
+        "ends": ends,
+        "index": np.empty_like(index),
+        "keys": index[is_own & has_new[:, None]],
+        "query_starts": _starts(sizes[has_new]),
+        "key_starts": _starts(ends_of_rows[has_new]),
+    }
+    arrays["index"][order] = index
+    return Layout(arrays, paths, runs)
+
+
+def _starts(sizes: np.ndarray) -> np.ndarray:
+    return np.concatenate([[0], sizes.cumsum()]).astype(np.int32)
+
+
+def pack(rows: Sequence[list[int]], device: torch.device | str = "cpu", way: Way = "blocks") -> Packed:
+    """Lay rows of token ids out as one packed row; one row at least needs a token."""
+    lengths = np.array([len(row) for row in rows])
+    ids = np.zeros((len(rows), int(lengths.max())), np.int64)
+    for number, row in enumerate(rows):
+        ids[number, : len(row)] = row
+    return lay_out(ids, lengths).on(device, way)
 
 
 def places(path: Ranges, start: int, stop: int) -> list[int]:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 from transformers import PreTrainedModel
 
+from calltune.models.device import autocast_dtype
 from calltune.models.kernel_check import Heads, kernel_fault
 from calltune.models.prefix import packed_attention
 from calltune.models.tree_attention import LARGEST_HEAD, has_varlen
@@ -173,8 +174,7 @@ class Ways:
 
 def dtype_now(model: PreTrainedModel) -> torch.dtype:
     """The precision in which a model attends now: autocast's, or that of its weights."""
-    kind = model.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else model.dtype
+    return autocast_dtype(model.device) or model.dtype
 
 
 def _told(error: Exception) -> str:

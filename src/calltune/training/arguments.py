@@ -52,7 +52,6 @@ _DEFAULTS: dict[str, Any] = {
     "save_total_limit": 2,
     "report_to": [],
     "disable_tqdm": True,
-    "dataloader_pin_memory": False,
     "ddp_find_unused_parameters": False,
 }
 
@@ -115,6 +114,7 @@ def trl_arguments(stage: Stage, table: Mapping[str, Any], checkpointing: bool = 
     if cuda and torch.cuda.get_device_capability() >= (8, 0):
         # What is still multiplied in float32 under bf16 autocast.
         defaults["tf32"] = True
+    defaults |= _loading(table, cuda)
     if given_checkpointing(table) is None:
         # The name changed in transformers 5.2x.
         fields = {field.name for field in dataclasses.fields(kind)}
@@ -125,6 +125,18 @@ def trl_arguments(stage: Stage, table: Mapping[str, Any], checkpointing: bool = 
         return kind(**{**defaults, **computed, **given})
     except (ValueError, TypeError, NotImplementedError) as error:
         raise ConfigError(f"[{stage}]: {str(error).splitlines()[0]}") from error
+
+
+def _loading(table: Mapping[str, Any], cuda: bool) -> dict[str, Any]:
+    """How batches come: on a GPU from worker processes, which lay them out; on a CPU training needs the cores."""
+    loading: dict[str, Any] = {"dataloader_num_workers": 2 if cuda else 0, "dataloader_pin_memory": cuda}
+    given = {**loading, **table}
+    if given["dataloader_num_workers"]:
+        loading |= {"dataloader_persistent_workers": True, "dataloader_prefetch_factor": 4}
+    if given["dataloader_pin_memory"]:
+        # Else each copy would wait until the device has done all it was asked for.
+        loading["accelerator_config"] = {"non_blocking": True}
+    return loading
 
 
 def given_checkpointing(table: Mapping[str, Any]) -> bool | None:

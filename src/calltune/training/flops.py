@@ -37,9 +37,20 @@ class Flops:
         """Count the FLOPs of one forward and backward pass over a packed row; NaN where `per_token` is None."""
         if self.per_token is None:
             return math.nan
-        seen = packed.positions[0] + 1
-        scores = {window: float(seen.clamp(max=window or seen.numel() * 2**20).sum()) for window in {*self._windows}}
-        return self.per_token * seen.numel() + self._per_score * sum(scores[window] for window in self._windows)
+        # From the runs, as the positions may be on a device that is busy.
+        spans = [(run.depth, run.depth + run.stop - run.start) for run in packed.runs]
+        num_tokens = sum(stop - start for start, stop in spans)
+        scores = {
+            window: float(sum(_num_seen(stop, window) - _num_seen(start, window) for start, stop in spans))
+            for window in {*self._windows}
+        }
+        return self.per_token * num_tokens + self._per_score * sum(scores[window] for window in self._windows)
+
+
+def _num_seen(length: int, window: int | None) -> int:
+    """How many tokens those of a row of this length see, all together, themselves included."""
+    near = min(length, window or length)
+    return near * (near + 1) // 2 + (length - near) * near
 
 
 def peak_by_name(device: str) -> float:

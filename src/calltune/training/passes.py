@@ -17,6 +17,7 @@ import torch
 from calltune.errors import ConfigError
 from calltune.models.trie import batches, num_shared
 from calltune.training.arguments import is_spread
+from calltune.training.layout import BatchLayout, batch_layout, batch_of, laid_out, num_chosen
 
 
 @dataclass(slots=True)
@@ -92,29 +93,61 @@ def bound_passes(trainer: Any, tokens_per_batch: int, is_shared: Callable[[], bo
 
     @functools.wraps(whole)
     def training_step(model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
-        rows, count = _rows(inputs), len(inputs["input_ids"]) // _num_answers(inputs)
-        sizes = [_num_tokens(rows[number::count], is_shared()) for number in range(count)]
-        parts = _parts(rows, sizes, tokens_per_batch, is_shared())
+        laid = batch_layout(inputs)
+        if laid is not None and laid.is_shared == is_shared():
+            parts, num_longer = [part.numbers for part in laid.parts], laid.num_longer
+        else:
+            laid = None
+            parts, num_longer = parts_of(inputs, tokens_per_batch, is_shared())
         parts = _as_many(parts, _most(trainer.accelerator, len(parts)))
         ends_step = trainer.accelerator.sync_gradients
         passes.num_steps += ends_step
         passes.num_passes += len(parts)
-        passes.num_longer += sum(size > tokens_per_batch for size in sizes)
+        passes.num_longer += num_longer
         if len(parts) == 1:
             return whole(model, inputs, num_items_in_batch)
         if "labels" in inputs and num_items_in_batch is None:
             raise ValueError("the trainer does not count the tokens of a step, by which SFT's loss is divided")
         losses = []
         for number, part in enumerate(parts):
-            chosen = _taken(inputs, part)
             # Within a step that goes on, the trainer itself holds the processes' gradients apart.
             is_apart = ends_step and number + 1 < len(parts)
-            with _weighed(trainer, inputs, chosen), trainer.accelerator.no_sync(model) if is_apart else nullcontext():
+            with (
+                _one_pass(trainer, inputs, part, laid) as chosen,
+                trainer.accelerator.no_sync(model) if is_apart else nullcontext(),
+            ):
                 losses.append(whole(model, chosen, num_items_in_batch))
         return torch.stack(losses).sum()
 
     trainer.training_step = training_step
     return passes
+
+
+def parts_of(inputs: Mapping[str, Any], tokens_per_batch: int, is_shared: bool) -> tuple[list[list[int]], int]:
+    """Return the numbers of a batch's rows or pairs, pass by pass, and how many of them are longer than the bound."""
+    rows, count = _rows(inputs), len(inputs["input_ids"]) // _num_answers(inputs)
+    sizes = [_num_tokens(rows[number::count], is_shared) for number in range(count)]
+    parts = [sorted(part) for part in _parts(rows, sizes, tokens_per_batch, is_shared)]
+    return parts, sum(size > tokens_per_batch for size in sizes)
+
+
+@contextmanager
+def _one_pass(
+    trainer: Any, inputs: Mapping[str, Any], numbers: list[int], laid: BatchLayout | None
+) -> Iterator[dict[str, Any]]:
+    """Yield the batch of one pass, whose loss is weighed, with its layout if one came along.
+
+    It did not where another process needs more passes, and this one cuts its own further.
+    """
+    own = next((part for part in laid.parts if part.numbers == numbers), None) if laid else None
+    if laid is None or own is None:
+        chosen = taken(inputs, numbers)
+        with _weighed(trainer, inputs, chosen, (num_chosen(chosen), num_chosen(inputs))):
+            yield chosen
+    else:
+        chosen = batch_of(laid, own, inputs)
+        with _weighed(trainer, inputs, chosen, (own.num_chosen, laid.num_chosen)), laid_out(chosen, laid, own):
+            yield chosen
 
 
 def _num_answers(inputs: Mapping[str, Any]) -> int:
@@ -169,7 +202,7 @@ def _as_many(parts: list[list[int]], count: int) -> list[list[int]]:
     return parts
 
 
-def _taken(inputs: Mapping[str, Any], part: Sequence[int]) -> dict[str, Any]:
+def taken(inputs: Mapping[str, Any], part: Sequence[int]) -> dict[str, Any]:
     """Return the batch of these rows or pairs, as long as its longest row."""
     ids, mask = inputs["input_ids"], inputs["attention_mask"]
     count = len(ids) // _num_answers(inputs)
@@ -188,29 +221,28 @@ def _taken(inputs: Mapping[str, Any], part: Sequence[int]) -> dict[str, Any]:
 
 
 @contextmanager
-def _weighed(trainer: Any, inputs: Mapping[str, Any], part: Mapping[str, Any]) -> Iterator[None]:
+def _weighed(
+    trainer: Any, inputs: Mapping[str, Any], part: Mapping[str, Any], num_labels: tuple[int, int]
+) -> Iterator[None]:
     """Weigh a part's loss by its share of the whole batch.
 
     SFT's losses are sums over tokens, divided by the tokens of the whole step, and need nothing. DPO's are means over
     pairs, divided by the batches of a step; its loss "sft" is a mean over the chosen answers' tokens.
+
+    Args:
+        num_labels: of the chosen answers, in the part and in the batch.
     """
     if _num_answers(inputs) == 1:
         yield
         return
     accumulated, weights = trainer.current_gradient_accumulation_steps, trainer.loss_weights
     share = len(part["input_ids"]) / len(inputs["input_ids"])
-    of_tokens = _num_chosen(part) / _num_chosen(inputs)
     trainer.current_gradient_accumulation_steps = accumulated / share
     trainer.loss_weights = [
-        weight * of_tokens / share if loss == "sft" else weight
+        weight * (num_labels[0] / num_labels[1]) / share if loss == "sft" else weight
         for loss, weight in zip(trainer.loss_types, weights, strict=True)
     ]
     try:
         yield
     finally:
         trainer.current_gradient_accumulation_steps, trainer.loss_weights = accumulated, weights
-
-
-def _num_chosen(inputs: Mapping[str, Any]) -> int:
-    mask = inputs["completion_mask"]
-    return int(mask[: len(mask) // 2, 1:].sum())

@@ -8,8 +8,7 @@ is not understood, or has too little in common, takes the model's own path.
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
-from contextvars import ContextVar
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,18 +19,18 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from calltune.models.exactness import is_checkable, noise_fault, reason_against_training, wiring_fault
-from calltune.models.prefix import packed_attention
-from calltune.models.trie import Packed, Way, pack
+from calltune.models.prefix import model_inputs, packed_attention
+from calltune.models.trie import Packed, Way, lay_out
 from calltune.models.ways import Asked, Ways, dtype_now, ways_of
 from calltune.runtime.terminal import say
 from calltune.training.flops import Flops, peak_flops
 from calltune.training.labelled_head import WANTED
+from calltune.training.layout import is_right_padded, layout_of
 from calltune.training.passes import Passes
 
 ATTENTION = "calltune_shared_or_plain"
 
 _LEAST_RATIO = 1.1  # padded tokens over packed tokens; below it, laying out costs more than it saves
-_IS_PACKED: ContextVar[bool] = ContextVar("is_packed", default=False)
 
 
 def _attention(module: torch.nn.Module, *heads: Any, shared_prefixes: Packed | None = None, **kwargs: Any) -> Any:
@@ -41,12 +40,8 @@ def _attention(module: torch.nn.Module, *heads: Any, shared_prefixes: Packed | N
     return packed_attention(module, *heads, shared_prefixes=shared_prefixes, **kwargs)
 
 
-def _mask(*args: Any, **kwargs: Any) -> Any:
-    return None if _IS_PACKED.get() else sdpa_mask(*args, **kwargs)
-
-
 AttentionInterface.register(ATTENTION, _attention)
-AttentionMaskInterface.register(ATTENTION, _mask)
+AttentionMaskInterface.register(ATTENTION, sdpa_mask)
 
 
 @dataclass(slots=True)
@@ -140,12 +135,13 @@ def share_prefixes(model: torch.nn.Module, is_whole: bool = True, attention: Ask
 
     @functools.wraps(plain)
     def forward(*args: Any, **kwargs: Any) -> Any:
-        rows = None if args or sharing.off_because else _rows(kwargs)
-        if rows is None:
+        if args or sharing.off_because or not _is_plain(kwargs):
             return plain(*args, **kwargs)
-        num_padded, num_row = kwargs["input_ids"].numel(), sum(map(len, rows))
-        packed = pack([row for row in rows if row], kwargs["input_ids"].device)
-        num_packed = packed.ids.numel()
+        found = _packed(kwargs)
+        if found is None:
+            return plain(**kwargs)
+        packed, num_row = found
+        num_padded, num_packed = kwargs["input_ids"].numel(), packed.ids.numel()
         is_worth_it = sharing.is_worth_it(num_padded, num_packed)
         dtype = dtype_now(inner)
         if dtype not in sharing.ways:
@@ -158,8 +154,8 @@ def share_prefixes(model: torch.nn.Module, is_whole: bool = True, attention: Ask
         # batch itself goes its own way after them, so that a resumed run computes what an undisturbed one did.
         if not sharing.is_checked:
             sharing.is_checked = True
-            found = _fault(backbone, plain, rows, packed.way, kwargs)
-            fault = fault or (found and f"on the first batch, {found}")
+            here = _fault(backbone, plain, packed.way, kwargs)
+            fault = fault or (here and f"on the first batch, {here}")
         if fault:
             sharing.turn_off(fault)
             is_worth_it = False
@@ -171,11 +167,11 @@ def share_prefixes(model: torch.nn.Module, is_whole: bool = True, attention: Ask
         if not is_worth_it:
             return plain(**kwargs)
         outputs = _packed_outputs(plain, packed, kwargs)
-        states = outputs.last_hidden_state[0]
-        index = _index(packed, rows, kwargs["input_ids"])
-        wanted = WANTED.get()
+        index, wanted = packed.index, WANTED.get()
         if wanted is not None:
-            index, wanted.are_taken = index[:, :-1][wanted.places][None], True
+            index = (index[:, :-1][wanted.places] if wanted.index is None else wanted.index)[None]
+            wanted.are_taken = True
+        states = outputs.last_hidden_state[0]
         outputs.last_hidden_state = states.index_select(0, index.flatten()).view(*index.shape, -1)
         return outputs
 
@@ -196,49 +192,42 @@ def _reason_against(model: torch.nn.Module, inner: Any, is_checkable_now: bool) 
         model.train(was_training)
 
 
-def _rows(kwargs: Mapping[str, Any]) -> list[list[int]] | None:
-    """The rows without their padding, or None when it is not a plain batch padded on the right."""
+def _is_plain(kwargs: Mapping[str, Any]) -> bool:
+    """Whether a backbone is given token ids and their mask, and asked for nothing but their last states."""
     known = {"input_ids", "attention_mask", "use_cache", "return_dict"}
     if kwargs.get("use_cache") is not False or kwargs.get("return_dict") is False:
-        return None
+        return False
     if any(value is not None and value is not False for name, value in kwargs.items() if name not in known):
-        return None
+        return False
     ids, mask = kwargs.get("input_ids"), kwargs.get("attention_mask")
-    if ids is None or ids.ndim != 2 or mask is None or mask.shape != ids.shape:
+    return ids is not None and ids.ndim == 2 and mask is not None and mask.shape == ids.shape
+
+
+def _packed(kwargs: Mapping[str, Any]) -> tuple[Packed, int] | None:
+    """The packed row of a batch, and the tokens of its rows; None when they are not padded on the right.
+
+    It comes with the batch, or is made here, which needs the batch's numbers on the host.
+    """
+    laid = layout_of(kwargs["input_ids"], kwargs["attention_mask"])
+    if laid is not None and laid.is_packed:
+        return laid.packed(), laid.num_row_tokens
+    ids, mask = kwargs["input_ids"].cpu(), kwargs["attention_mask"].cpu()
+    if not is_right_padded(ids, mask):
         return None
-    lengths = mask.sum(1).long()
-    if lengths.max() == 0 or not torch.equal(
-        mask.bool(), torch.arange(mask.shape[1], device=mask.device) < lengths[:, None]
-    ):
-        return None
-    return [row[:length] for row, length in zip(ids.tolist(), lengths.tolist(), strict=True)]
+    lengths = mask.long().sum(1)
+    return lay_out(ids.numpy(), lengths.numpy()).on(kwargs["input_ids"].device), int(lengths.sum())
 
 
 def _packed_outputs(plain: Any, packed: Packed, kwargs: Mapping[str, Any]) -> Any:
     others = {name: value for name, value in kwargs.items() if name not in ("input_ids", "attention_mask")}
-    token = _IS_PACKED.set(True)
-    try:
-        return plain(input_ids=packed.ids, position_ids=packed.positions, shared_prefixes=packed, **others)
-    finally:
-        _IS_PACKED.reset(token)
+    return plain(**model_inputs(packed), **others)
 
 
-def _index(packed: Packed, rows: list[list[int]], like: torch.Tensor) -> torch.Tensor:
-    """[rows, length]: where in the packed row each token is; padding points at the first token."""
-    index = torch.zeros(like.shape, dtype=torch.long)
-    paths = iter(packed.paths)
-    for number, row in enumerate(rows):
-        if row:
-            ranges = [torch.arange(start, stop) for start, stop in next(paths)]
-            index[number, : len(row)] = torch.cat(ranges)
-    return index.to(like.device)
-
-
-def _fault(
-    backbone: torch.nn.Module, plain: Any, rows: Sequence[list[int]], way: Way, kwargs: Mapping[str, Any]
-) -> str | None:
+def _fault(backbone: torch.nn.Module, plain: Any, way: Way, kwargs: Mapping[str, Any]) -> str | None:
     """None when the packed states of two rows of a batch are the plain ones, as far as their precision tells."""
     others = {name: value for name, value in kwargs.items() if name not in ("input_ids", "attention_mask")}
+    lengths = kwargs["attention_mask"].sum(1).long().tolist()
+    rows = [row[:length] for row, length in zip(kwargs["input_ids"].tolist(), lengths, strict=True)]
     was_training = backbone.training
     backbone.eval()
     try:

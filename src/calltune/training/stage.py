@@ -25,6 +25,7 @@ from calltune.runtime.terminal import say
 from calltune.training.arguments import TrlArguments, allow_sharding_on_cpu, is_spread
 from calltune.training.batch_tokens import batch_tokens
 from calltune.training.checkpoints import newest_whole
+from calltune.training.collating import lay_out_batches
 from calltune.training.counts import KeepCounts
 from calltune.training.finite import row_names
 from calltune.training.grouping import group_batches
@@ -236,6 +237,7 @@ def share(settings: StageSettings, trainer: Any) -> Sharing:
     sharing = Sharing(off) if off else share_prefixes(trainer.model, is_whole, settings.attention)
     if settings.tokens_per_batch:
         sharing.passes = bound_passes(trainer, settings.tokens_per_batch, lambda: sharing.off_because is None)
+    lay_out_batches(trainer, lambda: sharing.off_because is None, settings.tokens_per_batch)
     return sharing
 
 

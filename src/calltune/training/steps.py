@@ -15,6 +15,7 @@ from calltune.runtime.stopping import StopRequest, postponed_stop
 from calltune.runtime.terminal import say
 from calltune.training.arguments import refusals_of_trl
 from calltune.training.checkpoints import SealCheckpoints
+from calltune.training.collating import close_workers
 from calltune.training.finite import FiniteSteps, RowNames, no_names
 from calltune.training.progress import Progress, StopWhenAsked, told_of_stop
 
@@ -66,6 +67,7 @@ def train(
             outcome = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         finally:
             progress.close()
+            close_workers()
     request.raise_if_asked()
     return trainer.state, outcome.metrics["train_runtime"]
 
