@@ -9,8 +9,8 @@ longer than the time that is left is skipped, with its reason. After each of the
 FOLDER/work holds models and runs meanwhile. Beside each time stands what the useful work (each distinct token once)
 would take at the device's peak, and at 40 % of it.
 
-`--dry` runs all of it on a CPU, with two narrow layers: its times say nothing, its losses must agree. `--quick` leaves
-out of that what starts processes. The last line is one JSON object.
+`--dry` runs all of it on a CPU, with two narrow layers: its times say nothing, its losses must agree. `--quick` does
+the most telling half of that. The last line is one JSON object.
 """
 
 import argparse
@@ -49,6 +49,7 @@ from material.gpu_peers import trls as trls_trainer  # noqa: E402
 from material.gpu_record import Record, Skip, Variant, table  # noqa: E402
 
 OURS, PEER = "as calltune comes, DPO", "TRL at its best, DPO"
+QUICK = 19  # variants: matrices, kernels, steps of both sides, questions, a profile
 PACKAGES = ("torch", "transformers", "trl", "accelerate", "peft", "liger_kernel", "flash_attn", "torchao")
 
 
@@ -68,14 +69,14 @@ def variants_of(machine: Machine, record: Record, asked_for: argparse.Namespace)
         Variant("DPO, varlen", 10, partial(ours, "dpo", pairs, "varlen")),
         Variant("DPO, a large batch, varlen", 14, partial(ours, "dpo", many_pairs, "varlen")),
         Variant(PEER, 15, partial(trls, "dpo", True)),
-        Variant("DPO, a large batch, varlen, Liger", 15, partial(fused, machine, "liger", "dpo", many_pairs)),
+        Variant("DPO, a large batch, varlen, Liger", 15, partial(with_liger, machine, "dpo", many_pairs)),
         Variant(OURS, 30, partial(loaded, "dpo", many_pairs)),
         Variant("SFT, varlen", 12, partial(ours, "sft", examples, "varlen")),
         Variant("TRL at its best, SFT", 12, partial(trls, "sft", True)),
-        Variant("SFT, varlen, Liger", 12, partial(fused, machine, "liger", "sft", examples)),
+        Variant("SFT, varlen, Liger", 12, partial(with_liger, machine, "sft", examples)),
         Variant("agent, varlen", 12, partial(ours, "agent", turns, "varlen")),
         Variant("TRL at its best, agent", 12, partial(trls, "agent", True)),
-        Variant("agent, varlen, Liger", 12, partial(fused, machine, "liger", "agent", turns)),
+        Variant("agent, varlen, Liger", 12, partial(with_liger, machine, "agent", turns)),
         Variant("four choices, varlen", 6, partial(asking.multiple_choice, machine, "varlen", questions)),
         Variant("four choices, blocks", 8, partial(asking.multiple_choice, machine, "blocks", questions)),
         Variant("profile of a DPO step", 15, partial(profile, machine, many_pairs)),
@@ -101,9 +102,7 @@ def variants_of(machine: Machine, record: Record, asked_for: argparse.Namespace)
         Variant("agent, flex", 15, partial(ours, "agent", turns, "flex")),
         Variant("DPO, a large batch, blocks", 20, partial(ours, "dpo", many_pairs, "blocks")),
         Variant("SFT, blocks", 15, partial(ours, "sft", examples, "blocks")),
-        Variant(
-            "DPO, a large batch, compiled norms and MLP", 60, partial(fused, machine, "compile", "dpo", many_pairs)
-        ),
+        Variant("DPO, a large batch, compiled norms and MLP", 60, partial(compiled, machine, many_pairs)),
         Variant(
             "SmolLM2's ladder",
             120,
@@ -112,24 +111,29 @@ def variants_of(machine: Machine, record: Record, asked_for: argparse.Namespace)
     ]
 
 
-def fused(machine: Machine, how: str, kind: str, size: int) -> dict[str, Any]:
-    """Steps with fused kernels, over a model of their own, as they are laid into its modules."""
+def with_liger(machine: Machine, kind: str, size: int) -> dict[str, Any]:
+    """Steps with Liger's kernels, over a model of their own."""
     if not machine.is_cuda:
         raise Skip("fused kernels are a GPU's")
-    if how == "liger" and importlib.util.find_spec("liger_kernel") is None:
+    if importlib.util.find_spec("liger_kernel") is None:
         raise Skip("liger-kernel is not installed")
-    if has_key := trainers.has_key("fused_kernels"):
-        tuning = (f"tuning.fused_kernels={how}",)
-    elif how == "liger":
-        tuning = ()
-    else:
-        raise Skip("this checkout compiles none")
     try:
-        if not has_key:
-            lay_liger_into(machine.model)
-        return trainers.ours(machine, kind, size, "varlen", tuning)
+        lay_liger_into(machine.model)
+        return trainers.ours(machine, kind, size, "varlen")
     finally:
         machine.forget_model()
+
+
+def compiled(machine: Machine, size: int) -> dict[str, Any]:
+    """Steps with norms and MLPs that torch compiled."""
+    if not trainers.has_key("fused_kernels"):
+        raise Skip("this checkout compiles none")
+    if not machine.is_cuda:
+        raise Skip("fused kernels are a GPU's")
+    found = trainers.loaded(machine, "dpo", size, ("tuning.fused_kernels=compile",))
+    if found["modules_replaced"] < machine.config.num_hidden_layers:
+        raise Skip("calltune left them out, as its line says")
+    return found
 
 
 def lay_liger_into(model: Any) -> None:
@@ -168,6 +172,20 @@ def agreement(variants: list[dict[str, Any]]) -> dict[str, float]:
     return found
 
 
+def recipe_minutes(record: Record) -> float | None:
+    """What When2Call's published recipe would take at the measured rates; None where one is missing.
+
+    It is 15,000 rows and 9,000 pairs once, the pairs' reference (a forward pass), and three times 3,652 questions.
+    """
+    dpo = record.of(OURS) or record.of("DPO, a large batch, varlen")
+    sft = record.of("as calltune comes, SFT") or record.of("SFT, varlen")
+    questions = record.of("four choices, varlen") or record.of("four choices, blocks")
+    if not (dpo and sft and questions):
+        return None
+    seconds = 15_000 / sft["rows_per_second"] + 9_000 * 4 / 3 / dpo["rows_per_second"]
+    return round((seconds + 3 * 3_652 / questions["rows_per_second"]) / 60, 1)
+
+
 def versions() -> dict[str, str]:
     """Of what is installed of the packages that matter."""
     found = {}
@@ -186,7 +204,9 @@ def options() -> argparse.Namespace:
     parser.add_argument("--limit", type=float, default=360.0, help="seconds in all; 360 by default")
     parser.add_argument("--only", default="", help="numbers of variants, such as 1,2; the others are skipped")
     parser.add_argument("--dry", action="store_true", help="everything on a CPU, small")
-    parser.add_argument("--quick", action="store_true", help="the same without commands and compilers, under 50 s")
+    parser.add_argument(
+        "--quick", action="store_true", help="the same without what stands behind the profile, under 50 s"
+    )
     parser.add_argument("--smollm2", type=Path, metavar="FOLDER", help="a model's folder, for a whole run")
     parser.add_argument("--when2call", type=Path, metavar="FOLDER", help="the run's rows: train_sft.jsonl and others")
     given = parser.parse_args()
@@ -223,9 +243,11 @@ def measure(given: argparse.Namespace, out: Path) -> None:
     record = Record(out / "gpu.json", {**facts, "dry": given.dry, "quick": given.quick}, given.limit, given.dry)
     try:
         for number, variant in enumerate(variants_of(machine, record, given), start=1):
-            is_long = given.quick and variant.name.startswith("calltune ")
             left_out = "it was not asked for" if given.numbers and number not in given.numbers else None
-            record.measure(number, variant, left_out or ("--quick leaves it out" if is_long else None))
+            if given.quick and number > QUICK:
+                left_out = "--quick leaves it out"
+            with machine.own_functions():
+                record.measure(number, variant, left_out)
             if record.variants[-1]["status"] != "skipped":
                 trainers.give_back()
         record.facts |= {"losses_differ_by": agreement(record.variants)}
@@ -243,6 +265,7 @@ def measure(given: argparse.Namespace, out: Path) -> None:
         "device": record.facts["device"],
         "commit": commit,
         "losses_differ_by": record.facts["losses_differ_by"],
+        "minutes_of_the_published_recipe": recipe_minutes(record),
         "measured": sum(row["status"] == "measured" for row in record.variants),
         "skipped": sum(row["status"] == "skipped" for row in record.variants),
         "failed": [row["name"] for row in record.variants if row["status"] == "failed"],

@@ -53,8 +53,14 @@ class Commands:
         words = [f"{stage}.{key}={json.dumps(value)}" for stage in ("sft", "dpo") for key, value in given.items()]
         return called(self._machine, [verb, str(self._file), *words, "data.workers=1"], seconds)
 
+    def _need(self, stage: str) -> None:
+        if not (self.run / stage / "manifest.json").exists():
+            raise Skip(f"there is nothing of 'calltune {stage}' here")
+
     def trained(self, stage: str, seconds: float) -> dict[str, Any]:
         """One stage's facts: what its manifest says, and the whole command's seconds."""
+        if stage == "dpo":
+            self._need("sft")
         whole = self.call(stage, seconds)
         told = json.loads((self.run / stage / "manifest.json").read_text(encoding="utf-8"))
         sharing = told["shared_prefixes"]
@@ -72,6 +78,7 @@ class Commands:
 
     def evaluated(self, seconds: float) -> dict[str, Any]:
         """Seconds of each checkpoint's benchmarks."""
+        self._need("dpo")
         whole = self.call("evaluate", seconds)
         files = sorted((self.run / "eval").glob("*/*/manifest.json"))
         each = {"/".join(file.parts[-3:-1]): json.loads(file.read_text(encoding="utf-8"))["seconds"] for file in files}

@@ -6,6 +6,7 @@ Without a GPU it has two narrow layers, and a GPU's kernels have loops of plain 
 import contextlib
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, Qwen3Config
+from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from calltune.models.device import leave_out_planned_attention
 from calltune.models.trie import Way, pack
@@ -110,6 +111,16 @@ class Machine:
         """Have the shared model made anew when it is asked for next."""
         for name in ("model", "_counter"):
             self.__dict__.pop(name, None)
+
+    @contextlib.contextmanager
+    def own_functions(self) -> Iterator[None]:
+        """Put back what kernels, TRL's among them, replace in transformers' file of this kind of model."""
+        home = vars(sys.modules[Qwen3ForCausalLM.__module__])
+        before = dict(home)
+        try:
+            yield
+        finally:
+            home.update(before)
 
     def make(self, dtype: torch.dtype) -> Any:
         """A model with the weights that every other one has."""

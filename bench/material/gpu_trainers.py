@@ -33,6 +33,7 @@ RECIPES = {"sft": sft.RECIPE, "dpo": dpo.RECIPE}
 WARM_UP = 2
 STEPS = 6
 _LONGEST = 8_192
+_LAID = 2  # modules whose `forward` is calltune's or TRL's: the model and its backbone
 SAME = {"learning_rate": 0.0, "max_steps": STEPS, "save_strategy": "no", "logging_steps": 1, "seed": 0}
 
 
@@ -184,8 +185,15 @@ def _ours(
     found = timed(machine, trainer, rows, size, cudnn, profiler)
     if sharing.off_because:
         raise RuntimeError(f"no prefixes were shared: {sharing.off_because}")
-    computed = sharing.num_computed_tokens // STEPS
-    return {**found, "way": sharing.way, "tokens_computed": computed, "batches": f"{kind} {size}"}
+    replaced = sum("forward" in vars(module) for module in trainer.model.modules()) - _LAID
+    return {
+        **found,
+        "way": sharing.way,
+        "tokens_computed": sharing.num_computed_tokens // STEPS,
+        "passes": sharing.passes.facts() if sharing.passes else None,
+        "modules_replaced": replaced,
+        "batches": f"{kind} {size}",
+    }
 
 
 def know_reference(trainer: Any) -> None:
