@@ -172,6 +172,8 @@ async def _listed(spec: str, token: str, heard: TextIO, refusals: list[int]) -> 
     async with AsyncExitStack() as stack:
         if spec.startswith(_COMMAND):
             command, *arguments = shlex.split(spec.removeprefix(_COMMAND)) or [""]
+            if not command:
+                raise ValueError("it names no command")
             started = StdioServerParameters(command=command, args=arguments, env=dict(os.environ))
             transport: Any = stdio_client(started, heard)
         elif spec.startswith(("mcp:https://", "mcp:http://")):
