@@ -10,7 +10,7 @@ Python spells true, false and none, as the templates of Qwen and Nemotron do), a
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from calltune.calling.arguments import argument_schemas, branches, resolver_of
@@ -68,7 +68,9 @@ def with_types_known(parsed: ParsedAnswer, tools: Sequence[Tool]) -> ParsedAnswe
     return parsed
 
 
-def _between_marks(text: str, tools: Sequence[Tool], read: Any) -> ParsedAnswer:
+def _between_marks(
+    text: str, tools: Sequence[Tool], read: Callable[[str], tuple[str, list[tuple[str, str]]] | str]
+) -> ParsedAnswer:
     opened, closed = "<tool_call>", "</tool_call>"
     calls: list[ToolCall] = []
     words: list[str] = []
@@ -78,8 +80,8 @@ def _between_marks(text: str, tools: Sequence[Tool], read: Any) -> ParsedAnswer:
         end = text.find(closed, start)
         if end < 0:
             return ParsedAnswer(None, f"a call opened at character {start} is not closed")
-        found = read(text[start + len(opened) : end])
-        call = found if isinstance(found, str) else _typed(*found, tools)
+        written = read(text[start + len(opened) : end])
+        call = written if isinstance(written, str) else _typed(*written, tools)
         if isinstance(call, str):
             return ParsedAnswer(None, f"the call at character {start} {call}")
         calls.append(call)
