@@ -10,7 +10,15 @@ import pytest
 
 from calltune.config.run_file import load_config
 from calltune.training.batch_tokens import BatchTokens
-from calltune.training.memory import Memory, MemoryChoice, Shape, choose_memory, memory_of_tokens, training_memory
+from calltune.training.memory import (
+    Memory,
+    MemoryChoice,
+    Shape,
+    choose_memory,
+    memory_of_tokens,
+    shape_of,
+    training_memory,
+)
 from calltune.training.settings import StageSettings, stage_settings
 from calltune.training.tuning import plan_tuning
 
@@ -199,3 +207,11 @@ def test_adapters_need_less(open_stage: Any) -> None:
     assert sizes["lora"].reference == sizes["qlora"].reference == 0
     assert sizes["qlora"].weights < sizes["lora"].weights
     assert sizes["lora"].optimizer < sizes["full"].optimizer
+
+
+def test_masters_are_the_optimisers(open_stage: Any) -> None:
+    """bf16 weights; a master, a gradient and two moments in float32. A pass keeps no second copy of the weights."""
+    stage = open_stage("tuning.precision=bf16-masters")
+    memory = memory_of_tokens(stage.settings, stage.skeleton, 64, checkpointing=False)
+    count = shape_of(stage.skeleton).num_parameters
+    assert (memory.weights, memory.gradients, memory.optimizer) == (2 * count, 4 * count, 12 * count)

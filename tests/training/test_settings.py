@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -109,3 +110,24 @@ def test_a_stage_leaves_its_settings_as_they_were(write_run_file: Callable[..., 
     assert (settings.lora and settings.lora.to_dict()) == (again.lora and again.lora.to_dict())
     with pytest.raises(FrozenInstanceError):
         settings.lora = None  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "package", "extra"),
+    [
+        ("adamw_torch_8bit", "torchao", "gpu"),
+        ("adamw_torch_4bit", "torchao", "gpu"),
+        ("lion_8bit", "bitsandbytes", "qlora"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["check", "sft"])
+def test_an_optimiser_whose_package_is_missing_is_one_line(
+    optimizer: str, package: str, extra: str, verb: str, write_run_file: Callable[..., Path], monkeypatch, capsys
+) -> None:
+    words = [str(write_run_file()), f"sft.optim={optimizer}", "stages=['sft']"]
+    assert main(["prepare", *words]) == 0
+    capsys.readouterr()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == package else find_spec(name))
+    assert main([verb, *words]) == 2
+    line = f"'sft.optim': '{optimizer}' needs {package}: pip install 'calltune[{extra}]'"
+    assert line in capsys.readouterr().err

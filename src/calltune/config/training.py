@@ -55,6 +55,16 @@ class TuningConfig(Tuning):
     sequences of any lengths ("varlen"), FlexAttention ("flex"), or blocks, by default the fastest on the first batches.
     """
 
+    precision: Literal["auto", "float32", "bf16-masters"] = "auto"
+    """In what trained weights are kept. "bf16-masters" keeps them in bf16 for forward and backward passes, and their
+    float32 masters in the optimiser, which moves these. By default where a GPU multiplies in bf16 and weights are
+    trained themselves, not adapters; float32 else."""
+
+    fused_kernels: Literal["auto", "liger", "compile", "off"] = "auto"
+    """What computes norms, rotary embeddings and MLPs in one pass over memory each: Liger's kernels, or torch's
+    compiler, for norms and MLPs alone. By default none on a CPU; on a GPU Liger's where they are installed and right,
+    else compiled ones where they are faster."""
+
     @pydantic.model_validator(mode="after")
     def _attention_of_what_is_shared(self) -> Self:
         if self.attention != "auto" and not self.share_prefixes:

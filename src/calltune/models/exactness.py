@@ -115,7 +115,7 @@ def wiring_fault(model: PreTrainedModel) -> str | None:
     with (
         torch.inference_mode(False),
         torch.no_grad(),
-        _in_float32(model),
+        in_float32(model),
         true_float32(model.device),
         sdpa_kernel(SDPBackend.MATH),
     ):
@@ -195,7 +195,7 @@ def _rows_for(model: PreTrainedModel) -> list[list[int]]:
 
 
 @contextmanager
-def _in_float32(model: PreTrainedModel) -> Iterator[None]:
+def in_float32(model: PreTrainedModel) -> Iterator[None]:
     """Hold the model's weights and buffers of half precision in float32; their values come back as they were."""
     tensors = [*model.parameters(), *model.buffers()]
     halves = [(each, each.dtype) for each in tensors if each.dtype in (torch.bfloat16, torch.float16)]

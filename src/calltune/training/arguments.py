@@ -1,7 +1,9 @@
 """Tables that go word for word to TRL and PEFT: checked against their dataclasses, laid over our defaults."""
 
 import dataclasses
+import importlib.util
 import os
+import re
 import traceback
 import types
 import typing
@@ -38,6 +40,12 @@ _OURS = {
 
 # Of what `from_pretrained` takes; the rest would hold for training and not for scanning, evaluation and export.
 _MODEL_KEYS = {"attn_implementation", "dtype"}
+
+# transformers 5.23 imports these for an optimiser, when the model is in memory and the first step is due.
+_FOR_OPTIMIZER = (
+    (r"adamw_torch_[48]bit", "torchao", "gpu"),
+    (r"adamw(_bnb)?_8bit|ademamix.*|lion_.*|paged_.*|rmsprop_bnb.*", "bitsandbytes", "qlora"),
+)
 
 _PLAIN = {int, float, bool, str, types.NoneType}
 
@@ -137,6 +145,18 @@ def _loading(table: Mapping[str, Any], cuda: bool) -> dict[str, Any]:
         # Else each copy would wait until the device has done all it was asked for.
         loading["accelerator_config"] = {"non_blocking": True}
     return loading
+
+
+def require_optimizer(stage: Stage, arguments: TrainingArguments) -> None:
+    """Refuse an optimiser whose package is not installed.
+
+    Raises:
+        ConfigError: names the package, and the extra that has it.
+    """
+    optimizer = str(getattr(arguments.optim, "value", arguments.optim))
+    for pattern, package, extra in _FOR_OPTIMIZER:
+        if re.fullmatch(pattern, optimizer) and importlib.util.find_spec(package) is None:
+            raise ConfigError(f"'{stage}.optim': '{optimizer}' needs {package}: pip install 'calltune[{extra}]'")
 
 
 def given_checkpointing(table: Mapping[str, Any]) -> bool | None:

@@ -83,6 +83,7 @@ def training_memory(
     autocast: bool,
     checkpointing: bool,
     trained_bytes: int = 4,
+    optimizer_bytes: int | None = None,
 ) -> Memory:
     """Estimate what a step of AdamW takes.
 
@@ -93,6 +94,7 @@ def training_memory(
         autocast: whether matrices are multiplied in bf16, from weights that are kept in float32.
         checkpointing: whether a layer keeps its input alone and computes the rest twice.
         trained_bytes: bytes of one trained number, and so of its gradient and of each of its two moments.
+        optimizer_bytes: what the optimiser keeps for one trained number, where that is not two moments.
     """
     kept = layer_bytes(shape, autocast)
     # The stream between layers stays in float32. With checkpointing one layer at a time is whole; and backward holds
@@ -104,7 +106,7 @@ def training_memory(
     return Memory(
         weights=weight_bytes + copies,
         gradients=trained_bytes * shape.num_trained,
-        optimizer=2 * trained_bytes * shape.num_trained,
+        optimizer=(optimizer_bytes or 2 * trained_bytes) * shape.num_trained,
         reference=reference_bytes,
         activations=tokens * (activations + 2 * stream),
     )
@@ -205,7 +207,7 @@ def memory_of_tokens(settings: StageSettings, skeleton: Any, tokens: int, checkp
     arguments: Any = settings.arguments
     trained, everything, has_adapters = shape.num_trained, shape.num_parameters, settings.tuning.has_adapters
     base = everything - (trained if has_adapters else 0)
-    plain = torch.bfloat16 if has_adapters and arguments.bf16 else torch.float32
+    plain = torch.bfloat16 if settings.has_masters or (has_adapters and arguments.bf16) else torch.float32
     precision = settings.model_keys.get("dtype", plain).itemsize
     weights = precision * base + (4 * trained if has_adapters else 0)
     if settings.tuning.method == "qlora":
@@ -222,7 +224,10 @@ def memory_of_tokens(settings: StageSettings, skeleton: Any, tokens: int, checkp
         tokens=tokens,
         autocast=arguments.bf16,
         checkpointing=checkpointing,
-        trained_bytes=4 if has_adapters else precision,
+        # Gradients are float32 when they are given to the masters, at the latest.
+        trained_bytes=4 if has_adapters or settings.has_masters else precision,
+        # A master and two moments.
+        optimizer_bytes=12 if settings.has_masters else None,
     )
 
 

@@ -11,13 +11,15 @@ from calltune.calling.chat import Chat
 from calltune.models.load import load_model, stored_dtype
 from calltune.training.adapter import merge_adapter
 from calltune.training.finite import require_finite_weights
+from calltune.training.masters import stored_masters
 
 
 def save_model(checkpoint: Path, base: str, folder: Path, chat: Chat) -> None:
     """Make the stage's model from its last checkpoint: whole, in the precision of the one it began as.
 
     Adapters are merged, and kept beside it. They are merged in float32 and rounded once, and evaluation reads the
-    result from disk: what is measured is shipped.
+    result from disk: what is measured is shipped. Where the optimiser kept float32 masters, the model is made of these,
+    and of the base's own weights where none were trained; so it is rounded once here, too.
 
     Raises:
         NotFiniteError: a weight is no number, also when only the precision of the base cannot hold it.
@@ -29,6 +31,11 @@ def save_model(checkpoint: Path, base: str, folder: Path, chat: Chat) -> None:
         for file in checkpoint.glob("adapter_*"):
             shutil.copy(file, folder / "adapter")
         model: Any = merge_adapter(base, folder / "adapter")
+    elif masters := stored_masters(checkpoint):
+        model = load_model(base, torch.float32)
+        with torch.no_grad():
+            for name, master in masters.items():
+                model.get_parameter(name).copy_(master)
     else:
         model = load_model(str(checkpoint), torch.float32)
     model.to(stored := stored_dtype(base) or torch.float32)

@@ -21,10 +21,15 @@ from calltune.training.arguments import (
     TrlArguments,
     check_table,
     given_checkpointing,
+    is_spread,
     lora_config,
     model_keys,
+    require_optimizer,
     trl_arguments,
 )
+from calltune.training.fused import Asked as Fused
+from calltune.training.fused import require_fused
+from calltune.training.masters import reason_against_masters
 from calltune.training.spectrum import read_unfrozen
 
 
@@ -66,6 +71,15 @@ class StageSettings:
     attention: Asked
     """How the attention over it is computed."""
 
+    has_masters: bool
+    """Whether weights are bf16, and the optimiser keeps float32 masters of those that are trained."""
+
+    why_no_masters: str | None
+    """Why the default is float32 weights where it would be bf16 ones; None where nobody would expect these."""
+
+    fused_kernels: Fused
+    """What computes norms, rotary embeddings and MLPs."""
+
     group_by_tools: bool
     """Whether rows with the same tools stand in the same batch."""
 
@@ -86,7 +100,8 @@ class StageSettings:
             checkpointing: whether to compute activations twice, where the run file does not say.
             computed: such as `output_dir`, `max_length` and `eval_strategy`.
         """
-        return trl_arguments(self.stage, self.table, checkpointing, seed=self.arguments.seed, **computed)
+        seed, bf16 = self.arguments.seed, self.arguments.bf16
+        return trl_arguments(self.stage, self.table, checkpointing, seed=seed, bf16=bf16, **computed)
 
 
 def stage_settings(config: Config, stage: Stage) -> StageSettings:
@@ -99,13 +114,22 @@ def stage_settings(config: Config, stage: Stage) -> StageSettings:
             reads it, a Spectrum file that cannot be read, or a device or package that the method lacks.
     """
     table, tuning = getattr(config, stage), config.tuning.of(stage)
+    asked = config.tuning.precision
     with config.naming_file():
         check_table(stage, table)
         keys = model_keys(stage, table)
-        arguments = trl_arguments(stage, table, seed=config.seed)
+        # bf16 weights multiply in bf16 on a CPU too, where that is not the default.
+        in_bf16 = {"bf16": True} if asked == "bf16-masters" and not table.get("fp16") else {}
+        arguments = trl_arguments(stage, table, seed=config.seed, **in_bf16)
+        require_optimizer(stage, arguments)
+        against_masters = reason_against_masters(arguments, tuning, keys)
+        if asked == "bf16-masters" and against_masters:
+            raise ConfigError(f"tuning.precision 'bf16-masters' of {stage}: {against_masters}")
+        require_fused(config.tuning.fused_kernels, is_spread(arguments))
         if config.lora and not any(config.tuning.of(each).has_adapters for each in (*config.stages, stage)):
             raise ConfigError(f"[lora] is given, but tuning.method is '{tuning.method}'")
         lora = lora_config(config.lora) if tuning.has_adapters else None
+    is_default = asked == "auto" and torch.cuda.is_available() and not arguments.use_cpu
     patterns = read_unfrozen(Path(tuning.spectrum_file)) if tuning.spectrum_file else ()
     if tuning.method == "qlora":
         _require_bitsandbytes()
@@ -124,6 +148,9 @@ def stage_settings(config: Config, stage: Stage) -> StageSettings:
         tokens_per_batch=config.launch.tokens_per_batch,
         share_prefixes=config.tuning.share_prefixes,
         attention=config.tuning.attention,
+        has_masters=against_masters is None and (asked == "bf16-masters" or is_default),
+        why_no_masters=against_masters if is_default else None,
+        fused_kernels=config.tuning.fused_kernels,
         group_by_tools=config.data.group_by_tools,
     )
 

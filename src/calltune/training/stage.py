@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import torch
 from transformers import TrainerState
 
 from calltune.calling.chat import Chat
@@ -28,8 +29,10 @@ from calltune.training.checkpoints import newest_whole
 from calltune.training.collating import lay_out_batches
 from calltune.training.counts import KeepCounts
 from calltune.training.finite import row_names
+from calltune.training.fused import fuse
 from calltune.training.grouping import group_batches
 from calltune.training.labelled_head import score_labels_only
+from calltune.training.masters import Masters, require_same_precision
 from calltune.training.memory import Memory, choose_memory
 from calltune.training.passes import bound_passes, check_passes
 from calltune.training.recipe import FittedRows, Recipe, fit_rows
@@ -44,6 +47,7 @@ from calltune.training.tuning import (
     load_to_train,
     plan_tuning,
     tuning_inputs,
+    weights_told,
     write_plan,
 )
 
@@ -134,6 +138,7 @@ def _train_and_save(config: Config, recipe: Recipe, model: str, folder: Path, in
             say(moved)
         write_plan(ready.plan, folder)
         begun_from = ours.first(lambda: newest_whole(folder / "checkpoints", stage))
+        require_same_precision(begun_from, settings.has_masters, stage)
         trainer = make_trainer(ready)
         sharing = share(settings, trainer)
         names = row_names(ready.chat, ready.rows, ready.watched)
@@ -181,7 +186,8 @@ def _inputs(config: Config, recipe: Recipe, model: str, data: Path) -> dict[str,
         "train rows": file_sha256(config.run_folder / recipe.train_file),
         "validation rows": file_sha256(config.run_folder / recipe.validation_file),
         "chat template": manifest.template_sha256(config),
-        "settings": value_sha256([config.seed, tuning, getattr(config, stage)]),
+        # A word that was not there before counts where it is said, so that what older versions made stays complete.
+        "settings": value_sha256([config.seed, tuning, getattr(config, stage), *_precision(config)]),
         "grouped by tools": config.data.group_by_tools,
         # Batch sizes are per process, and a checkpoint belongs to its strategy.
         "processes": processes().count,
@@ -189,10 +195,15 @@ def _inputs(config: Config, recipe: Recipe, model: str, data: Path) -> dict[str,
     }
 
 
+def _precision(config: Config) -> list[str]:
+    return [] if config.tuning.precision == "auto" else [config.tuning.precision]
+
+
 def _tuned(settings: StageSettings, model: Any) -> dict[str, Any]:
     trained, everything = count_parameters(model)
     return {
         "tuning": settings.tuning.method,
+        "precision": "bf16-masters" if settings.has_masters else "float32",
         "trainable_share": trained / everything,
         "parameters": everything,
         "parameters_trained": trained,
@@ -225,7 +236,24 @@ def make_trainer(ready: Ready, model: Any = None) -> Any:
         if each is not None:
             # DeepSpeed puts its engine around a reference.
             score_labels_only(getattr(each, "module", each))
+    if model is None:
+        bounded, accumulated = ready.settings.tokens_per_batch, ready.arguments.gradient_accumulation_steps
+        if ready.settings.has_masters:
+            Masters(trainer, adds_up=bounded is not None or accumulated > 1)
+        _fuse(ready, trainer)
     return trainer
+
+
+def _fuse(ready: Ready, trainer: Any) -> None:
+    """Lay fused kernels over a trainer's model, and say in which precision and with which kernels it computes.
+
+    Nothing is said of float32 on a CPU, unless it was asked for something else.
+    """
+    settings, arguments = ready.settings, ready.arguments
+    dtype = torch.bfloat16 if arguments.bf16 else torch.float16 if arguments.fp16 else None
+    fused = fuse(trainer.model, settings.fused_kernels, dtype, is_spread(arguments))
+    if torch.cuda.is_available() or settings.has_masters or settings.fused_kernels not in ("auto", "off"):
+        say(f"{settings.stage}: {weights_told(settings, trainer.model)}; fused kernels: {fused.told}")
 
 
 def share(settings: StageSettings, trainer: Any) -> Sharing:

@@ -169,6 +169,18 @@ def load_to_train(settings: StageSettings, plan: TuningPlan, model: str) -> PreT
     return loaded
 
 
+def weights_told(settings: StageSettings, model: Any) -> str:
+    """Say in which precision a model's weights are, for the user: `bf16 weights with float32 masters`."""
+    if settings.tuning.method == "qlora":
+        return "4-bit weights with adapters"
+    dtype = str(next(model.parameters()).dtype).removeprefix("torch.").replace("bfloat16", "bf16")
+    if settings.has_masters:
+        return "bf16 weights with float32 masters"
+    with_adapters = " with float32 adapters" if settings.lora else ""
+    why = f" (no masters: {settings.why_no_masters})" if settings.why_no_masters and not settings.lora else ""
+    return f"{dtype} weights{with_adapters}{why}"
+
+
 def write_plan(plan: TuningPlan, folder: Path) -> None:
     """Keep Spectrum's choice beside the model, in the layout that `spectrum_file` and axolotl read."""
     if plan.patterns and processes().rank == 0:

@@ -32,7 +32,7 @@ def load(sagemaker_file: Callable[..., Path]) -> Callable[..., Config]:
 
 def optional(config: Config) -> set[str]:
     names = {line.split("==")[0] for line in pins(config)}
-    return names & {"bitsandbytes", "openai", "mlflow", "sagemaker-mlflow"}
+    return names & {"bitsandbytes", "openai", "mlflow", "sagemaker-mlflow", "liger-kernel", "torchao"}
 
 
 def test_what_nobody_needs_is_not_installed(load: Callable[..., Config]) -> None:
@@ -46,6 +46,10 @@ def test_what_nobody_needs_is_not_installed(load: Callable[..., Config]) -> None
         ('tuning.dpo={method="qlora"}', "bitsandbytes"),
         ("sft.optim=paged_adamw_8bit", "bitsandbytes"),
         ("dpo.optim=adamw_bnb_8bit", "bitsandbytes"),
+        ("sft.optim=adamw_torch_4bit", "torchao"),
+        ("dpo.optim=adamw_torch_8bit", "torchao"),
+        ("sft.use_liger_kernel=true", "liger-kernel"),
+        ("tuning.fused_kernels=liger", "liger-kernel"),
         ("evaluate.backend=openai", "openai"),
     ],
 )
@@ -70,8 +74,6 @@ def test_a_judge_brings_its_package_and_wants_a_secret(load: Callable[..., Confi
         ("sft.optim=galore_adamw", "sft.optim", "galore-torch"),
         ("dpo.optim=adalomo", "dpo.optim", "lomo-optim"),
         ("sft.optim=schedule_free_sgd", "sft.optim", "schedulefree"),
-        ("sft.optim=adamw_torch_4bit", "sft.optim", "torchao"),
-        ("sft.use_liger_kernel=true", "sft.use_liger_kernel", "liger-kernel"),
     ],
 )
 def test_what_jobs_lack_is_refused_unless_it_is_named(

@@ -14,7 +14,7 @@ from calltune.launch.sagemaker.request import account
 _PINS = Path(__file__).parent / "requirements.txt"
 
 # These are pinned, and installed only where the run file needs them.
-_ON_DEMAND = {"mlflow", "sagemaker-mlflow", "bitsandbytes", "openai"}
+_ON_DEMAND = {"mlflow", "sagemaker-mlflow", "bitsandbytes", "openai", "liger-kernel", "torchao"}
 
 # https://docs.aws.amazon.com/deep-learning-containers, PyTorch 2.12: "The GPU images bundle the full stack".
 _IN_IMAGE = {"gpu": {"deepspeed", "flash-attn"}, "cpu": set[str]()}
@@ -46,6 +46,8 @@ def needs(config: Config) -> list[Need]:
     asked = [Need("sagemaker-mlflow", "mlflow", "launch.sagemaker.mlflow")] if account(config).mlflow else []
     if config.launch.strategy.startswith("zero"):
         asked.append(Need("deepspeed", "deepspeed", "launch.strategy"))
+    if config.stages and config.tuning.fused_kernels == "liger":
+        asked.append(Need("liger-kernel", "liger_kernel", "tuning.fused_kernels"))
     for stage in config.stages:
         if config.tuning.of(stage).method == "qlora":
             asked.append(Need("bitsandbytes", "bitsandbytes", "tuning.method"))
