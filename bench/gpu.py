@@ -126,10 +126,10 @@ def with_liger(machine: Machine, kind: str, size: int) -> dict[str, Any]:
 
 def compiled(machine: Machine, size: int) -> dict[str, Any]:
     """Steps with norms and MLPs that torch compiled."""
-    if not trainers.has_key("fused_kernels"):
-        raise Skip("this checkout compiles none")
     if not machine.is_cuda:
         raise Skip("fused kernels are a GPU's")
+    if not trainers.has_key("fused_kernels"):
+        raise Skip("this checkout compiles none")
     found = trainers.loaded(machine, "dpo", size, ("tuning.fused_kernels=compile",))
     if found["modules_replaced"] < machine.config.num_hidden_layers:
         raise Skip("calltune left them out, as its line says")
