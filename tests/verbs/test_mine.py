@@ -28,7 +28,8 @@ def prepared(write_run_file: Callable[..., Path]) -> Callable[..., Config]:
     """A run of the tiny model over toy rows, prepared; `words` are overrides."""
 
     def prepare_run(*words: str, extra: str = MINE, model: Path = WARM) -> Config:
-        config = load_config(write_run_file(extra, top='stages = ["dpo"]', model=model), words)
+        # With seed 0 one of the numbers lies within 5e-9 of an edge between two tokens, nearer than logits are known.
+        config = load_config(write_run_file(extra, top='stages = ["dpo"]\nseed = 1', model=model), words)
         prepare.run(config)
         return config
 
@@ -214,7 +215,7 @@ def test_the_whole_way_is_one_command_and_the_model_card_tells_it(
 
 
 def test_without_a_mistake_that_can_be_learned_from(prepared: Callable[..., Config], tiny_model: Path) -> None:
-    config = prepared("mine.max_new_tokens=2", model=tiny_model)
+    config = prepared("mine.max_new_tokens=2", "seed=0", model=tiny_model)
     with pytest.raises(DataError, match="the model made no mistake that can be learned from"):
         mine.run(config)
     assert not (config.run_folder / "mined" / "manifest.json").exists()

@@ -106,9 +106,11 @@ class Draw(LogitsProcessor):
 def draw(scores: torch.Tensor, number: torch.Tensor, temperature: float, top_p: float) -> torch.Tensor:
     """The token that each row's number draws, [rows, 1]; numbers are [rows, 1].
 
-    Temperature divides the logits; then the likeliest tokens are kept whose probabilities reach `top_p` together.
+    Temperature divides the logits; then the likeliest tokens are kept whose probabilities reach `top_p` together. The
+    sums are float64: in float32 their rounding, which hangs on the last bit of every logit, would decide now and then
+    between two neighbours, so that another batch would draw another token.
     """
-    probabilities = (scores.float() / temperature).softmax(-1)
+    probabilities, number = (scores.double() / temperature).softmax(-1), number.double()
     if top_p == 1:
         # Sorting a vocabulary for each token takes as long as a small model does.
         return _place(probabilities.cumsum(-1), number, probabilities.shape[-1])
