@@ -18,7 +18,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from calltune.calling.parsed import ParsedAnswer, make_call
+from calltune.calling.parsed import ParsedAnswer, calls_between, make_call
 from calltune.calling.pythonic_calls import lfm2_calls, pythonic_calls
 from calltune.calling.untyped_calls import glm_calls, xml_calls
 from calltune.types import Message, Tool, ToolCall
@@ -53,24 +53,7 @@ def parse_answer(text: str, call_format: CallFormat, tools: Sequence[Tool] = ())
 
 
 def _hermes(text: str) -> ParsedAnswer:
-    opened, closed = "<tool_call>", "</tool_call>"
-    calls: list[ToolCall] = []
-    words: list[str] = []
-    place = 0
-    while (start := text.find(opened, place)) >= 0:
-        words.append(text[place:start])
-        end = text.find(closed, start)
-        if end < 0:
-            return ParsedAnswer(None, f"a call opened at character {start} is not closed")
-        call = _json_call(text[start + len(opened) : end])
-        if isinstance(call, str):
-            return ParsedAnswer(None, f"the call at character {start} {call}")
-        calls.append(call)
-        place = end + len(closed)
-    words.append(text[place:])
-    if closed in "".join(words):
-        return ParsedAnswer(None, "a call is closed that was never opened")
-    return ParsedAnswer(Message("assistant", "".join(words).strip(), tuple(calls)))
+    return calls_between(text, "<tool_call>", "</tool_call>", _json_call)
 
 
 def _functionary(text: str) -> ParsedAnswer:

@@ -1,6 +1,7 @@
 """What a parser reads of an answer: a message, or where and why its call cannot be read; and what a call may hold."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,3 +65,28 @@ def make_call(name: Any, arguments: Any) -> ToolCall | str:
     except DataError as error:
         return str(error)
     return ToolCall(name, kept)
+
+
+def calls_between(text: str, opened: str, closed: str, read: Callable[[str], ToolCall | str]) -> ParsedAnswer:
+    """Read an answer whose calls stand each between two marks, among words.
+
+    Args:
+        read: gives the call that stands between two marks, or what is wrong with it, as the end of a sentence.
+    """
+    calls: list[ToolCall] = []
+    words: list[str] = []
+    place = 0
+    while (start := text.find(opened, place)) >= 0:
+        words.append(text[place:start])
+        end = text.find(closed, start)
+        if end < 0:
+            return ParsedAnswer(None, f"a call opened at character {start} is not closed")
+        call = read(text[start + len(opened) : end])
+        if isinstance(call, str):
+            return ParsedAnswer(None, f"the call at character {start} {call}")
+        calls.append(call)
+        place = end + len(closed)
+    words.append(text[place:])
+    if closed in "".join(words):
+        return ParsedAnswer(None, "a call is closed that was never opened")
+    return ParsedAnswer(Message("assistant", "".join(words).strip(), tuple(calls)))

@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from calltune.calling.arguments import argument_schemas, branches, resolver_of
-from calltune.calling.parsed import ParsedAnswer, make_call
+from calltune.calling.parsed import ParsedAnswer, calls_between, make_call
 from calltune.calling.strict_json import shortened
-from calltune.types import Message, Tool, ToolCall
+from calltune.types import Tool, ToolCall
 
 _XML = re.compile(r"\s*<function=([^>\s]+)>\s*?\n?(.*?)\s*</function>\s*", re.DOTALL)
 _PARAMETER = re.compile(r"\s*<parameter=([^>\n]+)>\n?(.*?)\n?</parameter>", re.DOTALL)
@@ -71,25 +71,11 @@ def with_types_known(parsed: ParsedAnswer, tools: Sequence[Tool]) -> ParsedAnswe
 def _between_marks(
     text: str, tools: Sequence[Tool], read: Callable[[str], tuple[str, list[tuple[str, str]]] | str]
 ) -> ParsedAnswer:
-    opened, closed = "<tool_call>", "</tool_call>"
-    calls: list[ToolCall] = []
-    words: list[str] = []
-    place = 0
-    while (start := text.find(opened, place)) >= 0:
-        words.append(text[place:start])
-        end = text.find(closed, start)
-        if end < 0:
-            return ParsedAnswer(None, f"a call opened at character {start} is not closed")
-        written = read(text[start + len(opened) : end])
-        call = written if isinstance(written, str) else _typed(*written, tools)
-        if isinstance(call, str):
-            return ParsedAnswer(None, f"the call at character {start} {call}")
-        calls.append(call)
-        place = end + len(closed)
-    words.append(text[place:])
-    if closed in "".join(words):
-        return ParsedAnswer(None, "a call is closed that was never opened")
-    return ParsedAnswer(Message("assistant", "".join(words).strip(), tuple(calls)))
+    def call(block: str) -> ToolCall | str:
+        written = read(block)
+        return written if isinstance(written, str) else _typed(*written, tools)
+
+    return calls_between(text, "<tool_call>", "</tool_call>", call)
 
 
 def _all(pattern: re.Pattern[str], text: str) -> list[tuple[str, str]] | None:
