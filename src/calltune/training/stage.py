@@ -27,7 +27,7 @@ from calltune.training.arguments import TrlArguments, allow_sharding_on_cpu, is_
 from calltune.training.batch_tokens import batch_tokens
 from calltune.training.checkpoints import newest_whole
 from calltune.training.collating import lay_out_batches
-from calltune.training.counts import KeepCounts
+from calltune.training.counts import KeepCounts, bound_as_begun
 from calltune.training.finite import row_names
 from calltune.training.fused import fuse
 from calltune.training.grouping import group_batches
@@ -132,13 +132,16 @@ def _train_and_save(config: Config, recipe: Recipe, model: str, folder: Path, in
     # What is wrong in the run file is told here, before anything is loaded.
     asked = stage_settings(config, recipe.stage)
     ready = get_ready(asked, recipe, run_folder, model)
-    settings = ready.settings
     with track(config, stage, inputs) as tracker, writing_to(folder):
         if moved := ours.first(lambda: manifest.begin(folder, inputs)):
             say(moved)
         write_plan(ready.plan, folder)
         begun_from = ours.first(lambda: newest_whole(folder / "checkpoints", stage))
-        require_same_precision(begun_from, settings.has_masters, stage)
+        require_same_precision(begun_from, asked.has_masters, stage)
+        if not asked.tokens_per_batch:
+            bound = bound_as_begun(stage, begun_from, ready.settings.tokens_per_batch)
+            ready = replace(ready, settings=replace(ready.settings, tokens_per_batch=bound))
+        settings = ready.settings
         trainer = make_trainer(ready)
         sharing = share(settings, trainer)
         names = row_names(ready.chat, ready.rows, ready.watched)
@@ -152,7 +155,7 @@ def _train_and_save(config: Config, recipe: Recipe, model: str, folder: Path, in
             f"are trained, {tuned['trainable_share']:.2%}"
         )
         tracker.parameters({"model": model, **tuned, **_hashes(run_folder / "data"), **trainer.args.to_dict()})
-        counts = KeepCounts(sharing, begun_from)
+        counts = KeepCounts(sharing, begun_from, settings.tokens_per_batch)
         trainer.add_callback(counts)
         state, seconds = train(trainer, stage, begun_from, tracker, names)
         counted = counts.seconds + seconds
