@@ -98,16 +98,21 @@ def from_workers(batch, flops, times):
     loader = DataLoader(
         range(4 * times), batch_size=1, collate_fn=LayOut(collate, None, True), num_workers=2, prefetch_factor=4
     )
-    spent, begun = [], time.process_time()
+    spent, after, begun = [], [], time.process_time()
     for each in loader:
+        taken = time.process_time()
         layout = each.pop(KEY)
         with laid_out(each, layout, layout.parts[0]):
             use(each, flops)
         now = time.process_time()
         spent.append(1e3 * (now - begun))
+        after.append(1e3 * (now - taken))
         begun = now
     # The first ones begin the workers.
-    return round(statistics.median(spent[4:]), 2)
+    return {
+        "main_process_ms": round(statistics.median(spent[4:]), 2),
+        "after_receiving_ms": round(statistics.median(after[4:]), 2),
+    }
 
 
 def host_cost(batch, flops, times):
@@ -117,7 +122,7 @@ def host_cost(batch, flops, times):
         "tokens_padded": batch["input_ids"].numel(),
         "tokens_computed": tokens,
         "collator_ms": milliseconds(lambda: layout_of_batch(batch, None, True), times),
-        "main_process_ms": from_workers(batch, flops, times),
+        **from_workers(batch, flops, times),
         "in_forward_ms": milliseconds(lambda: use(batch, flops), times),
     }
 
