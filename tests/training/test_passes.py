@@ -107,6 +107,7 @@ def test_what_is_learned_does_not_depend_on_the_bound(stage: str, way: str, weig
     for bound in (256, 400) if way == "all weights" else (256,):
         found, _, passes = weights_after(stage, *asked, f"launch.tokens_per_batch={bound}")
         assert passes.num_passes > passes.num_steps == 3
+        assert passes.num_parted > 0
         assert (found - expected).norm() < 1e-6 * expected.norm()
         assert (found - expected).norm() < 1e-4 * (expected - before).norm()
 
@@ -115,7 +116,7 @@ def test_what_is_learned_does_not_depend_on_the_bound(stage: str, way: str, weig
 def test_batches_that_fit_go_as_they_are(stage: str, weights_after: Any) -> None:
     expected, *_ = weights_after(stage)
     found, _, passes = weights_after(stage, "launch.tokens_per_batch=100000")
-    assert (passes.num_passes, passes.num_steps) == (3, 3)
+    assert (passes.num_passes, passes.num_steps, passes.num_parted) == (3, 3, 0)
     assert torch.equal(found, expected)
 
 

@@ -15,7 +15,7 @@ from calltune.training.sharing import Sharing
 
 _FILE = "counts.json"
 _OF_SHARING = ("num_padded_tokens", "num_row_tokens", "num_computed_tokens", "useful_flops")
-_OF_PASSES = ("num_steps", "num_passes", "num_longer")
+_OF_PASSES = ("num_steps", "num_passes", "num_longer", "num_parted")
 
 
 def bound_as_begun(stage: str, begun_from: Path | None, chosen: int | None) -> int | None:

@@ -22,12 +22,16 @@ from calltune.training.layout import BatchLayout, batch_layout, batch_of, laid_o
 
 @dataclass(slots=True)
 class Passes:
-    """Counts of what one process did: steps, passes, and the passes of a single row or pair beyond the bound."""
+    """Counts of what one process did: steps, passes, and the passes of a single row or pair beyond the bound.
+
+    `num_parted` are the batches that took several passes; a step of several batches has several passes without one.
+    """
 
     tokens_per_batch: int
     num_steps: int = 0
     num_passes: int = 0
     num_longer: int = 0
+    num_parted: int = 0
 
     def facts(self) -> dict[str, int]:
         """Return the counts as the manifest holds them."""
@@ -104,6 +108,7 @@ def bound_passes(trainer: Any, tokens_per_batch: int, is_shared: Callable[[], bo
         passes.num_steps += ends_step
         passes.num_passes += len(parts)
         passes.num_longer += num_longer
+        passes.num_parted += len(parts) > 1
         if len(parts) == 1:
             return whole(model, inputs, num_items_in_batch)
         if "labels" in inputs and num_items_in_batch is None:

@@ -169,7 +169,7 @@ def _train_and_save(config: Config, recipe: Recipe, model: str, folder: Path, in
             **sharing.facts(counted, trainer.accelerator.device),
         }
         say(f"{stage}: {sharing.sentence(counted, trainer.accelerator.device)}")
-        if sharing.passes and (asked.tokens_per_batch or sharing.passes.num_passes > sharing.passes.num_steps):
+        if sharing.passes and (asked.tokens_per_batch or sharing.passes.num_parted):
             say(f"{stage}: {sharing.passes.sentence()}")
         if ours.rank == 0:
             write_json(folder / "history.json", {"log": state.log_history})
