@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import shutil
+import struct
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
@@ -43,6 +44,11 @@ _SPECIAL = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
 # llama.cpp's rules of `tokenizer.ggml.pre` that cut every digit off before GPT-2's rule; transformers 5.23 has none.
 _DIGITS_APART = {"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"}
 _GPT2_RULE = {"default", "gpt-2", "gpt2", "mpt", "olmo", "jais", "phi-2"}
+# What readers of a damaged file and of an unknown model raise: numpy, struct, the package gguf, transformers, torch.
+_FAILURES = (
+    *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError),
+    *(RuntimeError, ImportError, OSError, MemoryError, EOFError, struct.error),
+)
 _PROOFS = (
     "Book table 12 for 2 at 19:30,  please.\n\tThanks!",
     '{"name": "get_weather", "arguments": {"city": "Zürich", "days": [1, 23, 456], "metric": true}}',
@@ -108,12 +114,12 @@ def _metadata(file: Path) -> tuple[dict[str, Any], Counter[str]]:
         metadata = {name: field.contents() for name, field in reader.fields.items()}
         kinds = Counter(tensor.tensor_type.name for tensor in reader.tensors)
         names = {tensor.name for tensor in reader.tensors}
-    except Exception as error:
+    except _FAILURES as error:
         # Of a file that is cut off or damaged numpy, struct and the reader each say so in words of their own.
         raise ModelError(f"model '{file}': is cut off or damaged; copy it again ({one_line(error)})") from error
     if (kind := metadata.get("general.type", "model")) != "model":
         raise ModelError(f"model '{file}': holds a part of type '{kind}', not a model")
-    if metadata.get("split.count", 1) > 1:
+    if metadata.get("split.count", 1) not in (0, 1):
         raise ModelError(f"model '{file}': is one of {metadata['split.count']} parts; join them with llama-gguf-split")
     if "rope_freqs.weight" in names:
         raise ModelError(
@@ -154,7 +160,7 @@ def _convert(file: Path, metadata: Mapping[str, Any], kinds: Mapping[str, int], 
         model = _free(read)
     except ModelError:
         raise
-    except Exception as error:
+    except _FAILURES as error:
         raise ModelError(f"model '{file}': transformers does not read it: {one_line(error)}") from error
     ids = {name: metadata.get(f"tokenizer.ggml.{key}_token_id") for name, key in _SPECIAL.items()}
     for name in ("bos", "eos", "pad"):

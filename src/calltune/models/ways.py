@@ -26,8 +26,8 @@ WAYS: tuple[Way, ...] = ("varlen", "flex", "blocks")
 
 _BATCHES = 3  # whose layouts are timed
 
-# What a kernel raises that does not take its input, or a compiler that has no compiler to call.
-_REFUSALS = (RuntimeError, AssertionError, AttributeError, ImportError, LookupError, OSError, TypeError, ValueError)
+REFUSALS = (RuntimeError, AssertionError, AttributeError, ImportError, LookupError, OSError, TypeError, ValueError)
+"""What a kernel raises that does not take its input, or a compiler that has no compiler to call."""
 
 
 def possible_ways(device: torch.device, dtype: torch.dtype, size: int, is_compiling: bool = True) -> list[Way]:
@@ -98,7 +98,7 @@ class Ways:
     def _fault(self, way: Way, window: int | None) -> str | None:
         try:
             return kernel_fault(attend_by(way), self.heads, window, self.dtype, self.device)
-        except _REFUSALS as error:
+        except REFUSALS as error:
             return _told(error)
 
     def best(self, packed: Packed, with_gradients: bool) -> Way:
@@ -112,7 +112,7 @@ class Ways:
             for way in list(self.candidates):
                 try:
                     spent = self._time(way, packed, with_gradients)
-                except _REFUSALS as error:
+                except REFUSALS as error:
                     if way == self.candidates[-1]:
                         raise
                     # Such as for want of memory.

@@ -1,6 +1,5 @@
 """Multiple-choice questions about held-out conversations, in When2Call's test layout."""
 
-import json
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,8 +11,9 @@ from calltune.data.derive.making import make
 from calltune.data.derive.material import Material
 from calltune.data.derive.negatives import BEHAVIOR_NEGATIVES
 from calltune.data.derive.rules import Derived, Workshop
+from calltune.data.question_text import answer_text, tool_text
 from calltune.data.randomness import unit_interval
-from calltune.types import BEHAVIORS, Behavior, Example, Message, Preference, Tool
+from calltune.types import BEHAVIORS, Behavior, Example, Message, Preference
 
 _WRONG: dict[Behavior, str] = {
     "direct": "made_up",
@@ -71,9 +71,9 @@ def _question(derived: Derived, shop: Workshop) -> dict[str, Any] | None:
         "source_id": row.id,
         "question": row.prompt[-1].content,
         "correct_answer": row.behavior,
-        "answers": {behavior: _text(answers[behavior]) for behavior in BEHAVIORS},
-        "target_tool": _json(case.target) if offered else None,
-        "tools": [_json(tool) for tool in row.tools],
+        "answers": {behavior: answer_text(answers[behavior]) for behavior in BEHAVIORS},
+        "target_tool": tool_text(case.target) if offered else None,
+        "tools": [tool_text(tool) for tool in row.tools],
     }
     if len(row.prompt) > 1:
         question["messages"] = [asdict(message) for message in row.prompt]
@@ -81,16 +81,5 @@ def _question(derived: Derived, shop: Workshop) -> dict[str, Any] | None:
         question["orig_question"] = case.prompt[-1].content
         question["held_out_param"] = derived.missing
     if row.behavior == "cannot_answer":
-        question["orig_tools"] = [_json(tool) for tool in case.row.tools]
+        question["orig_tools"] = [tool_text(tool) for tool in case.row.tools]
     return question
-
-
-def _text(message: Message) -> str:
-    if not message.tool_calls:
-        return message.content
-    call = message.tool_calls[0]
-    return json.dumps({"name": call.name, "arguments": dict(call.arguments)}, ensure_ascii=False, allow_nan=False)
-
-
-def _json(tool: Tool) -> str:
-    return json.dumps(asdict(tool), ensure_ascii=False, allow_nan=False)

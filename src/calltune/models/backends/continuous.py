@@ -19,6 +19,7 @@ from transformers.generation.configuration_utils import ContinuousBatchingConfig
 from calltune.errors import ModelError
 from calltune.models.backends.drawing import Answer, Drawing
 from calltune.models.prefix import shared_attention
+from calltune.models.ways import REFUSALS
 from calltune.runtime.terminal import say
 
 LEAST_TO_TRY = 16
@@ -117,7 +118,8 @@ def reason_against(continuous: ContinuousGenerator, usual: Writer, prompts: Sequ
             begun = time.perf_counter()
             writer.answers(some, few)
             times.append(time.perf_counter() - begun)
-    except Exception as error:  # noqa: BLE001  # whatever it is, there is another way
+    except REFUSALS as error:
+        # There is another way.
         return f"{type(error).__name__}: {(str(error).splitlines() or ['?'])[0][:200]}"
     took = f"{len(some)} prompts took {times[0]:.1f} s, otherwise {times[1]:.1f} s"
     if times[0] * _TIMES_FASTER > times[1]:

@@ -1,6 +1,5 @@
 """Rows of the agent's conversations: examples, pairs, and held-out questions in When2Call's test layout."""
 
-import json
 import random
 import uuid
 from collections import Counter
@@ -9,10 +8,11 @@ from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
+from calltune.data.question_text import answer_text, tool_text
 from calltune.data.sources.agent.talks import Talk, Turn, offered, out_of_scope, small_talk, task
 from calltune.data.sources.agent.tools import HELD_OUT, Ability
 from calltune.data.sources.agent.values import Split
-from calltune.types import BEHAVIORS, Behavior, Example, Message, Preference, Tool
+from calltune.types import BEHAVIORS, Behavior, Example, Preference
 
 SOURCE = "agent"
 UNSEEN = "agent_unseen_tools"
@@ -117,18 +117,7 @@ def _question(turn: Turn, seed: int, number: int, split: Split, is_unseen: bool)
         "question": turn.before[-1].content,
         "messages": [asdict(message) for message in turn.before],
         "correct_answer": turn.behavior,
-        "answers": {behavior: _text(turn.answers[behavior]) for behavior in BEHAVIORS},
+        "answers": {behavior: answer_text(turn.answers[behavior]) for behavior in BEHAVIORS},
         "target_tool": None,
-        "tools": [_json(ability.tool) for ability in offered(split, is_unseen)],
+        "tools": [tool_text(ability.tool) for ability in offered(split, is_unseen)],
     }
-
-
-def _text(message: Message) -> str:
-    if not message.tool_calls:
-        return message.content
-    call = message.tool_calls[0]
-    return json.dumps({"name": call.name, "arguments": dict(call.arguments)}, ensure_ascii=False, allow_nan=False)
-
-
-def _json(tool: Tool) -> str:
-    return json.dumps(asdict(tool), ensure_ascii=False, allow_nan=False)

@@ -5,7 +5,6 @@ it is a question back; without the tool it cannot be answered; and small talk ne
 "development" and "final" share no tool, no wording and no argument value.
 """
 
-import json
 import random
 import uuid
 import zlib
@@ -13,9 +12,10 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
+from calltune.data.question_text import answer_text, tool_text
 from calltune.data.sources.synthetic.situations import Situation, situation
 from calltune.data.sources.synthetic.values import SPLITS, Split
-from calltune.types import BEHAVIORS, Behavior, Example, Message, Preference, Tool
+from calltune.types import BEHAVIORS, Behavior, Example, Message, Preference
 
 SOURCE = "synthetic"
 
@@ -102,22 +102,7 @@ def questions(seed: int, num_questions: int, split: str) -> Iterator[dict[str, A
             "source_id": name,
             "question": drawn.question,
             "correct_answer": drawn.behavior,
-            "answers": {behavior: _answer_text(drawn.answers[behavior]) for behavior in BEHAVIORS},
-            "target_tool": _json(drawn.target) if drawn.target is not None and offered else None,
-            "tools": [_json(tool) for tool in drawn.tools],
+            "answers": {behavior: answer_text(drawn.answers[behavior]) for behavior in BEHAVIORS},
+            "target_tool": tool_text(drawn.target) if drawn.target is not None and offered else None,
+            "tools": [tool_text(tool) for tool in drawn.tools],
         }
-
-
-def _answer_text(message: Message) -> str:
-    if not message.tool_calls:
-        return message.content
-    call = message.tool_calls[0]
-    return json.dumps({"name": call.name, "arguments": dict(call.arguments)}, ensure_ascii=False, allow_nan=False)
-
-
-def _json(tool: Tool) -> str:
-    return json.dumps(
-        {"name": tool.name, "description": tool.description, "parameters": tool.parameters},
-        ensure_ascii=False,
-        allow_nan=False,
-    )
