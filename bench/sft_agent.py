@@ -9,7 +9,7 @@ and calltune's labelled head is laid over TRL's trainer.
 
 `fixed_tools` are random turns, their tools in one order, as an agent sends them. `long_tools` have more tools, 2,000
 tokens of them. `shuffled_tools` are turns as the real file has them, in which each trace has the tools in an order of
-its own, in batches as `data.group_by_tools` makes them: turns of one trace share, those of two traces hardly do. What
+its own, in batches as `data.group_by` makes them: turns of one trace share, those of two traces hardly do. What
 is compared is the process's CPU seconds of forward and backward passes. The last line is one JSON object.
 """
 
@@ -72,7 +72,7 @@ def measure(folder, chat, samples, with_defaults):
 
 
 def grouped(samples):
-    """One batch as `data.group_by_tools` makes it."""
+    """One batch as `data.group_by` makes it."""
     order = iter(GroupedSampler([str(sample.tools) for sample in samples], SAMPLES, seed=0))
     return [samples[number] for number in islice(order, SAMPLES)]
 

@@ -40,7 +40,7 @@ def test_distinct_tokens_are_those_of_the_packed_row(seed: int) -> None:
     assert num_distinct([[1, 2, 3], [1, 2], [5]]) == 4
 
 
-@pytest.mark.parametrize("overrides", [[], ["data.group_by_tools=true"], ["seed=7", "STAGE.data_seed=3"]])
+@pytest.mark.parametrize("overrides", [[], ["data.group_by=tools"], ["seed=7", "STAGE.data_seed=3"]])
 @pytest.mark.parametrize("stage", ["sft", "dpo"])
 def test_batches_are_those_of_the_first_epoch(
     stage: str, overrides: list[str], make_ready: Callable[..., Ready]

@@ -33,7 +33,7 @@ RUNS = {
         "dpo.max_length=150",
         "dpo.max_steps=3",
     ],
-    "grouped, with rows to watch": ["data.group_by_tools=true", "data.validation_fraction=0.3"],
+    "grouped, with rows to watch": ["data.group_by=conversation", "data.validation_fraction=0.3"],
 }
 
 

@@ -15,6 +15,8 @@ from calltune.config.redact import RedactConfig
 from calltune.config.table import Table
 from calltune.types import Behavior
 
+GroupBy = Literal["tools", "conversation"]
+
 Share = Annotated[float, pydantic.Field(ge=0, le=1)]
 
 
@@ -127,6 +129,6 @@ class DataConfig(Table):
     workers: Annotated[int, pydantic.Field(gt=0)] | None = None
     """How many processes write, tokenize and check rows; by default one per CPU, up to four."""
 
-    group_by_tools: bool = False
-    """Whether training rows with the same tools go into the same batches, where they share them
-    (`docs/shared-prefixes.md`)."""
+    group_by: GroupBy | None = None
+    """Which training rows go into the same batches, where they share what they begin with: those with the same tools,
+    or those of one conversation (`docs/shared-prefixes.md`)."""

@@ -91,8 +91,8 @@ def _order(settings: StageSettings, rows: FittedRows) -> Sequence[int] | Iterabl
     arguments: Any = settings.arguments
     count = len(rows.texts)
     seed = arguments.seed if arguments.data_seed is None else arguments.data_seed
-    if settings.group_by_tools:
-        return GroupedSampler(rows.tools, arguments.train_batch_size, arguments.data_seed or arguments.seed)
+    if settings.group_by:
+        return GroupedSampler(rows.groups, arguments.train_batch_size, arguments.data_seed or arguments.seed)
     strategy = getattr(arguments, "train_sampling_strategy", "random")
     if strategy == "sequential":
         return range(count)

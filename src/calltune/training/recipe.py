@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from calltune.calling.chat import Chat
+from calltune.config.data import GroupBy
 from calltune.config.stages import Stage, of_round
 from calltune.errors import DataError
 from calltune.files.json_lines import to_json
 from calltune.runtime.terminal import say
+from calltune.types import Example, Preference
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class Recipe:
 class FittedRows:
     """Rows as text, none longer than `max_length` tokens; the ids of those that were; the tokens trained on.
 
-    `tools[i]` are row i's tools, as JSON; `ids[i]` is its id. `highest_token` is the highest id of a token in any row.
+    `groups[i]` is the name of row i's group, `ids[i]` its id. `highest_token` is the highest id of a token in any row.
     `longest` is the number of tokens of the row or pair that has most, the prompt of a pair counted once.
     """
 
@@ -48,7 +50,7 @@ class FittedRows:
     too_long: list[str]
     num_tokens: int
     num_answer_tokens: int
-    tools: list[str]
+    groups: list[str]
     highest_token: int
     longest: int
 
@@ -62,13 +64,16 @@ class FittedRows:
         }
 
 
-def fit_rows(chat: Chat, recipe: Recipe, file: Path, max_length: int | None) -> FittedRows:
+def fit_rows(
+    chat: Chat, recipe: Recipe, file: Path, max_length: int | None, group_by: GroupBy | None = None
+) -> FittedRows:
     """Write every row as text, measure it, and leave out, whole, those that do not fit.
 
     A cut answer would teach a broken call, so nothing is ever cut: a row is trained on whole or left out and counted.
 
     Args:
         max_length: in tokens of prompt and longest answer; None takes the longest row's.
+        group_by: what rows of one group have in common; without it each is in a group of its own.
 
     Raises:
         DataError: no row fits.
@@ -90,11 +95,26 @@ def fit_rows(chat: Chat, recipe: Recipe, file: Path, max_length: int | None) -> 
             f"{recipe.name}: {file.name}: {len(fits):,} of {len(rows):,} rows fit into max_length = {limit:,} tokens, "
             f"{len(too_long):,} left out; {tokens - prompts:,} answer tokens of {tokens:,} are trained on"
         )
-    tools = ["".join(map(to_json, rows[number].tools)) for number in fits]
+    groups = [_group(rows[number], group_by) for number in fits]
     kept, ids = [texts[number] for number in fits], [rows[number].id for number in fits]
     alone = max((_once(*lengths[number]) for number in fits), default=0)
     highest = max((t for _, t in measured), default=0)
-    return FittedRows(kept, ids, limit, too_long, tokens, tokens - prompts, tools, highest, alone)
+    return FittedRows(kept, ids, limit, too_long, tokens, tokens - prompts, groups, highest, alone)
+
+
+def _group(row: Example | Preference, group_by: GroupBy | None) -> str:
+    """What rows of one group, and no others, have in common.
+
+    A conversation is told by how it begins: its rows have the same tools, and the same messages up to the first one of
+    the user.
+    """
+    if group_by is None:
+        return row.id
+    tools = "".join(map(to_json, row.tools))
+    if group_by == "tools":
+        return tools
+    first = next((number for number, message in enumerate(row.prompt) if message.role == "user"), 0)
+    return tools + "".join(map(to_json, row.prompt[: first + 1]))
 
 
 def _once(prompt: int, wholes: list[int]) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from peft import LoraConfig
 
+from calltune.config.data import GroupBy
 from calltune.config.run_file import Config
 from calltune.config.stages import Stage
 from calltune.config.training import Tuning
@@ -80,8 +81,8 @@ class StageSettings:
     fused_kernels: Fused
     """What computes norms, rotary embeddings and MLPs."""
 
-    group_by_tools: bool
-    """Whether rows with the same tools stand in the same batch."""
+    group_by: GroupBy | None
+    """Which rows stand in the same batch; None where chance decides."""
 
     @property
     def max_length(self) -> int | None:
@@ -151,7 +152,7 @@ def stage_settings(config: Config, stage: Stage) -> StageSettings:
         has_masters=against_masters is None and (asked == "bf16-masters" or is_default),
         why_no_masters=against_masters if is_default else None,
         fused_kernels=config.tuning.fused_kernels,
-        group_by_tools=config.data.group_by_tools,
+        group_by=config.data.group_by,
     )
 
 

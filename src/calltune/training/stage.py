@@ -79,7 +79,7 @@ def get_ready(settings: StageSettings, recipe: Recipe, run_folder: Path, model: 
     """
     stage, file = settings.stage, run_folder / recipe.train_file
     chat = Chat(load_tokenizer(model, settings.chat_template), model)
-    rows = fit_rows(chat, recipe, file, settings.max_length)
+    rows = fit_rows(chat, recipe, file, settings.max_length, settings.group_by)
     if not rows.texts:
         raise ConfigError(f"{stage}: {file} holds no rows; leave '{stage}' out of 'stages'")
     watched = fit_rows(chat, recipe, run_folder / recipe.validation_file, rows.max_length)
@@ -191,7 +191,7 @@ def _inputs(config: Config, recipe: Recipe, model: str, data: Path) -> dict[str,
         "chat template": manifest.template_sha256(config),
         # A word that was not there before counts where it is said, so that what older versions made stays complete.
         "settings": value_sha256([config.seed, tuning, getattr(config, stage), *_precision(config)]),
-        "grouped by tools": config.data.group_by_tools,
+        "grouped by": config.data.group_by,
         # Batch sizes are per process, and a checkpoint belongs to its strategy.
         "processes": processes().count,
         "strategy": config.launch.strategy,
@@ -273,9 +273,9 @@ def share(settings: StageSettings, trainer: Any) -> Sharing:
 
 
 def group(settings: StageSettings, trainer: Any, rows: FittedRows) -> None:
-    """Let a trainer draw rows with the same tools together, if the run file says so."""
-    if settings.group_by_tools:
-        group_batches(trainer, rows.tools)
+    """Let a trainer draw rows that share much together, if the run file says so."""
+    if settings.group_by:
+        group_batches(trainer, rows.groups)
 
 
 def to_dataset(texts: Sequence[dict[str, str]]) -> datasets.Dataset:

@@ -229,7 +229,7 @@ def test_a_stage_is_told_by_what_goes_into_it(prepared: Callable[..., Config]) -
         ("evaluate.benchmarks.1.max_new_tokens=9", ["sft", "dpo"], ["evaluate"]),
         ("launch.sagemaker.max_runtime_hours=3", ["sft", "dpo", "evaluate"], []),
         ("launch.sagemaker.instance_count=2", [], ["sft", "dpo", "evaluate"]),
-        ("data.group_by_tools=true", [], ["sft", "dpo", "evaluate"]),
+        ("data.group_by=tools", [], ["sft", "dpo", "evaluate"]),
         ('tuning.dpo={method="lora"}', ["sft"], ["dpo", "evaluate"]),
         ("seed=5", [], ["sft", "dpo", "evaluate"]),
     ]:

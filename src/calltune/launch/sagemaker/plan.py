@@ -124,7 +124,7 @@ def _identities(config: Config, rows: Mapping[str, str], hashes: Mapping[str, st
             files = {name: value for name, value in hashes.items() if name.startswith("benchmark-")}
             inputs = [{**whole["evaluate"], "benchmarks": asked}, files, _hub_paths(config), own.code_sha256]
         else:
-            tuning = [config.lora, _tuning(config, stage, own), config.data.group_by_tools]
+            tuning = [config.lora, _tuning(config, stage, own), config.data.group_by]
             inputs = [whole[stage], tuning, launch]
         identities[stage] = value_sha256([stage, shared, own_rows, inputs, dict(identities)])
     return identities
