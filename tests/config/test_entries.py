@@ -228,8 +228,10 @@ def test_a_benchmark_that_contradicts_itself_is_one_line(
     assert capsys.readouterr().err.splitlines()[-1] == f"calltune: {name}: {message}"
 
 
-def test_a_backend_without_keys_takes_none(
+def test_a_backend_names_the_key_that_was_meant(
     write_run_file: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["check", str(write_run_file()), "evaluate.backend_options.dtype=float16"]) == 2
-    assert capsys.readouterr().err == "calltune: evaluate.backend_options: unknown key 'dtype' (there are: none)\n"
+    assert main(["check", str(write_run_file()), "evaluate.backend_options.dytpe=float32"]) == 2
+    assert capsys.readouterr().err == (
+        "calltune: evaluate.backend_options: unknown key 'dytpe', did you mean 'dtype'?\n"
+    )

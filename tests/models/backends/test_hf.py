@@ -55,6 +55,19 @@ def test_scores_are_a_plain_forward_s(tiny_model: Path, tokens_per_batch: int) -
         assert values == pytest.approx(expected, rel=1e-5)
 
 
+def test_it_computes_in_what_the_run_file_asks_for(tiny_model: Path) -> None:
+    samples = [as_sample(example) for example in synthetic.examples(seed=1, num_examples=4)]
+    texts = ("Yes.", "I can't do that for you.\nSorry.")
+    given = {}
+    for dtype in ("auto", "float32", "bfloat16"):
+        backend = Backend(str(tiny_model), 4096, hf.Settings(dtype=dtype))
+        requests = [ScoringRequest(backend.chat.prompt(s.messages, s.tools), texts) for s in samples]
+        given[dtype] = [value for values in backend.loglikelihood(requests) for value in values]
+    assert given["auto"] == given["float32"]
+    assert given["bfloat16"] != given["float32"]
+    assert given["bfloat16"] == pytest.approx(given["float32"], rel=0.05)
+
+
 def test_gold_scores_of_real_rows_are_a_plain_forward_s(shared_data: Path, tmp_path: Path) -> None:
     """Twenty of NVIDIA's rows, the real Qwen3 tokenizer and template, random weights."""
     from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
