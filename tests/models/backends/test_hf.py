@@ -111,6 +111,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     },
     "Gemma2": {},
     "Lfm2": {"layer_types": ["conv", "full_attention"]},
+    "Qwen3_5": {"layer_types": ["linear_attention", "full_attention"]},
 }
 
 
@@ -142,10 +143,14 @@ FORKED = [
     ScoringRequest("Nothing in common with the others", (" at all",)),
     ScoringRequest("You may call f or g. " * 20, ("Yes.", "No.")),
 ]
-UNLIKE = [ScoringRequest("A first prompt", (" ends.",)), ScoringRequest("the second prompt", (" ends so.",))]
+UNLIKE = [
+    ScoringRequest("A first prompt", (" ends.",)),
+    ScoringRequest("a", (" b",)),
+    ScoringRequest("the second prompt", (" ends so.",)),
+]
 
 
-@pytest.mark.parametrize("family", [family for family in FAMILIES if family != "Lfm2"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_shared_prefixes_change_no_score(
     family: str, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -158,6 +163,7 @@ def test_shared_prefixes_change_no_score(
             expected = [value for values in plain.loglikelihood(requests) for value in values]
             assert flat == pytest.approx(expected, rel=1e-5)
         assert shared._shares() is (family != "Gemma2")
+        assert (shared._states is not None) is (family in ("Lfm2", "Qwen3_5"))
     # Said once by each of the three.
     assert capsys.readouterr().out.count("soft-capped") == (3 if family == "Gemma2" else 0)
     monkeypatch.setattr(hf, "_HEAD_LOGITS", 7 * 3072)
@@ -181,7 +187,7 @@ def test_each_token_of_a_prefix_is_computed_once(tiny_model: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize(
-    ("family", "reason"), [("Qwen3", None), ("Gemma2", "soft-capped"), ("Lfm2", "of another kind: conv")]
+    ("family", "reason"), [("Qwen3", None), ("Gemma2", "soft-capped"), ("Lfm2", None), ("Qwen3_5", None)]
 )
 def test_answers_of_a_model_that_cannot_share_are_computed_for_themselves(
     family: str, reason: str | None, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -15,8 +15,12 @@ from calltune.models.backends.continuous import Chosen, ContinuousGenerator, Wri
 from calltune.models.backends.drawing import Drawing, numbers_for
 from calltune.models.backends.generation import Generator, segment_fault
 from calltune.models.backends.plain import PlainGenerator, batches_of_like_length, pad_left
+from calltune.models.backends.state_check import state_fault
+from calltune.models.backends.state_generation import StateGenerator
+from calltune.models.backends.states import States
 from calltune.models.backends.tokens import completion, encode_requests, end_ids, not_finite
 from calltune.models.exactness import can_share
+from calltune.models.layer_kinds import is_hybrid
 from calltune.models.load import check_tokens, load_model, load_tokenizer
 from calltune.models.prefix import backbone_outputs, shared_attention
 from calltune.models.trie import batches, pack, places
@@ -78,6 +82,7 @@ class Backend:
         )
         self._share_prefixes = share_prefixes
         self._asked_model, self._against = False, None
+        self._states: States | None = None
         self._shares_scores: bool | None = None
         self._writer: Writer | None = None
         self._ways: Ways | None = None
@@ -88,7 +93,11 @@ class Backend:
         """Per request and continuation, the natural log-probability of the continuation's tokens, summed in float32."""
         pairs = encode_requests(self.chat.tokenizer, requests)
         self._look_at([context + rest for context, rest in pairs])
-        values = iter(self._score_shared(pairs) if self._shares() else self._score_plain(pairs))
+        if not self._shares():
+            score = self._score_plain
+        else:
+            score = self._score_shared if self._states is None else self._score_after
+        values = iter(score(pairs))
         return [[next(values) for _ in request.continuations] for request in requests]
 
     @torch.inference_mode()
@@ -125,10 +134,12 @@ class Backend:
         if self._writer is None:
             reason = None
             if self._share_prefixes:
-                reason = self._reason() or segment_fault(self._model)
+                reason = self._reason() or (None if self._states else segment_fault(self._model))
                 if reason:
                     say(f"every prompt is computed for itself before it is answered: {reason}")
-            kind = PlainGenerator if reason or not self._share_prefixes else Generator
+            kind = Generator if self._states is None else StateGenerator
+            if reason or not self._share_prefixes:
+                kind = PlainGenerator
             self._writer = kind(self._model, self._ends, self._pad, self._tokens_per_batch)
             if self._device.type == "cuda" and self._share_prefixes and has_continuous(self._model):
                 continuous = ContinuousGenerator(self._model, self._ends, self._pad)
@@ -152,14 +163,19 @@ class Backend:
     def _reason(self) -> str | None:
         """Why the model cannot share prefixes, None where it can; it is asked once."""
         if not self._asked_model:
-            self._asked_model, self._against = True, can_share(self._model)
+            self._asked_model = True
+            if is_hybrid(self._model):
+                self._against = state_fault(self._model)
+                self._states = None if self._against else States(self._model, self._pad, self._tokens_per_batch)
+            else:
+                self._against = can_share(self._model)
         return self._against
 
     def _shares(self) -> bool:
         """Whether prefixes are shared in scoring; the model is asked once."""
         if self._share_prefixes and self._shares_scores is None:
             reason = self._reason()
-            if reason is None:
+            if reason is None and self._states is None:
                 # A compiler would take longer than most benchmarks.
                 self._ways = ways_of(self._model, is_compiling=False)
                 reason = self._ways.reason_against()
@@ -188,6 +204,19 @@ class Backend:
                 for number, part in zip(batch, logprobs.cpu().split([len(part) for part in asked]), strict=True):
                     sums[number] = float(part.sum())
         return sums
+
+    def _score_after(self, pairs: Sequence[tuple[list[int], list[int]]]) -> list[float]:
+        """Score what a hybrid model goes on to from the contexts, each of which is computed once."""
+        # Before its last token, a context has to have something to go on from.
+        sums = {n: self._score_plain([pair])[0] for n, pair in enumerate(pairs) if len(pair[0]) == 1}
+        longer = [number for number in range(len(pairs)) if number not in sums]
+        assert self._states is not None
+        for batch, outputs in self._states.scored([pairs[number] for number in longer]):
+            numbers = [longer[place] for place in batch]
+            width = outputs.last_hidden_state.shape[1]
+            values = self._sums(outputs, range(0, width * len(batch), width), [pairs[n][1] for n in numbers])
+            sums.update(zip(numbers, values, strict=True))
+        return [sums[number] for number in range(len(pairs))]
 
     def _logprobs(self, outputs: Any, ids: torch.Tensor, asked: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Log-probability of each target after its place in the packed row, [targets], float32."""
@@ -218,21 +247,23 @@ class Backend:
         positions = (mask.cumsum(1) - 1).clamp(min=0)
         backbone = self._model.base_model
         outputs = backbone(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False)
+        width = ids.shape[1]
+        starts = [width * (row + 1) - len(rest) for row, (_, rest) in enumerate(pairs)]
+        return self._sums(outputs, starts, [rest for _, rest in pairs])
+
+    def _sums(self, outputs: Any, starts: Sequence[int], rests: Sequence[list[int]]) -> list[float]:
+        """Log-probability of each rest; the first of its tokens is predicted at its start, over all rows' places."""
         # Joined to one row, of which only the places before a scored token go through the head.
         states = outputs.last_hidden_state
         outputs.last_hidden_state = states.reshape(1, -1, states.shape[-1])
-        width = ids.shape[1]
-        asked = [
-            width * (row + 1) - len(rest) + place for row, (_, rest) in enumerate(pairs) for place in range(len(rest))
-        ]
-        targets = list(chain.from_iterable(rest for _, rest in pairs))
+        asked = [place for start, rest in zip(starts, rests, strict=True) for place in range(start, start + len(rest))]
         logprobs = self._logprobs(
             outputs,
-            ids.reshape(1, -1),
+            torch.zeros(1, states.shape[:2].numel(), dtype=torch.long, device=self._device),
             torch.tensor(asked, device=self._device),
-            torch.tensor(targets, device=self._device),
+            torch.tensor(list(chain.from_iterable(rests)), device=self._device),
         )
-        return [float(part.sum()) for part in logprobs.cpu().split([len(rest) for _, rest in pairs])]
+        return [float(part.sum()) for part in logprobs.cpu().split(list(map(len, rests)))]
 
 
 @contextmanager

@@ -27,24 +27,40 @@ class PlainGenerator:
         answers: list[list[Answer]] = [[] for _ in prompts]
         copies = drawing.num_answers if drawing else 1
         for batch in batches_of_like_length([len(each) for each in prompts], self._tokens_per_batch, room, copies):
-            ids, mask = pad_left([prompts[number] for number in batch], self._pad, self._model.device)
-            watch, more = Watch(), {}
-            processors = LogitsProcessorList([watch])
+            some, cache = [prompts[number] for number in batch], None
+            part = drawing.of(batch) if drawing else None
             if drawing:
-                part = drawing.of(batch)
-                processors.append(Draw(part.numbers, ids.shape[1], drawing.temperature, drawing.top_p))
                 # The prompt is computed once for all its answers.
-                more = {"past_key_values": self._cache_of(ids, mask, copies)}
-            generated = self._model.generate(
-                input_ids=ids.repeat_interleave(copies, dim=0),
-                attention_mask=mask.repeat_interleave(copies, dim=0),
-                max_new_tokens=room,
-                logits_processor=processors,
-                **more,
-            )
-            written = generated[:, ids.shape[1] :].tolist()
-            for row, tokens in enumerate(written):
-                answers[batch[row // copies]].append(self._answer(tokens, watch.first(row)))
+                cache = self._cache_of(*pad_left(some, self._pad, self._model.device), copies)
+            for number, own in zip(batch, self.write(some, room, part, cache), strict=True):
+                answers[number] = own
+        return answers
+
+    def write(
+        self, prompts: Sequence[list[int]], room: int, drawing: Drawing | None = None, cache: Any = None
+    ) -> list[list[Answer]]:
+        """Answers to the prompts of one batch.
+
+        Args:
+            cache: what the model keeps of all but the last token of each prompt, padded on the left, with a row for
+                each answer.
+        """
+        copies = drawing.num_answers if drawing else 1
+        ids, mask = pad_left(prompts, self._pad, self._model.device)
+        watch = Watch()
+        processors = LogitsProcessorList([watch])
+        if drawing:
+            processors.append(Draw(drawing.numbers, ids.shape[1], drawing.temperature, drawing.top_p))
+        generated = self._model.generate(
+            input_ids=ids.repeat_interleave(copies, dim=0),
+            attention_mask=mask.repeat_interleave(copies, dim=0),
+            max_new_tokens=room,
+            logits_processor=processors,
+            **({} if cache is None else {"past_key_values": cache}),
+        )
+        answers: list[list[Answer]] = [[] for _ in prompts]
+        for row, tokens in enumerate(generated[:, ids.shape[1] :].tolist()):
+            answers[row // copies].append(self._answer(tokens, watch.first(row)))
         return answers
 
     def _answer(self, tokens: list[int], first_bad: int | None) -> Answer:
@@ -53,6 +69,8 @@ class PlainGenerator:
 
     def _cache_of(self, ids: torch.Tensor, mask: torch.Tensor, copies: int) -> Any:
         """What the model keeps of prompts, for so many answers to each; None where it cannot be copied."""
+        if ids.shape[1] == 1:
+            return None
         # All but the last token, whose logits `generate` wants to compute.
         ids, mask = ids[:, :-1], mask[:, :-1]
         positions = (mask.cumsum(1) - 1).clamp(min=0)
