@@ -203,6 +203,20 @@ def test_answers_of_a_model_that_cannot_share_are_computed_for_themselves(
     assert (reason or "") in printed
 
 
+def test_a_hybrid_model_that_forgets_is_scored_row_by_row(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = model_of("Lfm2", tiny_model, tmp_path)
+    expected = Backend(folder, 4096, share_prefixes=False).loglikelihood(FORKED)
+    backend = Backend(folder, 4096)
+    layer = backend._model.base_model.layers[0].conv
+    own = layer.forward
+    layer.forward = lambda hidden_states, past_key_values, **others: own(hidden_states, None, **others)
+    for _ in range(2):
+        assert backend.loglikelihood(FORKED) == expected
+    assert capsys.readouterr().out.count("once for each of its choices: its states are others") == 1
+
+
 def test_answers_are_the_same_after_scoring(tiny_model: Path) -> None:
     samples = [as_sample(example) for example in synthetic.examples(seed=2, num_examples=3)]
     backend = Backend(str(tiny_model), 8192)

@@ -123,18 +123,19 @@ def test_drawn_answers_are_those_of_generate() -> None:
 
 
 def test_what_contexts_share_is_computed_once() -> None:
-    model = hybrid("lfm2")
+    model = hybrid("lfm2", spread=0.1)
     rng = random.Random(0)
     tools = some_tokens(rng, 100)
-    contexts = [tools + some_tokens(rng, 21) for _ in range(5)]
+    contexts = [tools + some_tokens(rng, 21) for _ in range(30)]
     pairs = [(context, some_tokens(rng, 4)) for context in contexts for _ in range(4)]
+    expected = [plain_score(model, *pair) for pair in pairs]
     seen = []
     model.base_model.register_forward_pre_hook(
         lambda module, args, kwargs: seen.append(kwargs["input_ids"].numel()), with_kwargs=True
     )
-    scores(model, pairs, 2**14)
-    # The last token of a context is computed with each of its answers.
-    assert seen == [100, 5 * 20, 20 * 4]
+    assert scores(model, pairs, 2**14) == pytest.approx(expected, rel=1e-6, abs=0)
+    # At most 512 tokens go side by side; the last token of a context is computed with each of its answers.
+    assert seen == [100, 25 * 20, 5 * 20, 120 * 4]
 
 
 @pytest.mark.parametrize("family", ["qwen3.5", "lfm2"])
