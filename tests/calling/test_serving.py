@@ -5,7 +5,8 @@ import pytest
 from transformers import AutoTokenizer
 
 from calltune.calling.chat import Chat
-from calltune.calling.serving import serving, tool_call_parser
+from calltune.calling.families import family_of
+from calltune.calling.serving import serving
 from calltune.models.load import load_tokenizer
 
 TEMPLATE = (
@@ -46,7 +47,7 @@ def chat_of(calls: str, tiny_model: Path) -> Chat:
 @pytest.mark.parametrize("parser", CALLS)
 def test_the_parser_follows_from_what_the_template_writes(parser: str, tiny_model: Path) -> None:
     chat = chat_of(CALLS[parser], tiny_model)
-    assert tool_call_parser(chat) == parser
+    assert family_of(chat).calls.vllm == parser
     assert shlex.split(serving(chat, "a folder").command)[:6] == [
         *("vllm", "serve", "a folder"),
         *("--enable-auto-tool-choice", "--tool-call-parser", parser),
