@@ -34,6 +34,7 @@ STORED, OWN = Path(trl.__path__[0]) / "chat_templates", HERE.parent / "material"
 TEMPLATES = {
     "trl:qwen3": ("<|im_end|>",),
     "own:hermes": ("<|im_end|>",),
+    "vllm:hermes": ("<|im_end|>",),
     "trl:qwen3_5_nothink": ("<|im_end|>",),
     "trl:nemotron_3_nano": ("<|im_end|>",),
     "trl:glm4moe": ("<|endoftext|>", "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>"),
