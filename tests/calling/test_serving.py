@@ -67,6 +67,12 @@ def test_where_no_parser_fits_it_is_said(calls: str, name: str, tiny_model: Path
     assert line.note.startswith(f"vLLM has no parser for the way this template writes calls ({name} format)")
 
 
+def test_what_vllm_misreads_is_said(tiny_model: Path) -> None:
+    note = serving(chat_of(CALLS["qwen3_coder"], tiny_model), "x").note
+    assert note.startswith("vLLM's parser reads some calls otherwise than they are written: an argument that is null")
+    assert serving(chat_of(CALLS["hermes"], tiny_model), "x").note == ""
+
+
 def test_qwen3_is_served_with_hermes_and_without_thinking(shared_data: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(shared_data / "qwen3")
     for file in sorted((shared_data / "qwen3").glob("chat_template*.jinja")):

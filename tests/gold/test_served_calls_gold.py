@@ -11,7 +11,7 @@ from trl.chat_template_utils import add_response_schema
 
 from calltune.calling.calls import parse_answer
 from calltune.calling.chat import Chat
-from calltune.calling.families import FAMILIES
+from calltune.calling.families import FAMILIES, MISREAD_BY_VLLM
 from calltune.types import Message, Tool, ToolCall
 
 GOLD = json.loads((Path(__file__).parent / "served_calls.json").read_text(encoding="utf-8"))
@@ -69,6 +69,11 @@ def test_a_null_is_a_text_for_servers_of_untyped_calls_in_xml():
     ]
     assert len(nulls) > 50
     assert all(verdict is not None for _, verdict in nulls)
+
+
+def test_whoever_serves_is_told_of_what_vllm_misreads():
+    misread = {section["format"] for section in GOLD["sections"] if any(row[2] for row in section["texts"])}
+    assert misread == MISREAD_BY_VLLM.keys()
 
 
 def test_the_parsers_that_families_name_are_there():

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from calltune.calling.chat import Chat
-from calltune.calling.families import family_of
+from calltune.calling.families import MISREAD_BY_VLLM, family_of
 from calltune.calling.layout import TEMPLATE_KEYS
 from calltune.calling.rendering import render
 
@@ -30,6 +30,10 @@ def serving(chat: Chat, folder: str) -> Serving:
     words, note = ["vllm", "serve", folder], ""
     if parser := family_of(chat).calls.vllm:
         words += ["--enable-auto-tool-choice", "--tool-call-parser", parser]
+        if chat.call_format in MISREAD_BY_VLLM:
+            note = (
+                f"vLLM's parser reads some calls otherwise than they are written: {MISREAD_BY_VLLM[chat.call_format]}"
+            )
     else:
         note = (
             f"vLLM has no parser for the way this template writes calls ({chat.call_format or 'unknown'} format): "
