@@ -5,7 +5,8 @@ import pytest
 from transformers import AutoTokenizer
 
 from calltune.calling.chat import Chat
-from calltune.calling.serving import serving, tool_call_parser
+from calltune.calling.families import family_of
+from calltune.calling.serving import serving
 from calltune.models.load import load_tokenizer
 
 TEMPLATE = (
@@ -46,7 +47,7 @@ def chat_of(calls: str, tiny_model: Path) -> Chat:
 @pytest.mark.parametrize("parser", CALLS)
 def test_the_parser_follows_from_what_the_template_writes(parser: str, tiny_model: Path) -> None:
     chat = chat_of(CALLS[parser], tiny_model)
-    assert tool_call_parser(chat) == parser
+    assert family_of(chat).calls.vllm == parser
     assert shlex.split(serving(chat, "a folder").command)[:6] == [
         *("vllm", "serve", "a folder"),
         *("--enable-auto-tool-choice", "--tool-call-parser", parser),
@@ -64,6 +65,12 @@ def test_where_no_parser_fits_it_is_said(calls: str, name: str, tiny_model: Path
     line = serving(chat_of(EACH.replace("CALL", calls), tiny_model), "x")
     assert line.command == """vllm serve x --override-generation-config '{"temperature": 0}'"""
     assert line.note.startswith(f"vLLM has no parser for the way this template writes calls ({name} format)")
+
+
+def test_what_vllm_misreads_is_said(tiny_model: Path) -> None:
+    note = serving(chat_of(CALLS["qwen3_coder"], tiny_model), "x").note
+    assert note.startswith("vLLM's parser reads some calls otherwise than they are written: an argument that is null")
+    assert serving(chat_of(CALLS["hermes"], tiny_model), "x").note == ""
 
 
 def test_qwen3_is_served_with_hermes_and_without_thinking(shared_data: Path) -> None:

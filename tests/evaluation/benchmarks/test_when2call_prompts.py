@@ -1,7 +1,7 @@
 import pytest
 
 from calltune.errors import DataError
-from calltune.evaluation.benchmarks.when2call_prompts import FAMILIES, detect_family, official_prompt
+from calltune.evaluation.benchmarks.when2call_prompts import FAMILIES, official_prompt
 from calltune.types import BEHAVIORS
 
 TOOL = '{"name": "order_bread", "description": "Orders bread.", "parameters": {"type": "dict", "properties": {}}}'
@@ -97,27 +97,3 @@ def test_broken_rows_are_named(family, changes, message):
 def test_a_missing_answer_is_named():
     with pytest.raises(DataError, match="answers: 'cannot_answer' is missing"):
         official_prompt("qwen2_5", "?", [], {k: v for k, v in ANSWERS.items() if k != "cannot_answer"}, "rows.jsonl:3")
-
-
-@pytest.mark.parametrize(
-    ("template", "family"),
-    [
-        ("{{ '<|im_start|>system\\n# Tools ... within <tools></tools> XML tags' }}", "qwen2_5"),
-        ("{{ '<|im_start|>' }}<tools>{{ tools }}</tools> Use the following pydantic model json schema", "hermes"),
-        ("{{ '<|im_start|>' + message.role }}", "default"),
-        ("{{ '<|start_header_id|>system<|end_header_id|>' }}Environment: ipython", "llama3_2"),
-        ("{{ '<|start_header_id|>' }}ONLY reply in the following format:\\n<function=name>", "functionary"),
-        # Some ChatML models write calls as <function=...> too: the turn marks decide.
-        ("{{ '<|im_start|>' }}<tools></tools> <tool_call>\\n<function=name>", "qwen2_5"),
-        ("{{ '[BEGIN OF TASK INSTRUCTION]' }}{{ '[BEGIN OF AVAILABLE TOOLS]' }}", "xlam"),
-        ("<start_of_turn>user", "default"),
-        ("", "default"),
-    ],
-)
-def test_family_is_told_by_the_template(template, family):
-    assert detect_family(template) == family
-
-
-@pytest.mark.parametrize("name", ["chat_template.jinja", "chat_template.2025-04-original.jinja"])
-def test_qwen3_is_measured_with_the_prompt_of_qwen2_5(shared_data, name):
-    assert detect_family((shared_data / "qwen3" / name).read_text(encoding="utf-8")) == "qwen2_5"

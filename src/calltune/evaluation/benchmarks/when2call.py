@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from calltune.calling.families import PromptFamily, prompt_family
 from calltune.calling.option_reading import majority, read_options
 from calltune.errors import ConfigError, ModelError
 from calltune.evaluation.benchmarks import Metric, Summary, confusion_table
-from calltune.evaluation.benchmarks.when2call_prompts import Family, detect_family, official_prompt
+from calltune.evaluation.benchmarks.when2call_prompts import official_prompt
 from calltune.evaluation.benchmarks.when2call_rows import QuestionSettings, questions
 from calltune.evaluation.statistics import macro_f1, recall_per_class, wilson_interval
 from calltune.types import BEHAVIORS, Completion, Sample, Score, ScoringRequest
@@ -45,7 +46,7 @@ class Settings(QuestionSettings):
     prompt: Literal["chat_template", "official"] = "chat_template"
     """The model's own template and call format, thinking off; or the prompt NVIDIA typed out for its family."""
 
-    family: Family | None = None
+    family: PromptFamily | None = None
     """Which of NVIDIA's prompts; by default the one nearest to the model's chat template."""
 
 
@@ -87,8 +88,8 @@ def scoring_request(sample: Sample, settings: Settings, chat: Any) -> ScoringReq
     return ScoringRequest(chat.prompt(sample.messages, sample.tools), written)
 
 
-def _family(settings: Settings, chat: Any) -> Family:
-    return settings.family or detect_family(chat.tokenizer.chat_template)
+def _family(settings: Settings, chat: Any) -> PromptFamily:
+    return settings.family or prompt_family(chat.tokenizer.chat_template)
 
 
 def samples(settings: Settings) -> Iterator[Sample]:

@@ -10,16 +10,14 @@ file writes.
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
+from calltune.calling.families import PromptFamily
 from calltune.errors import DataError
 from calltune.files.json_lines import parse_object, require
 from calltune.types import BEHAVIORS, Behavior
 
-Family = Literal["default", "functionary", "hermes", "llama3_2", "qwen2_5", "xlam"]
-"""NVIDIA's names; the task of `qwen2_5` also serves Qwen3, for which there is none."""
-
-FAMILIES: tuple[Family, ...] = get_args(Family)
+FAMILIES: tuple[PromptFamily, ...] = get_args(PromptFamily)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +32,7 @@ class _Layout:
 
 
 def official_prompt(
-    family: Family, question: str, tools: Sequence[str], answers: Mapping[str, str], where: str
+    family: PromptFamily, question: str, tools: Sequence[str], answers: Mapping[str, str], where: str
 ) -> tuple[str, dict[Behavior, str]]:
     """The prompt and the four texts whose log-likelihood after it is compared, in When2Call's order.
 
@@ -54,22 +52,6 @@ def official_prompt(
             raise DataError(f"{where}: answers: '{behavior}' is empty")
         choices[behavior] = layout.call(text, f"{where}: answers.tool_call") if behavior == "tool_call" else text
     return layout.before_tools + layout.tools(tools, where) + layout.before_question + question + layout.end, choices
-
-
-def detect_family(chat_template: str) -> Family:
-    """The family whose prompt is nearest to what a model's own chat template writes; `default` when none is near.
-
-    Decided by the marks that the template puts into prompts, never by a model's name: the turn marks (ChatML's or
-    Llama 3's), and how tools are announced.
-    """
-    chatml, header_ids = "<|im_start|>" in chat_template, "<|start_header_id|>" in chat_template
-    if "[BEGIN OF AVAILABLE TOOLS]" in chat_template or "[BEGIN OF TASK INSTRUCTION]" in chat_template:
-        return "xlam"
-    if header_ids:
-        return "functionary" if "<function=" in chat_template else "llama3_2"
-    if chatml and "<tools>" in chat_template:
-        return "hermes" if "pydantic model json schema" in chat_template else "qwen2_5"
-    return "default"
 
 
 def _tagged(tools: Sequence[str], where: str) -> str:
@@ -139,7 +121,7 @@ _CALL_SCHEMA = (
     '"required": ["arguments", "name"], "title": "FunctionCall", "type": "object"}'
 )
 
-_LAYOUTS: dict[Family, _Layout] = {
+_LAYOUTS: dict[PromptFamily, _Layout] = {
     "default": _Layout(
         before_tools=(
             "You are a helpful AI assistant. \n"

@@ -1,0 +1,106 @@
+"""The run files for small hybrid models, checked on tiny models of the same architecture with their real templates."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+import trl
+from planted_run import plant_questions
+
+from calltune.cli import main
+from calltune.config.run_file import load_config
+from calltune.models.load import load_model, load_skeleton
+from calltune.training.settings import stage_settings
+
+ROOT = Path(__file__).parents[1]
+STORED = Path(trl.__path__[0]) / "chat_templates"
+SIZES = {
+    "vocab_size": 3072,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "max_position_embeddings": 32768,
+    "bos_token_id": None,
+}
+HEADS = {
+    "head_dim": 16,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 2,
+    "linear_key_head_dim": 16,
+    "linear_value_head_dim": 16,
+}
+EYES = {
+    "depth": 1,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_heads": 2,
+    "out_hidden_size": 32,
+    "num_position_embeddings": 16,
+}
+
+
+def qwen3_5(tokens: dict[str, int]) -> Any:
+    """As the Hub has it: the text model inside of one that sees."""
+    text = {**SIZES, **HEADS, **tokens, "tie_word_embeddings": True}
+    config = transformers.Qwen3_5Config(text_config=text, vision_config=EYES, tie_word_embeddings=True)
+    return transformers.Qwen3_5ForConditionalGeneration(config)
+
+
+def lfm2(tokens: dict[str, int]) -> Any:
+    layers = ["conv", "conv", "full_attention", "conv"]
+    return transformers.Lfm2ForCausalLM(transformers.Lfm2Config(**SIZES, **tokens, layer_types=layers))
+
+
+MODELS: dict[str, tuple[Callable[[dict[str, int]], Any], str, str, str]] = {
+    "qwen3.5-0.8b": (qwen3_5, "qwen3_5_nothink", "Qwen3_5ForCausalLM", "linear_attn"),
+    "qwen3.5-2b": (qwen3_5, "qwen3_5_nothink", "Qwen3_5ForCausalLM", "linear_attn"),
+    "lfm2.5-1.2b": (lfm2, "lfm2_2_5", "Lfm2ForCausalLM", "conv"),
+}
+
+
+@pytest.fixture
+def model(name: str, tiny_model: Path, tmp_path: Path) -> Path:
+    make, template, *_ = MODELS[name]
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tiny_model)
+    torch.manual_seed(0)
+    folder = tmp_path / "model"
+    make({"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}).save_pretrained(str(folder))
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(tiny_model / file, folder / file)
+    shutil.copy(STORED / f"{template}.jinja", folder / "chat_template.jinja")
+    return folder
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_its_model_is_built_and_loaded(name: str, model: Path) -> None:
+    *_, architecture, layer = MODELS[name]
+    skeleton = load_skeleton(str(model))
+    assert type(skeleton).__name__ == architecture
+    assert any(layer in key for key in skeleton.state_dict())
+    loaded = load_model(str(model), torch.float32)
+    assert {*loaded.state_dict()} == {*skeleton.state_dict()}
+    config = load_config(ROOT / "examples" / f"when2call-{name}.toml")
+    assert config.stages == ("sft", "dpo")
+    # A packed row would be read as one by what remembers without attention.
+    assert not stage_settings(config, "sft").arguments.packing
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_its_run_file_passes_the_check(
+    name: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    plant_questions(tmp_path / "questions.jsonl", 4)
+    words = [
+        *("check", str(ROOT / "examples" / f"when2call-{name}.toml"), f"model={model}", "plan.probe_seconds=0"),
+        "data.sources=[{name='synthetic', num_examples=40, num_pairs=16, num_questions=8}]",
+        "evaluate.benchmarks=[{name='when2call', path='questions.jsonl'}]",
+    ]
+    assert main(words) == 0
+    assert f"check: the template of {model} passes its proof" in capsys.readouterr().out
