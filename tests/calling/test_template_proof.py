@@ -120,7 +120,7 @@ CHATML = OWN / "hermes.jinja"
         ),
         ("\\n' + message.content + '\\n</tool_r", "\\n</tool_r", "leaves out a message of the tool after a call"),
         ("<tool_call>", "<call>", "writes tool calls in a way that calltune cannot read back"),
-        ("<|im_end|>\\n' }}\n    {%- endif", "<|endoftext|>\\n' }}\n    {%- endif", "does not end with the end-of-seq"),
+        ("<|im_end|>\\n' }}\n    {%- endif", "END\\n' }}\n    {%- endif", "does not end with the end-of-seq"),
         ("call.function.arguments | tojson", "call.function.arguments | tojson | tojson", "cannot read back"),
     ],
 )

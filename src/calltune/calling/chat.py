@@ -6,8 +6,12 @@ once, as strings; a begin-of-sequence token that the tokenizer adds by itself is
 
 Some templates write a message otherwise when it is the last one, such as Hermes 3's a tool's result, and so write the
 prompt otherwise once it is answered. What is served is the prompt, so the prompt is what an answer is taught after.
+
+Most templates end every answer with the end-of-sequence token. Some end a call with another token than a text (Gemma 4,
+gpt-oss), and some end no answer at all (GLM 4.5), so that the end-of-sequence token is added, as TRL adds it.
 """
 
+import json
 from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
@@ -36,6 +40,9 @@ class Chat:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, name: str = "this model") -> None:
         """Probe the template.
 
+        `ends` are the tokens that may end an answer, the end-of-sequence token first; `adds_end` says that the template
+        ends no answer, so that the first of them is added.
+
         Raises:
             ModelError: there is no chat template, or it leaves out tools or tool calls.
             TemplateLimitError: it takes more time, memory or text than a conversation can need.
@@ -47,7 +54,8 @@ class Chat:
             raise ModelError(f"model '{name}': its tokenizer has no chat template; name one as 'chat_template'")
         if not isinstance(tokenizer.eos_token, str):
             raise ModelError(f"model '{name}': its tokenizer has no end-of-sequence token")
-        self._end = tokenizer.eos_token
+        self.ends: tuple[str, ...] = (tokenizer.eos_token,)
+        self.adds_end = False
         bos = tokenizer.bos_token
         adds_bos = isinstance(bos, str) and tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]
         self._automatic_bos = str(bos) if adds_bos else ""
@@ -56,10 +64,47 @@ class Chat:
                 f"model '{name}': its chat template leaves out the tools; chat_template = \"hermes\" writes them, "
                 "between the marks of turns that it has"
             )
+        self._learn_end_of_texts()
         call = self._written_call()
         if "probe_tool" not in call or "probe value" not in call:
             raise ModelError(f"model '{name}': its chat template leaves out tool calls")
         self.call_format: CallFormat | None = detect_format(self.strip_end(call))
+
+    def _learn_end_of_texts(self) -> None:
+        """Find the token that ends a text, or that none does."""
+        text = self.answer([_PROBE_QUESTION], [_PROBE_TOOL], _PROBE_ANSWERS[0])
+        behind = text.rpartition(_PROBE_ANSWERS[0].content)[2]
+        self.adds_end = not behind.strip()
+        if end := self._token_at_the_end(behind):
+            self._learn_end(end)
+
+    def _learn_end_of_calls(self, call: str) -> None:
+        """Find the token that ends an answer with a call, if it is another one than ends a text.
+
+        A token that closes each of two calls ends none of the answers.
+        """
+        end = self._token_at_the_end(call)
+        if self.adds_end or end is None or end in self.ends:
+            return
+        message = Message("assistant", "", _PROBE_CALL.tool_calls * 2)
+        try:
+            two = self.answer([_PROBE_QUESTION], [_PROBE_TOOL], message)
+        except TemplateLimitError:
+            raise
+        except ModelError:
+            # It takes one call at a time.
+            two = call
+        if two.count(end) == 1:
+            self._learn_end(end)
+
+    def _token_at_the_end(self, text: str) -> str | None:
+        """Return the added token with which a text ends, white space aside."""
+        tokens = {token.content for token in self.tokenizer.added_tokens_decoder.values()} | set(self.ends)
+        text = text.rstrip()
+        return max((token for token in tokens if token.strip() and text.endswith(token)), key=len, default=None)
+
+    def _learn_end(self, end: str) -> None:
+        self.ends = tuple(dict.fromkeys([*self.ends, end]))
 
     def _written_call(self) -> str:
         """Write a call as the template does, and find out which of two shapes of arguments it wants.
@@ -81,6 +126,7 @@ class Chat:
             except ModelError as error:
                 refusals.append(error)
                 continue
+            self._learn_end_of_calls(written[as_text])
             call_format = detect_format(self.strip_end(written[as_text]))
             parsed = call_format and parse_answer(self.strip_end(written[as_text]), call_format, [_PROBE_TOOL])
             if parsed and parsed.message == _PROBE_CALL:
@@ -101,7 +147,7 @@ class Chat:
     def answer(self, messages: Sequence[Message], tools: Sequence[Tool], message: Message) -> str:
         """The text that follows `prompt(messages, tools)` when the assistant answers with `message`.
 
-        It ends with the end-of-sequence token where the template ends a turn with it.
+        It ends with one of `ends`: the one that the template writes, or the first where it ends no answer.
 
         Raises:
             ModelError: the template writes the conversation differently once it is answered.
@@ -129,7 +175,8 @@ class Chat:
                 )
             text = full[len(beginning) :]
             # What a template writes after the end of the turn belongs to the next one, and is never generated.
-            texts.append(text.rstrip() if text.rstrip().endswith(self._end) else text)
+            text = text.rstrip() if text.rstrip().endswith(self.ends) else text
+            texts.append(text + self.ends[0] if self.adds_end and not text.endswith(self.ends) else text)
         return prompt, texts
 
     def answered_prompt(self, messages: Sequence[Message], tools: Sequence[Tool]) -> str | None:
@@ -148,8 +195,13 @@ class Chat:
         return one[:length] if opening and is_told_apart and one[:length].endswith(opening) else None
 
     def strip_end(self, text: str) -> str:
-        """An answer's text without the closing end-of-sequence token."""
-        return text.removesuffix(self._end)
+        """An answer's text without the token that ends it."""
+        return text.removesuffix(next((end for end in self.ends if text.endswith(end)), ""))
+
+    def verbatim_template(self) -> str:
+        """A chat template that writes each message as its text stands, and the begin token that a tokenizer adds."""
+        begin = json.dumps(self._automatic_bos, ensure_ascii=False, allow_nan=False)
+        return "{{ " + begin + " }}{% for message in messages %}{{ message['content'] }}{% endfor %}"
 
     def parse(self, text: str, tools: Sequence[Tool]) -> ParsedAnswer:
         """Read a generated answer without its thoughts: text, calls, or a malformed call, which stays malformed.

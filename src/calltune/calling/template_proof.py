@@ -57,8 +57,8 @@ def prove_template(chat: Chat) -> tuple[str, ...]:
 
     Raises:
         ModelError: the format of calls is not known; tools, earlier calls or tool results are left out or written
-            twice; an answer is not closed by the end-of-sequence token, or is read back as another one; labels would
-            not be the answer's tokens.
+            twice; an answer is not closed by a token, or is read back as another one; labels would not be the answer's
+            tokens.
     """
     if chat.call_format is None:
         raise _unreadable(chat, chat.answer([_QUESTION], _TOOLS, _PAST_CALL))
@@ -78,6 +78,14 @@ def prove_template(chat: Chat) -> tuple[str, ...]:
         ("after a call", (_QUESTION, _PAST_CALL, _RESULT)),
         ("in a second turn", (_QUESTION, _PAST_CALL, _RESULT, _TEXT, Message("user", "Probe question 4083?"))),
     )
+    if chat.adds_end:
+        notes.append(
+            f"the chat template ends no answer; the end-of-sequence token {chat.ends[0]!r} is added to each, as TRL "
+            "adds it"
+        )
+    elif len(chat.ends) > 1:
+        first, *others = map(repr, chat.ends)
+        notes.append(f"answers end with {' or '.join(others)}, not with the end-of-sequence token {first} alone")
     if chat.arguments_as_text:
         notes.append("the chat template takes a call's arguments as JSON text, not as an object; they are written so")
     for when, messages in shapes:
@@ -144,7 +152,7 @@ class Proof:
         self._chat = chat
         self._tokens = _Tokens(chat.tokenizer)
         special = [token.content for token in chat.tokenizer.added_tokens_decoder.values() if token.special]
-        self._control = _any_of(special)
+        self._control = _any_of([*special, *chat.ends])
 
     def row(self, row: Example | Preference) -> Written | str:
         """The row as its trainer gets it, or, as a sentence, why it would not teach what it says."""
@@ -164,9 +172,8 @@ class Proof:
             raise
         except ModelError as error:
             return str(error).removeprefix(f"model '{self._chat.name}': ")
-        end = str(self._chat.tokenizer.eos_token)
-        if not all(text.endswith(end) for text in texts):
-            return f"its answer does not end with the end-of-sequence token {end!r}"
+        if not all(text.endswith(self._chat.ends) for text in texts):
+            return f"its answer does not end with the end-of-sequence token {' or '.join(map(repr, self._chat.ends))}"
         if wrong := self._read_back(answers[0], texts[0], tools):
             return wrong
         counts = self._tokens.counts(prompt, texts)
