@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from transformers import PreTrainedTokenizerBase
 
 from calltune.calling.calls import CallFormat, detect_format, parse_answer
+from calltune.calling.differences import num_common, what_changes
 from calltune.calling.layout import TEMPLATE_KEYS, message_dicts, tool_dict
 from calltune.calling.parsed import ENDLESS_THOUGHT, ParsedAnswer, without_thoughts
 from calltune.calling.rendering import render
@@ -31,7 +32,6 @@ _PROBE_TOOL = Tool(
 _PROBE_QUESTION = Message("user", "probe question")
 _PROBE_CALL = Message("assistant", "", (ToolCall("probe_tool", {"probe_key": "probe value"}),))
 _PROBE_ANSWERS = (Message("assistant", "One probe."), Message("assistant", "Another probe."))
-_MOST_SHOWN = 40  # of a template's text, in characters
 
 
 class Chat:
@@ -67,13 +67,17 @@ class Chat:
         self._learn_end_of_texts()
         call = self._written_call()
         if "probe_tool" not in call or "probe value" not in call:
-            raise ModelError(f"model '{name}': its chat template leaves out tool calls")
+            raise ModelError(
+                f"model '{name}': its chat template leaves out tool calls; "
+                'chat_template = "hermes" writes them, between the marks of turns that it has'
+            )
         self.call_format: CallFormat | None = detect_format(self.strip_end(call))
 
     def _learn_end_of_texts(self) -> None:
         """Find the token that ends a text, or that none does."""
-        text = self.answer([_PROBE_QUESTION], [_PROBE_TOOL], _PROBE_ANSWERS[0])
-        behind = text.rpartition(_PROBE_ANSWERS[0].content)[2]
+        answer = _PROBE_ANSWERS[0]
+        whole = self._render([_PROBE_QUESTION, answer], [_PROBE_TOOL], add_generation_prompt=False)
+        behind = whole.rpartition(answer.content)[2]
         self.adds_end = not behind.strip()
         if end := self._token_at_the_end(behind):
             self._learn_end(end)
@@ -186,11 +190,11 @@ class Chat:
         assistant's turn.
         """
         prompt = self.prompt(messages, tools)
-        opening = prompt[_num_common(prompt, self._render(messages, tools, add_generation_prompt=False)) :]
+        opening = prompt[num_common(prompt, self._render(messages, tools, add_generation_prompt=False)) :]
         one, other = (
             self._render([*messages, answer], tools, add_generation_prompt=False) for answer in _PROBE_ANSWERS
         )
-        length = _num_common(one, other)
+        length = num_common(one, other)
         is_told_apart = one[length:].startswith(_PROBE_ANSWERS[0].content)
         return one[:length] if opening and is_told_apart and one[:length].endswith(opening) else None
 
@@ -229,23 +233,3 @@ class Chat:
             **TEMPLATE_KEYS,
         )
         return text.removeprefix(self._automatic_bos)
-
-
-def what_changes(prompt: str, answered: str, messages: Sequence[Message]) -> str:
-    """Say where a prompt and what is written in its place once it is answered first differ, and in what."""
-    start = _num_common(prompt, answered)
-    # An answer stands behind the one text and not behind the other, so ends are compared where there is none.
-    end = _num_common(prompt[start:][::-1], answered[start:][::-1])
-    old, new = prompt[start : len(prompt) - end], answered[start : len(answered) - end]
-    before = prompt[max(0, start - _MOST_SHOWN) : start]
-    after = f"after a message of the {messages[-1].role}, " if messages else ""
-    return f"{after}behind {before!r} it writes {_shown(new)} instead of {_shown(old)}"
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}...")
-
-
-def _num_common(one: str, other: str) -> int:
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((place for place, (first, second) in pairs if first != second), min(len(one), len(other)))

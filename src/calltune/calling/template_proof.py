@@ -4,6 +4,7 @@
 `Proof.row` writes one row exactly as `sft` and `dpo` hand it to TRL's trainers and says what is wrong with it.
 """
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from functools import lru_cache
 from itertools import product
 from typing import Any
 
-from calltune.calling.chat import Chat, what_changes
+from calltune.calling.chat import Chat
+from calltune.calling.differences import difference, what_changes
 from calltune.calling.strict_json import shortened
 from calltune.errors import ModelError, TemplateLimitError
 from calltune.types import Example, Message, Preference, Tool, ToolCall
@@ -88,30 +90,28 @@ def prove_template(chat: Chat) -> tuple[str, ...]:
         notes.append(f"answers end with {' or '.join(others)}, not with the end-of-sequence token {first} alone")
     if chat.arguments_as_text:
         notes.append("the chat template takes a call's arguments as JSON text, not as an object; they are written so")
+    several, takes_several = Message("assistant", "", call.tool_calls * 2), True
     for when, messages in shapes:
         try:
             prompt = chat.prompt(messages, _TOOLS)
         except TemplateLimitError:
             raise
-        except ModelError:
+        except ModelError as error:
             if len(messages) == 1:
                 raise
-            # It takes no such conversation at all: rows of that shape are rejected one by one, with its words.
+            notes.append(_rejected(f"answers {when}", _own_words(chat, error)))
             continue
         _prove_prompt(chat, prompt, messages, when)
-        for answer in (_TEXT, call, Message("assistant", "", call.tool_calls * 2)):
-            try:
-                chat.answer(messages, _TOOLS, answer)
-            except TemplateLimitError:
-                raise
-            except ModelError:
-                # Several calls at once are more than Llama's template takes.
-                if len(answer.tool_calls) < 2:
-                    raise
+        for answer, what in ((_TEXT, "answers in words"), (call, "calls"), (several, "several calls in one answer")):
+            wrong = proof.conversation(messages, _TOOLS, (answer,)) if answer is not several or takes_several else None
+            if not isinstance(wrong, str):
                 continue
-            written = proof.conversation(messages, _TOOLS, (answer,))
-            if isinstance(written, str):
-                raise _refused(chat, f"fails its proof{when and ' ' + when}: {written}")
+            if not when and answer is not several:
+                # What it says of itself needs no more words.
+                chat.answer(messages, _TOOLS, answer)
+                raise _refused(chat, f"fails its proof: {wrong}")
+            takes_several &= answer is not several
+            notes.append(_rejected(f"{what}{when and ' ' + when}", wrong))
         beginning = chat.answered_prompt(messages, _TOOLS)
         if beginning is not None and beginning != prompt:
             change = what_changes(prompt, beginning, messages)
@@ -139,6 +139,14 @@ def _prove_prompt(chat: Chat, prompt: str, messages: Sequence[Message], when: st
 
 def _unreadable(chat: Chat, written: str) -> ModelError:
     return _refused(chat, f"writes tool calls in a way that calltune cannot read back: {shortened(written, 160)}")
+
+
+def _rejected(rows: str, why: str) -> str:
+    return f"the chat template does not write {rows} so that they can be taught, and rows with them are rejected: {why}"
+
+
+def _own_words(chat: Chat, error: ModelError) -> str:
+    return str(error).removeprefix(f"model '{chat.name}': ")
 
 
 def _refused(chat: Chat, why: str) -> ModelError:
@@ -171,7 +179,7 @@ class Proof:
             # The next rows would take as long.
             raise
         except ModelError as error:
-            return str(error).removeprefix(f"model '{self._chat.name}': ")
+            return _own_words(self._chat, error)
         if not all(text.endswith(self._chat.ends) for text in texts):
             return f"its answer does not end with the end-of-sequence token {' or '.join(map(repr, self._chat.ends))}"
         if wrong := self._read_back(answers[0], texts[0], tools):
@@ -186,10 +194,11 @@ class Proof:
         if parsed.message is None:
             return f"its answer, once written, is a malformed call: {parsed.reason}"
         if parsed.message.tool_calls != answer.tool_calls:
-            return "its calls are read back as other calls"
-        if parsed.message.content != answer.content.strip():
-            return "the text of its answer is read back as another text" + (
-                " beside the call" * bool(answer.tool_calls)
+            return f"its calls are read back as other calls: {_differs(_spelled(answer), _spelled(parsed.message))}"
+        if parsed.message.content != (said := answer.content.strip()):
+            beside = " beside the call" * bool(answer.tool_calls)
+            return (
+                f"the text of its answer is read back as another text{beside}: {_differs(said, parsed.message.content)}"
             )
         return ""
 
@@ -198,6 +207,17 @@ class Proof:
         tokenizer = self._chat.tokenizer
         ids, num_prompt = tokenizer(prompt + answer).input_ids, len(tokenizer(prompt).input_ids)
         return [(str(tokenizer.decode(ids[:num_prompt])), False), (str(tokenizer.decode(ids[num_prompt:])), True)]
+
+
+def _differs(written: str, read: str) -> str:
+    before, old, new = difference(written, read)
+    return f"behind {before} stands {old} and {new} is read"
+
+
+def _spelled(message: Message) -> str:
+    """Return a message's calls as one text."""
+    calls = [[call.name, dict(call.arguments)] for call in message.tool_calls]
+    return json.dumps(calls, ensure_ascii=False, allow_nan=False)
 
 
 class _Tokens:
