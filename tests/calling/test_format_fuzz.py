@@ -7,12 +7,15 @@ import os
 import random
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+from trl.chat_template_utils import add_response_schema
 from written_calls import FORMATS, QUESTION, TOOL, call_of, chat_with
 
 from calltune.calling.calls import CallFormat
 from calltune.calling.chat import Chat
+from calltune.calling.layout import tool_dict
 from calltune.types import Message
 
 NUM_CALLS = int(os.environ.get("CALLTUNE_FUZZ", "60"))
@@ -39,6 +42,21 @@ def test_random_calls_come_back(call_format: CallFormat, chat: Chat) -> None:
         written = chat.answer([QUESTION], [TOOL], message)
         assert written.endswith(chat.ends)
         assert chat.parse(written, [TOOL]).message == message, written
+
+
+@pytest.mark.parametrize("call_format", ["hermes", "json", "xml", "glm", "gemma4", "harmony"], indirect=True)
+def test_transformers_reads_the_same_calls(call_format: CallFormat, chat: Chat) -> None:
+    """By TRL's description of the template; that of LFM2 takes a bracket in a text for an end, and is left out."""
+    tokenizer: Any = add_response_schema(chat.tokenizer)
+    chance = random.Random(call_format)
+    for _ in range(NUM_CALLS):
+        message = Message("assistant", "", (call_of(chance),))
+        prompt, (written,) = chat.prompt_and_answers([QUESTION], [TOOL], [message])
+        theirs = tokenizer.parse_response(written, prefix=prompt, tools=[tool_dict(TOOL)])
+        functions = [call["function"] for call in theirs["tool_calls"]]
+        parsed = chat.parse(written, [TOOL]).message
+        assert parsed is not None
+        assert functions == [{"name": call.name, "arguments": call.arguments} for call in parsed.tool_calls]
 
 
 def broken(text: str, chance: random.Random) -> str:

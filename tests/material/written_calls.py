@@ -50,7 +50,7 @@ TOOL = Tool("do_it", "Do it.", {"type": "object", "properties": TYPES})
 QUESTION = Message("user", "Do it.")
 _LETTERS = string.ascii_letters + string.digits + " .,:;-_äß東🙂'\"\\{}[]()/&%$#@!?=+*"
 # Keys stand bare in some formats.
-_KEY_LETTERS = string.ascii_letters + string.digits + "_-"
+_KEY_LETTERS = string.ascii_letters + string.digits + "_"
 
 
 def chat_with(tiny_model: Path, template: Path, end: str) -> Chat:

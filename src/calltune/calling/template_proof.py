@@ -5,16 +5,13 @@
 """
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import product
-from typing import Any
 
 from calltune.calling.chat import Chat
 from calltune.calling.differences import difference, what_changes
 from calltune.calling.strict_json import shortened
+from calltune.calling.token_counts import TokenCounts, any_of
 from calltune.errors import ModelError, TemplateLimitError
 from calltune.types import Example, Message, Preference, Tool, ToolCall
 
@@ -34,11 +31,7 @@ _PAST_CALL = Message("assistant", "", (ToolCall("probe_lookup", {"probe_key": "p
 _RESULT = Message("tool", "Probe result 9917.")
 _TEXT = Message("assistant", "Probe answer 3350.")
 _SYSTEM = Message("system", "Probe rules 1472.")
-_ROWS_COMPARED = 16
-_LINES_KEPT = 16_384
-_LINE = re.compile(r"(?s).+?\n(?=\S)|.+")
-_ENDS = ("}", "]", '"', "word", "42", " ", "\n", "\r", "\t", ".", ">", "\u4f60", "\U0001f642")
-_BEGINNINGS = ("{", "[", '"', "word", "Word", "42", "-", "'s", "<", "#", "\u4f60", "\U0001f642", "\u0301")
+_SEVERAL = "several calls in one answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +95,17 @@ def prove_template(chat: Chat) -> tuple[str, ...]:
             notes.append(_rejected(f"answers {when}", _own_words(chat, error)))
             continue
         _prove_prompt(chat, prompt, messages, when)
-        for answer, what in ((_TEXT, "answers in words"), (call, "calls"), (several, "several calls in one answer")):
-            wrong = proof.conversation(messages, _TOOLS, (answer,)) if answer is not several or takes_several else None
-            if not isinstance(wrong, str):
-                continue
-            if not when and answer is not several:
+        kinds = [("answers in words", _TEXT), ("calls", call)]
+        wrong = _wrong_answers(proof, messages, [*kinds, (_SEVERAL, several)] if takes_several else kinds)
+        if not when and (first := next((wrong[what] for what, _ in kinds if what in wrong), None)):
+            for _, answer in kinds:
                 # What it says of itself needs no more words.
                 chat.answer(messages, _TOOLS, answer)
-                raise _refused(chat, f"fails its proof: {wrong}")
-            takes_several &= answer is not several
-            notes.append(_rejected(f"{what}{when and ' ' + when}", wrong))
+            raise _refused(chat, f"fails its proof: {first}")
+        takes_several &= _SEVERAL not in wrong
+        if len(wrong) > 1 and set(wrong) >= {what for what, _ in kinds}:
+            wrong = {"answers": next(iter(wrong.values()))}
+        notes += [_rejected(f"{what}{when and ' ' + when}", why) for what, why in wrong.items()]
         beginning = chat.answered_prompt(messages, _TOOLS)
         if beginning is not None and beginning != prompt:
             change = what_changes(prompt, beginning, messages)
@@ -141,6 +135,14 @@ def _unreadable(chat: Chat, written: str) -> ModelError:
     return _refused(chat, f"writes tool calls in a way that calltune cannot read back: {shortened(written, 160)}")
 
 
+def _wrong_answers(
+    proof: "Proof", messages: Sequence[Message], answers: Sequence[tuple[str, Message]]
+) -> dict[str, str]:
+    """Return which answers could not be taught after these messages, by their kind, and why."""
+    written = {what: proof.conversation(messages, _TOOLS, (answer,)) for what, answer in answers}
+    return {what: why for what, why in written.items() if isinstance(why, str)}
+
+
 def _rejected(rows: str, why: str) -> str:
     return f"the chat template does not write {rows} so that they can be taught, and rows with them are rejected: {why}"
 
@@ -158,9 +160,9 @@ class Proof:
 
     def __init__(self, chat: Chat) -> None:
         self._chat = chat
-        self._tokens = _Tokens(chat.tokenizer)
+        self._tokens = TokenCounts(chat.tokenizer)
         special = [token.content for token in chat.tokenizer.added_tokens_decoder.values() if token.special]
-        self._control = _any_of([*special, *chat.ends])
+        self._control = any_of([*special, *chat.ends])
 
     def row(self, row: Example | Preference) -> Written | str:
         """The row as its trainer gets it, or, as a sentence, why it would not teach what it says."""
@@ -180,8 +182,12 @@ class Proof:
             raise
         except ModelError as error:
             return _own_words(self._chat, error)
-        if not all(text.endswith(self._chat.ends) for text in texts):
-            return f"its answer does not end with the end-of-sequence token {' or '.join(map(repr, self._chat.ends))}"
+        other = next((text for text in texts if not text.endswith(self._chat.ends)), None)
+        if other is not None:
+            ends = " or ".join(map(repr, self._chat.ends))
+            return f"its answer does not end with the end-of-sequence token {ends} but with {other[-20:]!r}"
+        if any(message.role == "system" and message.content.strip() not in prompt for message in messages):
+            return "its chat template leaves out the message of the system"
         if wrong := self._read_back(answers[0], texts[0], tools):
             return wrong
         counts = self._tokens.counts(prompt, texts)
@@ -218,73 +224,3 @@ def _spelled(message: Message) -> str:
     """Return a message's calls as one text."""
     calls = [[call.name, dict(call.arguments)] for call in message.tool_calls]
     return json.dumps(calls, ensure_ascii=False, allow_nan=False)
-
-
-class _Tokens:
-    """Counts the tokens of a prompt and its answers as `tokenizer(prompt + answer)` has them, in less time.
-
-    A tokenizer splits at special tokens before all else, so what stands before a prompt's last one has the same
-    tokens whatever follows. And where it splits at the end of a line, too, the tokens of a line are those it had in the
-    row before: templates write a tool to a line or several, and data offer the same tools again and again. Both are
-    compared with the long way on the first rows; where one does not hold, the long way is gone.
-    """
-
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
-        self._backend = getattr(tokenizer, "backend_tokenizer", None)
-        self._left_to_compare = _ROWS_COMPARED
-        if self._backend is not None:
-            self._backend.no_truncation()
-            self._backend.no_padding()
-            tokens = tokenizer.added_tokens_decoder.values()
-            plain = [t.content for t in tokens if t.special and not (t.lstrip or t.rstrip or t.single_word)]
-            self._split = _any_of(plain)
-            self._num_automatic = len(tokenizer("").input_ids)
-            self._line_count = lru_cache(_LINES_KEPT)(self._count)
-            # Found out beforehand, so that every process counts every row in the same way.
-            self._lines_are_apart = all(
-                self._count(f"a{end}\n{beginning}b") == self._count(f"a{end}\n") + self._count(f"{beginning}b")
-                for end, beginning in product(_ENDS, _BEGINNINGS)
-            )
-
-    def counts(self, prompt: str, answers: Sequence[str]) -> tuple[int, list[int]] | None:
-        """Tokens of the prompt and of each answer; None when they share a token."""
-        if self._backend is None:
-            return self._long_way(prompt, answers)
-        counts = self._short_way(prompt, answers)
-        if self._left_to_compare:
-            self._left_to_compare -= 1
-            if counts != (exact := self._long_way(prompt, answers)):
-                self._backend = None
-                return exact
-        return counts
-
-    def _long_way(self, prompt: str, answers: Sequence[str]) -> tuple[int, list[int]] | None:
-        first, *wholes = self._tokenizer([prompt, *(prompt + answer for answer in answers)]).input_ids
-        if any(whole[: len(first)] != first for whole in wholes):
-            return None
-        return len(first), [len(whole) - len(first) for whole in wholes]
-
-    def _short_way(self, prompt: str, answers: Sequence[str]) -> tuple[int, list[int]] | None:
-        assert self._backend is not None, "there is a short way"
-        place = 0
-        for match in self._split.finditer(prompt):
-            place = match.end()
-        head, tail = prompt[:place], prompt[place:]
-        lines = _LINE.findall(head) if self._lines_are_apart else [head]
-        before = self._num_automatic + sum(map(self._line_count, lines))
-        encoded = self._backend.encode_batch_fast([tail, *(tail + a for a in answers)], add_special_tokens=False)
-        first, *wholes = [encoding.ids for encoding in encoded]
-        if any(whole[: len(first)] != first for whole in wholes):
-            return None
-        return before + len(first), [len(whole) - len(first) for whole in wholes]
-
-    def _count(self, text: str) -> int:
-        assert self._backend is not None, "there is a short way"
-        # Faster than `encode` by a third: it does not keep where each token was in the text.
-        return len(self._backend.encode_batch_fast([text], add_special_tokens=False)[0].ids)
-
-
-def _any_of(words: Sequence[str]) -> re.Pattern[str]:
-    # Without a word the pattern matches nothing.
-    return re.compile("|".join(map(re.escape, sorted(words, key=len, reverse=True))) or r"(?!)")
