@@ -37,11 +37,21 @@ FAMILIES = {
     "a last result written otherwise": OWN / "last_result.jinja",
     "arguments as text": OWN / "functionary.jinja",
 }
+SINGLE = (
+    "the chat template does not write several calls in one answer so that they can be taught, and rows with them are "
+    "rejected: its chat template refuses a conversation: This model only supports single tool-calls at once!"
+)
 NOTES = {
     "a last result written otherwise": (
         "the chat template changes the prompt once it is answered: after a message of the tool, behind "
         "'nse>\\nProbe result 9917.\\n</tool_response>' it writes '\\n' instead of ''; answers are trained after "
         "the prompt as it is served",
+    ),
+    "llama-3.1": (SINGLE,),
+    "llama-3.2": (SINGLE,),
+    "mistral": (
+        "the chat template does not write answers after a system message so that they can be taught, and rows with "
+        "them are rejected: its chat template refuses a conversation: a system message is not taken",
     ),
     "arguments as text": (
         "the chat template takes a call's arguments as JSON text, not as an object; they are written so",
@@ -120,7 +130,7 @@ CHATML = OWN / "hermes.jinja"
         ),
         ("\\n' + message.content + '\\n</tool_r", "\\n</tool_r", "leaves out a message of the tool after a call"),
         ("<tool_call>", "<call>", "writes tool calls in a way that calltune cannot read back"),
-        ("<|im_end|>\\n' }}\n    {%- endif", "<|endoftext|>\\n' }}\n    {%- endif", "does not end with the end-of-seq"),
+        ("<|im_end|>\\n' }}\n    {%- endif", "END\\n' }}\n    {%- endif", "does not end with the end-of-seq"),
         ("call.function.arguments | tojson", "call.function.arguments | tojson | tojson", "cannot read back"),
     ],
 )
@@ -136,6 +146,9 @@ def test_a_row_that_a_template_does_not_take_is_told_in_its_words(tiny_model: Pa
     two = Message("assistant", "", CALL.tool_calls * 2)
     assert "This model only supports single tool-calls at once" in str(llama.row(example(QUESTION, two)))
     beside = Message("assistant", "Let me see.", CALL.tool_calls)
-    assert llama.row(example(QUESTION, beside)) == "the text of its answer is read back as another text beside the call"
+    assert llama.row(example(QUESTION, beside)) == (
+        "the text of its answer is read back as another text beside the call: "
+        "behind '' stands 'Let me see.' and '' is read"
+    )
     mistral = Proof(chat_with(tiny_model, FAMILIES["mistral"].read_text()))
     assert "a system message is not taken" in str(mistral.row(example(Message("system", "s"), QUESTION, CALL)))

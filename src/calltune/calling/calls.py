@@ -10,6 +10,9 @@
 | lfm2        | `<|tool_call_start|>[name(key="value")]<|tool_call_end|>`              | LFM2, LFM2.5                |
 | xml, glm    | values as bare text: `untyped_calls` has them                          | Qwen 3.5, Nemotron 3, GLM 4 |
 
+`gemma_calls`, `channel_calls` and `marked_calls` have the formats of Gemma 4 and FunctionGemma, of gpt-oss and Muse
+Glimmer, and of DeepSeek, Mistral, Granite and functionary 3.2.
+
 The format that a model uses is read off its own template, never off its name.
 """
 
@@ -18,12 +21,53 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+from calltune.calling.channel_calls import atem_calls, harmony_calls
+from calltune.calling.gemma_calls import functiongemma_calls, gemma4_calls
+from calltune.calling.marked_calls import (
+    deepseek_v3_calls,
+    deepseek_v31_calls,
+    functionary_v3_calls,
+    granite_calls,
+    mistral_calls,
+    mistral_v11_calls,
+)
 from calltune.calling.parsed import ParsedAnswer, calls_between, make_call
 from calltune.calling.pythonic_calls import lfm2_calls, pythonic_calls
 from calltune.calling.untyped_calls import glm_calls, xml_calls
 from calltune.types import Message, Tool, ToolCall
 
-CallFormat = Literal["hermes", "json", "pythonic", "list", "functionary", "xml", "glm", "lfm2"]
+CallFormat = Literal[
+    "hermes",
+    "json",
+    "pythonic",
+    "list",
+    "functionary",
+    "xml",
+    "glm",
+    "lfm2",
+    "gemma4",
+    "functiongemma",
+    "harmony",
+    "atem",
+    "deepseek_v3",
+    "deepseek_v31",
+    "mistral",
+    "mistral_v11",
+    "granite",
+    "functionary_v3",
+]
+
+# The first of these that a template writes around a call says the format.
+_BY_MARK: tuple[tuple[str, CallFormat], ...] = (
+    ("<atem:function_calls>", "atem"),
+    ("<|channel|>commentary", "harmony"),
+    ("<|tool_call>", "gemma4"),
+    ("<start_function_call>", "functiongemma"),
+    ("<\uff5ctool\u2581sep\uff5c>", "deepseek_v31"),
+    ("[ARGS]", "mistral_v11"),
+    ("[TOOL_CALLS]", "mistral"),
+    ("<|tool_call|>", "granite"),
+)
 
 _FUNCTION = re.compile(r"<function=([^>\s]+)>")
 
@@ -32,7 +76,12 @@ def detect_format(written: str) -> CallFormat | None:
     """Return the format in which a template wrote a call, or None if it is not one of ours."""
     if "<tool_call>" in written and "</tool_call>" in written:
         return "xml" if "<parameter=" in written else "glm" if "<arg_key>" in written else "hermes"
-    formats: tuple[CallFormat, ...] = ("lfm2", "functionary", "json", "list", "pythonic")
+    by_mark: CallFormat | None = next((call_format for mark, call_format in _BY_MARK if mark in written), None)
+    if by_mark == "deepseek_v31" and "```json" in written:
+        return "deepseek_v3"
+    if by_mark:
+        return by_mark
+    formats: tuple[CallFormat, ...] = ("lfm2", "functionary", "json", "list", "pythonic", "functionary_v3")
     for name in formats:
         parsed = _PARSERS[name](written, ())
         if parsed.message and parsed.message.tool_calls:
@@ -151,4 +200,14 @@ _PARSERS: dict[CallFormat, Callable[[str, Sequence[Tool]], ParsedAnswer]] = {
     "xml": xml_calls,
     "glm": glm_calls,
     "lfm2": _untold(lfm2_calls),
+    "gemma4": _untold(gemma4_calls),
+    "functiongemma": _untold(functiongemma_calls),
+    "harmony": _untold(harmony_calls),
+    "atem": atem_calls,
+    "deepseek_v3": _untold(deepseek_v3_calls),
+    "deepseek_v31": _untold(deepseek_v31_calls),
+    "mistral": _untold(mistral_calls),
+    "mistral_v11": _untold(mistral_v11_calls),
+    "granite": _untold(granite_calls),
+    "functionary_v3": _untold(functionary_v3_calls),
 }

@@ -6,13 +6,18 @@ once, as strings; a begin-of-sequence token that the tokenizer adds by itself is
 
 Some templates write a message otherwise when it is the last one, such as Hermes 3's a tool's result, and so write the
 prompt otherwise once it is answered. What is served is the prompt, so the prompt is what an answer is taught after.
+
+Most templates end every answer with the end-of-sequence token. Some end a call with another token than a text (Gemma 4,
+gpt-oss), and some end no answer at all (GLM 4.5), so that the end-of-sequence token is added, as TRL adds it.
 """
 
+import json
 from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
 
 from calltune.calling.calls import CallFormat, detect_format, parse_answer
+from calltune.calling.differences import num_common, what_changes
 from calltune.calling.layout import TEMPLATE_KEYS, message_dicts, tool_dict
 from calltune.calling.parsed import ENDLESS_THOUGHT, ParsedAnswer, without_thoughts
 from calltune.calling.rendering import render
@@ -27,7 +32,6 @@ _PROBE_TOOL = Tool(
 _PROBE_QUESTION = Message("user", "probe question")
 _PROBE_CALL = Message("assistant", "", (ToolCall("probe_tool", {"probe_key": "probe value"}),))
 _PROBE_ANSWERS = (Message("assistant", "One probe."), Message("assistant", "Another probe."))
-_MOST_SHOWN = 40  # of a template's text, in characters
 
 
 class Chat:
@@ -35,6 +39,9 @@ class Chat:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, name: str = "this model") -> None:
         """Probe the template.
+
+        `ends` are the tokens that may end an answer, the end-of-sequence token first; `adds_end` says that the template
+        ends no answer, so that the first of them is added.
 
         Raises:
             ModelError: there is no chat template, or it leaves out tools or tool calls.
@@ -47,7 +54,8 @@ class Chat:
             raise ModelError(f"model '{name}': its tokenizer has no chat template; name one as 'chat_template'")
         if not isinstance(tokenizer.eos_token, str):
             raise ModelError(f"model '{name}': its tokenizer has no end-of-sequence token")
-        self._end = tokenizer.eos_token
+        self.ends: tuple[str, ...] = (tokenizer.eos_token,)
+        self.adds_end = False
         bos = tokenizer.bos_token
         adds_bos = isinstance(bos, str) and tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]
         self._automatic_bos = str(bos) if adds_bos else ""
@@ -56,10 +64,51 @@ class Chat:
                 f"model '{name}': its chat template leaves out the tools; chat_template = \"hermes\" writes them, "
                 "between the marks of turns that it has"
             )
+        self._learn_end_of_texts()
         call = self._written_call()
         if "probe_tool" not in call or "probe value" not in call:
-            raise ModelError(f"model '{name}': its chat template leaves out tool calls")
+            raise ModelError(
+                f"model '{name}': its chat template leaves out tool calls; "
+                'chat_template = "hermes" writes them, between the marks of turns that it has'
+            )
         self.call_format: CallFormat | None = detect_format(self.strip_end(call))
+
+    def _learn_end_of_texts(self) -> None:
+        """Find the token that ends a text, or that none does."""
+        answer = _PROBE_ANSWERS[0]
+        whole = self._render([_PROBE_QUESTION, answer], [_PROBE_TOOL], add_generation_prompt=False)
+        behind = whole.rpartition(answer.content)[2]
+        self.adds_end = not behind.strip()
+        if end := self._token_at_the_end(behind):
+            self._learn_end(end)
+
+    def _learn_end_of_calls(self, call: str) -> None:
+        """Find the token that ends an answer with a call, if it is another one than ends a text.
+
+        A token that closes each of two calls ends none of the answers.
+        """
+        end = self._token_at_the_end(call)
+        if self.adds_end or end is None or end in self.ends:
+            return
+        message = Message("assistant", "", _PROBE_CALL.tool_calls * 2)
+        try:
+            two = self.answer([_PROBE_QUESTION], [_PROBE_TOOL], message)
+        except TemplateLimitError:
+            raise
+        except ModelError:
+            # It takes one call at a time.
+            two = call
+        if two.count(end) == 1:
+            self._learn_end(end)
+
+    def _token_at_the_end(self, text: str) -> str | None:
+        """Return the added token with which a text ends, white space aside."""
+        tokens = {token.content for token in self.tokenizer.added_tokens_decoder.values()} | set(self.ends)
+        text = text.rstrip()
+        return max((token for token in tokens if token.strip() and text.endswith(token)), key=len, default=None)
+
+    def _learn_end(self, end: str) -> None:
+        self.ends = tuple(dict.fromkeys([*self.ends, end]))
 
     def _written_call(self) -> str:
         """Write a call as the template does, and find out which of two shapes of arguments it wants.
@@ -81,6 +130,7 @@ class Chat:
             except ModelError as error:
                 refusals.append(error)
                 continue
+            self._learn_end_of_calls(written[as_text])
             call_format = detect_format(self.strip_end(written[as_text]))
             parsed = call_format and parse_answer(self.strip_end(written[as_text]), call_format, [_PROBE_TOOL])
             if parsed and parsed.message == _PROBE_CALL:
@@ -101,7 +151,7 @@ class Chat:
     def answer(self, messages: Sequence[Message], tools: Sequence[Tool], message: Message) -> str:
         """The text that follows `prompt(messages, tools)` when the assistant answers with `message`.
 
-        It ends with the end-of-sequence token where the template ends a turn with it.
+        It ends with one of `ends`: the one that the template writes, or the first where it ends no answer.
 
         Raises:
             ModelError: the template writes the conversation differently once it is answered.
@@ -129,7 +179,8 @@ class Chat:
                 )
             text = full[len(beginning) :]
             # What a template writes after the end of the turn belongs to the next one, and is never generated.
-            texts.append(text.rstrip() if text.rstrip().endswith(self._end) else text)
+            text = text.rstrip() if text.rstrip().endswith(self.ends) else text
+            texts.append(text + self.ends[0] if self.adds_end and not text.endswith(self.ends) else text)
         return prompt, texts
 
     def answered_prompt(self, messages: Sequence[Message], tools: Sequence[Tool]) -> str | None:
@@ -139,17 +190,22 @@ class Chat:
         assistant's turn.
         """
         prompt = self.prompt(messages, tools)
-        opening = prompt[_num_common(prompt, self._render(messages, tools, add_generation_prompt=False)) :]
+        opening = prompt[num_common(prompt, self._render(messages, tools, add_generation_prompt=False)) :]
         one, other = (
             self._render([*messages, answer], tools, add_generation_prompt=False) for answer in _PROBE_ANSWERS
         )
-        length = _num_common(one, other)
+        length = num_common(one, other)
         is_told_apart = one[length:].startswith(_PROBE_ANSWERS[0].content)
         return one[:length] if opening and is_told_apart and one[:length].endswith(opening) else None
 
     def strip_end(self, text: str) -> str:
-        """An answer's text without the closing end-of-sequence token."""
-        return text.removesuffix(self._end)
+        """An answer's text without the token that ends it."""
+        return text.removesuffix(next((end for end in self.ends if text.endswith(end)), ""))
+
+    def verbatim_template(self) -> str:
+        """A chat template that writes each message as its text stands, and the begin token that a tokenizer adds."""
+        begin = json.dumps(self._automatic_bos, ensure_ascii=False, allow_nan=False)
+        return "{{ " + begin + " }}{% for message in messages %}{{ message['content'] }}{% endfor %}"
 
     def parse(self, text: str, tools: Sequence[Tool]) -> ParsedAnswer:
         """Read a generated answer without its thoughts: text, calls, or a malformed call, which stays malformed.
@@ -177,23 +233,3 @@ class Chat:
             **TEMPLATE_KEYS,
         )
         return text.removeprefix(self._automatic_bos)
-
-
-def what_changes(prompt: str, answered: str, messages: Sequence[Message]) -> str:
-    """Say where a prompt and what is written in its place once it is answered first differ, and in what."""
-    start = _num_common(prompt, answered)
-    # An answer stands behind the one text and not behind the other, so ends are compared where there is none.
-    end = _num_common(prompt[start:][::-1], answered[start:][::-1])
-    old, new = prompt[start : len(prompt) - end], answered[start : len(answered) - end]
-    before = prompt[max(0, start - _MOST_SHOWN) : start]
-    after = f"after a message of the {messages[-1].role}, " if messages else ""
-    return f"{after}behind {before!r} it writes {_shown(new)} instead of {_shown(old)}"
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}...")
-
-
-def _num_common(one: str, other: str) -> int:
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((place for place, (first, second) in pairs if first != second), min(len(one), len(other)))

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from calltune.calling.strict_json import check_value
+from calltune.calling.strict_json import check_value, parse_value
 from calltune.errors import DataError
 from calltune.types import Message, ToolCall
 
@@ -65,6 +65,24 @@ def make_call(name: Any, arguments: Any) -> ToolCall | str:
     except DataError as error:
         return str(error)
     return ToolCall(name, kept)
+
+
+def json_value(text: str) -> Any:
+    """Return a value of JSON, read strictly, or as a `DataError` that says why it is none."""
+    try:
+        return parse_value(text, "JSON")
+    except DataError as error:
+        return error
+
+
+def json_call(name: str, text: str) -> ToolCall | str:
+    """Return the call of a name whose arguments are JSON text, or what is wrong with it as the end of a sentence."""
+    arguments = json_value(text)
+    return (
+        f"has arguments that cannot be read: {arguments}"
+        if isinstance(arguments, DataError)
+        else make_call(name, arguments)
+    )
 
 
 def calls_between(text: str, opened: str, closed: str, read: Callable[[str], ToolCall | str]) -> ParsedAnswer:

@@ -4,15 +4,14 @@
 `Proof.row` writes one row exactly as `sft` and `dpo` hand it to TRL's trainers and says what is wrong with it.
 """
 
-import re
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import product
-from typing import Any
 
-from calltune.calling.chat import Chat, what_changes
+from calltune.calling.chat import Chat
+from calltune.calling.differences import difference, what_changes
 from calltune.calling.strict_json import shortened
+from calltune.calling.token_counts import TokenCounts, any_of
 from calltune.errors import ModelError, TemplateLimitError
 from calltune.types import Example, Message, Preference, Tool, ToolCall
 
@@ -32,11 +31,7 @@ _PAST_CALL = Message("assistant", "", (ToolCall("probe_lookup", {"probe_key": "p
 _RESULT = Message("tool", "Probe result 9917.")
 _TEXT = Message("assistant", "Probe answer 3350.")
 _SYSTEM = Message("system", "Probe rules 1472.")
-_ROWS_COMPARED = 16
-_LINES_KEPT = 16_384
-_LINE = re.compile(r"(?s).+?\n(?=\S)|.+")
-_ENDS = ("}", "]", '"', "word", "42", " ", "\n", "\r", "\t", ".", ">", "\u4f60", "\U0001f642")
-_BEGINNINGS = ("{", "[", '"', "word", "Word", "42", "-", "'s", "<", "#", "\u4f60", "\U0001f642", "\u0301")
+_SEVERAL = "several calls in one answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +52,8 @@ def prove_template(chat: Chat) -> tuple[str, ...]:
 
     Raises:
         ModelError: the format of calls is not known; tools, earlier calls or tool results are left out or written
-            twice; an answer is not closed by the end-of-sequence token, or is read back as another one; labels would
-            not be the answer's tokens.
+            twice; an answer is not closed by a token, or is read back as another one; labels would not be the answer's
+            tokens.
     """
     if chat.call_format is None:
         raise _unreadable(chat, chat.answer([_QUESTION], _TOOLS, _PAST_CALL))
@@ -78,32 +73,39 @@ def prove_template(chat: Chat) -> tuple[str, ...]:
         ("after a call", (_QUESTION, _PAST_CALL, _RESULT)),
         ("in a second turn", (_QUESTION, _PAST_CALL, _RESULT, _TEXT, Message("user", "Probe question 4083?"))),
     )
+    if chat.adds_end:
+        notes.append(
+            f"the chat template ends no answer; the end-of-sequence token {chat.ends[0]!r} is added to each, as TRL "
+            "adds it"
+        )
+    elif len(chat.ends) > 1:
+        first, *others = map(repr, chat.ends)
+        notes.append(f"answers end with {' or '.join(others)}, not with the end-of-sequence token {first} alone")
     if chat.arguments_as_text:
         notes.append("the chat template takes a call's arguments as JSON text, not as an object; they are written so")
+    several, takes_several = Message("assistant", "", call.tool_calls * 2), True
     for when, messages in shapes:
         try:
             prompt = chat.prompt(messages, _TOOLS)
         except TemplateLimitError:
             raise
-        except ModelError:
+        except ModelError as error:
             if len(messages) == 1:
                 raise
-            # It takes no such conversation at all: rows of that shape are rejected one by one, with its words.
+            notes.append(_rejected(f"answers {when}", _own_words(chat, error)))
             continue
         _prove_prompt(chat, prompt, messages, when)
-        for answer in (_TEXT, call, Message("assistant", "", call.tool_calls * 2)):
-            try:
+        kinds = [("answers in words", _TEXT), ("calls", call)]
+        wrong = _wrong_answers(proof, messages, [*kinds, (_SEVERAL, several)] if takes_several else kinds)
+        if not when and (first := next((wrong[what] for what, _ in kinds if what in wrong), None)):
+            for _, answer in kinds:
+                # What it says of itself needs no more words.
                 chat.answer(messages, _TOOLS, answer)
-            except TemplateLimitError:
-                raise
-            except ModelError:
-                # Several calls at once are more than Llama's template takes.
-                if len(answer.tool_calls) < 2:
-                    raise
-                continue
-            written = proof.conversation(messages, _TOOLS, (answer,))
-            if isinstance(written, str):
-                raise _refused(chat, f"fails its proof{when and ' ' + when}: {written}")
+            raise _refused(chat, f"fails its proof: {first}")
+        takes_several &= _SEVERAL not in wrong
+        if len(wrong) > 1 and set(wrong) >= {what for what, _ in kinds}:
+            wrong = {"answers": next(iter(wrong.values()))}
+        notes += [_rejected(f"{what}{when and ' ' + when}", why) for what, why in wrong.items()]
         beginning = chat.answered_prompt(messages, _TOOLS)
         if beginning is not None and beginning != prompt:
             change = what_changes(prompt, beginning, messages)
@@ -133,6 +135,22 @@ def _unreadable(chat: Chat, written: str) -> ModelError:
     return _refused(chat, f"writes tool calls in a way that calltune cannot read back: {shortened(written, 160)}")
 
 
+def _wrong_answers(
+    proof: "Proof", messages: Sequence[Message], answers: Sequence[tuple[str, Message]]
+) -> dict[str, str]:
+    """Return which answers could not be taught after these messages, by their kind, and why."""
+    written = {what: proof.conversation(messages, _TOOLS, (answer,)) for what, answer in answers}
+    return {what: why for what, why in written.items() if isinstance(why, str)}
+
+
+def _rejected(rows: str, why: str) -> str:
+    return f"the chat template does not write {rows} so that they can be taught, and rows with them are rejected: {why}"
+
+
+def _own_words(chat: Chat, error: ModelError) -> str:
+    return str(error).removeprefix(f"model '{chat.name}': ")
+
+
 def _refused(chat: Chat, why: str) -> ModelError:
     return ModelError(f"model '{chat.name}': its chat template {why}")
 
@@ -142,9 +160,9 @@ class Proof:
 
     def __init__(self, chat: Chat) -> None:
         self._chat = chat
-        self._tokens = _Tokens(chat.tokenizer)
+        self._tokens = TokenCounts(chat.tokenizer)
         special = [token.content for token in chat.tokenizer.added_tokens_decoder.values() if token.special]
-        self._control = _any_of(special)
+        self._control = any_of([*special, *chat.ends])
 
     def row(self, row: Example | Preference) -> Written | str:
         """The row as its trainer gets it, or, as a sentence, why it would not teach what it says."""
@@ -163,10 +181,13 @@ class Proof:
             # The next rows would take as long.
             raise
         except ModelError as error:
-            return str(error).removeprefix(f"model '{self._chat.name}': ")
-        end = str(self._chat.tokenizer.eos_token)
-        if not all(text.endswith(end) for text in texts):
-            return f"its answer does not end with the end-of-sequence token {end!r}"
+            return _own_words(self._chat, error)
+        other = next((text for text in texts if not text.endswith(self._chat.ends)), None)
+        if other is not None:
+            ends = " or ".join(map(repr, self._chat.ends))
+            return f"its answer does not end with the end-of-sequence token {ends} but with {other[-20:]!r}"
+        if any(message.role == "system" and message.content.strip() not in prompt for message in messages):
+            return "its chat template leaves out the message of the system"
         if wrong := self._read_back(answers[0], texts[0], tools):
             return wrong
         counts = self._tokens.counts(prompt, texts)
@@ -179,10 +200,11 @@ class Proof:
         if parsed.message is None:
             return f"its answer, once written, is a malformed call: {parsed.reason}"
         if parsed.message.tool_calls != answer.tool_calls:
-            return "its calls are read back as other calls"
-        if parsed.message.content != answer.content.strip():
-            return "the text of its answer is read back as another text" + (
-                " beside the call" * bool(answer.tool_calls)
+            return f"its calls are read back as other calls: {_differs(_spelled(answer), _spelled(parsed.message))}"
+        if parsed.message.content != (said := answer.content.strip()):
+            beside = " beside the call" * bool(answer.tool_calls)
+            return (
+                f"the text of its answer is read back as another text{beside}: {_differs(said, parsed.message.content)}"
             )
         return ""
 
@@ -193,71 +215,12 @@ class Proof:
         return [(str(tokenizer.decode(ids[:num_prompt])), False), (str(tokenizer.decode(ids[num_prompt:])), True)]
 
 
-class _Tokens:
-    """Counts the tokens of a prompt and its answers as `tokenizer(prompt + answer)` has them, in less time.
-
-    A tokenizer splits at special tokens before all else, so what stands before a prompt's last one has the same
-    tokens whatever follows. And where it splits at the end of a line, too, the tokens of a line are those it had in the
-    row before: templates write a tool to a line or several, and data offer the same tools again and again. Both are
-    compared with the long way on the first rows; where one does not hold, the long way is gone.
-    """
-
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
-        self._backend = getattr(tokenizer, "backend_tokenizer", None)
-        self._left_to_compare = _ROWS_COMPARED
-        if self._backend is not None:
-            self._backend.no_truncation()
-            self._backend.no_padding()
-            tokens = tokenizer.added_tokens_decoder.values()
-            plain = [t.content for t in tokens if t.special and not (t.lstrip or t.rstrip or t.single_word)]
-            self._split = _any_of(plain)
-            self._num_automatic = len(tokenizer("").input_ids)
-            self._line_count = lru_cache(_LINES_KEPT)(self._count)
-            # Found out beforehand, so that every process counts every row in the same way.
-            self._lines_are_apart = all(
-                self._count(f"a{end}\n{beginning}b") == self._count(f"a{end}\n") + self._count(f"{beginning}b")
-                for end, beginning in product(_ENDS, _BEGINNINGS)
-            )
-
-    def counts(self, prompt: str, answers: Sequence[str]) -> tuple[int, list[int]] | None:
-        """Tokens of the prompt and of each answer; None when they share a token."""
-        if self._backend is None:
-            return self._long_way(prompt, answers)
-        counts = self._short_way(prompt, answers)
-        if self._left_to_compare:
-            self._left_to_compare -= 1
-            if counts != (exact := self._long_way(prompt, answers)):
-                self._backend = None
-                return exact
-        return counts
-
-    def _long_way(self, prompt: str, answers: Sequence[str]) -> tuple[int, list[int]] | None:
-        first, *wholes = self._tokenizer([prompt, *(prompt + answer for answer in answers)]).input_ids
-        if any(whole[: len(first)] != first for whole in wholes):
-            return None
-        return len(first), [len(whole) - len(first) for whole in wholes]
-
-    def _short_way(self, prompt: str, answers: Sequence[str]) -> tuple[int, list[int]] | None:
-        assert self._backend is not None, "there is a short way"
-        place = 0
-        for match in self._split.finditer(prompt):
-            place = match.end()
-        head, tail = prompt[:place], prompt[place:]
-        lines = _LINE.findall(head) if self._lines_are_apart else [head]
-        before = self._num_automatic + sum(map(self._line_count, lines))
-        encoded = self._backend.encode_batch_fast([tail, *(tail + a for a in answers)], add_special_tokens=False)
-        first, *wholes = [encoding.ids for encoding in encoded]
-        if any(whole[: len(first)] != first for whole in wholes):
-            return None
-        return before + len(first), [len(whole) - len(first) for whole in wholes]
-
-    def _count(self, text: str) -> int:
-        assert self._backend is not None, "there is a short way"
-        # Faster than `encode` by a third: it does not keep where each token was in the text.
-        return len(self._backend.encode_batch_fast([text], add_special_tokens=False)[0].ids)
+def _differs(written: str, read: str) -> str:
+    before, old, new = difference(written, read)
+    return f"behind {before} stands {old} and {new} is read"
 
 
-def _any_of(words: Sequence[str]) -> re.Pattern[str]:
-    # Without a word the pattern matches nothing.
-    return re.compile("|".join(map(re.escape, sorted(words, key=len, reverse=True))) or r"(?!)")
+def _spelled(message: Message) -> str:
+    """Return a message's calls as one text."""
+    calls = [[call.name, dict(call.arguments)] for call in message.tool_calls]
+    return json.dumps(calls, ensure_ascii=False, allow_nan=False)

@@ -40,7 +40,7 @@ def xml_calls(text: str, tools: Sequence[Tool]) -> ParsedAnswer:
         match = _XML.fullmatch(block)
         if not match:
             return "is not one function between <function=...> and </function>"
-        arguments = _all(_PARAMETER, match[2])
+        arguments = all_pairs(_PARAMETER, match[2])
         return "holds something beside its parameters" if arguments is None else (match[1], arguments)
 
     return _between_marks(text, tools, call)
@@ -51,7 +51,7 @@ def glm_calls(text: str, tools: Sequence[Tool]) -> ParsedAnswer:
 
     def call(block: str) -> tuple[str, list[tuple[str, str]]] | str:
         name, mark, rest = block.partition("<arg_key>")
-        arguments = _all(_GLM, mark + rest)
+        arguments = all_pairs(_GLM, mark + rest)
         if not name.strip() or len(name.split()) > 1:
             return "has no name"
         return "holds something beside its arguments" if arguments is None else (name.strip(), arguments)
@@ -73,12 +73,12 @@ def _between_marks(
 ) -> ParsedAnswer:
     def call(block: str) -> ToolCall | str:
         written = read(block)
-        return written if isinstance(written, str) else _typed(*written, tools)
+        return written if isinstance(written, str) else typed_call(*written, tools)
 
     return calls_between(text, "<tool_call>", "</tool_call>", call)
 
 
-def _all(pattern: re.Pattern[str], text: str) -> list[tuple[str, str]] | None:
+def all_pairs(pattern: re.Pattern[str], text: str) -> list[tuple[str, str]] | None:
     """Return the pairs of key and value that a text consists of, or None where it holds anything else."""
     pairs, place = [], 0
     while match := pattern.match(text, place):
@@ -87,7 +87,7 @@ def _all(pattern: re.Pattern[str], text: str) -> list[tuple[str, str]] | None:
     return pairs if not text[place:].strip() else None
 
 
-def _typed(name: str, arguments: Sequence[tuple[str, str]], tools: Sequence[Tool]) -> ToolCall | str:
+def typed_call(name: str, arguments: Sequence[tuple[str, str]], tools: Sequence[Tool]) -> ToolCall | str:
     """Return the call with its values as the tool's schema has them, or what is wrong with it."""
     keys = [key for key, _ in arguments]
     if twice := next((key for key in keys if keys.count(key) > 1), None):

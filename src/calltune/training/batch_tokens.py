@@ -77,9 +77,9 @@ def _sampled(settings: StageSettings, chat: Chat, rows: FittedRows) -> Iterable[
     """The first batches of the first epoch, as rows of token ids."""
     size = settings.arguments.train_batch_size
     order = list(islice(_order(settings, rows), _MOST_BATCHES * size))
-    end, num_characters = str(chat.tokenizer.eos_token), 0
+    num_characters = 0
     for start in range(0, len(order), size):
-        texts = [text for number in order[start : start + size] for text in whole_texts(rows.texts[number], end)]
+        texts = [text for number in order[start : start + size] for text in whole_texts(rows.texts[number], chat.ends)]
         yield chat.tokenizer(texts).input_ids
         num_characters += sum(map(len, texts))
         if num_characters >= _MOST_CHARACTERS:

@@ -34,7 +34,7 @@ def row_names(chat: Chat, *fitted: FittedRows) -> RowNames:
         known: dict[tuple[int, ...], str] = {}
         for part in fitted:
             for row_id, text in zip(part.ids, part.texts, strict=True):
-                for ids in chat.tokenizer(whole_texts(text, str(chat.tokenizer.eos_token))).input_ids:
+                for ids in chat.tokenizer(whole_texts(text, chat.ends)).input_ids:
                     known.setdefault(tuple(ids), row_id)
         return list(dict.fromkeys(known[tuple(row)] for row in rows if tuple(row) in known))
 

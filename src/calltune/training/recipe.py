@@ -1,6 +1,6 @@
 """What a stage trains on and with, and its rows as text: those that fit, whole."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,13 +122,44 @@ def _once(prompt: int, wholes: list[int]) -> int:
     return prompt + sum(whole - prompt for whole in wholes)
 
 
-def whole_texts(text: Mapping[str, str], end: str) -> list[str]:
-    """The prompt with each answer, as TRL's trainers tokenize them: they add the end where an answer has none."""
-    return [text["prompt"] + answer.removesuffix(end) + end for key, answer in text.items() if key != "prompt"]
+def whole_texts(text: Mapping[str, str], ends: tuple[str, ...]) -> list[str]:
+    """The prompt with each answer, as TRL's trainers tokenize them: they add an end where an answer has none.
+
+    Args:
+        ends: what may end an answer; the first is added.
+    """
+    return [text["prompt"] + _ended(answer, ends) for key, answer in text.items() if key != "prompt"]
+
+
+def _ended(answer: str, ends: tuple[str, ...]) -> str:
+    return answer if answer.endswith(ends) else answer + ends[0]
+
+
+def trainer_rows(chat: Chat, texts: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
+    """Rows as TRL's trainers take them: strings, or conversations that a template writes out as they stand.
+
+    TRL adds the end-of-sequence token to strings that do not end with it. Where an answer ends with another token, as
+    calls do in Gemma 4 and gpt-oss, nothing may follow it, and to a conversation TRL adds nothing.
+    """
+    if all(text.endswith(chat.ends[0]) for row in texts for key, text in row.items() if key != "prompt"):
+        return list(texts)
+    keys = {"chat_template": chat.verbatim_template()}
+    return [
+        {
+            key: [{"role": "user" if key == "prompt" else "assistant", "content": _whole(key, text, chat)}]
+            for key, text in row.items()
+        }
+        | {"chat_template_kwargs": keys}
+        for row in texts
+    ]
+
+
+def _whole(key: str, text: str, chat: Chat) -> str:
+    return text if key == "prompt" else _ended(text, chat.ends)
 
 
 def _measure(chat: Chat, text: Mapping[str, str]) -> tuple[tuple[int, list[int]], int]:
     """Tokens of the prompt, and of the prompt with each answer; and the highest id among them."""
-    wholes = whole_texts(text, str(chat.tokenizer.eos_token))
+    wholes = whole_texts(text, chat.ends)
     rows = chat.tokenizer([text["prompt"], *wholes]).input_ids
     return (len(rows[0]), [len(ids) for ids in rows[1:]]), max(map(max, filter(None, rows)), default=0)

@@ -35,7 +35,7 @@ from calltune.training.labelled_head import score_labels_only
 from calltune.training.masters import Masters, require_same_precision
 from calltune.training.memory import Memory, choose_memory
 from calltune.training.passes import bound_passes, check_passes
-from calltune.training.recipe import FittedRows, Recipe, fit_rows
+from calltune.training.recipe import FittedRows, Recipe, fit_rows, trainer_rows
 from calltune.training.reference import stand_in, store_reference
 from calltune.training.saving import save_model
 from calltune.training.settings import StageSettings, stage_settings
@@ -229,8 +229,8 @@ def make_trainer(ready: Ready, model: Any = None) -> Any:
     trainer = ready.recipe.trainer(
         args=ready.arguments,
         model=model or load_to_train(ready.settings, ready.plan, ready.model),
-        train_dataset=to_dataset(ready.rows.texts),
-        eval_dataset=to_dataset(ready.watched.texts) if ready.watched.texts else None,
+        train_dataset=to_dataset(trainer_rows(ready.chat, ready.rows.texts)),
+        eval_dataset=to_dataset(trainer_rows(ready.chat, ready.watched.texts)) if ready.watched.texts else None,
         processing_class=ready.chat.tokenizer,
         peft_config=lora,
         **stand_in(ready.arguments, is_peft=lora is not None),
@@ -278,9 +278,9 @@ def group(settings: StageSettings, trainer: Any, rows: FittedRows) -> None:
         group_batches(trainer, rows.groups)
 
 
-def to_dataset(texts: Sequence[dict[str, str]]) -> datasets.Dataset:
+def to_dataset(texts: Sequence[dict[str, Any]]) -> datasets.Dataset:
     """Rows as TRL's trainers take them."""
-    # Strings alone, so Arrow has no nested keys to merge. Rows are tokenized in a second; calltune's own bar follows.
+    # All rows have the same keys, so Arrow merges none. They are tokenized in a second; calltune's own bar follows.
     datasets.disable_progress_bars()
     return datasets.Dataset.from_list(list(texts))
 

@@ -12,10 +12,11 @@ from calltune.types import Completion, Sample, ScoringRequest
 
 
 def end_ids(configured: GenerationConfig, chat: Chat) -> set[int]:
-    """The tokens that end an answer: the checkpoint's, and the one that its template ends a turn with."""
+    """The tokens that end an answer: the checkpoint's, and those that its template ends answers with."""
     ends = configured.eos_token_id
-    found = [*(ends if isinstance(ends, list) else [ends]), chat.tokenizer.eos_token_id]
-    return {end for end in found if isinstance(end, int)}
+    written = [chat.tokenizer.convert_tokens_to_ids(end) for end in chat.ends]
+    known = [*(ends if isinstance(ends, list) else [ends]), *written]
+    return {end for end in known if isinstance(end, int)}
 
 
 def completion(chat: Chat, ends: Collection[int], sample: Sample, tokens: Sequence[int]) -> Completion:
