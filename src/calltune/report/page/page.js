@@ -223,13 +223,13 @@
       list.focus({ preventScroll: true });
     }
 
-    function address() {
+    function address(withChosen = true) {
       const last = benchmark.checkpoints.at(-1), told = new URLSearchParams();
       for (const [name, key] of Object.entries(PLACES)) {
         const value = field[key].value;
         if (value && !(key === "checkpoint" && value === last)) told.set(name, value);
       }
-      if (chosen >= 0) told.set("at", found[chosen][0]);
+      if (chosen >= 0 && withChosen) told.set("at", found[chosen][0]);
       const plain = told.size === 1 && field.benchmark.selectedIndex === 0;
       return plain ? (location.hash.startsWith(ADDRESS) ? "#examples" : location.hash || "#") : ADDRESS + told;
     }
@@ -248,6 +248,11 @@
       }
       clearTimeout(writing);
       const told = new URLSearchParams(location.hash.slice(ADDRESS.length));
+      // Back from a question to the list that it was chosen in: the list stays where it is.
+      if (document.body.classList.contains("reading") && !told.has("at") && location.hash === address(false)) {
+        close();
+        return true;
+      }
       const set = (key, value) => {
         field[key].value = value;
         if (field[key].tagName === "SELECT" && field[key].selectedIndex < 0) field[key].selectedIndex = 0;
@@ -278,14 +283,15 @@
         said.prepend(make("b", "", role));
         parts.push(said);
       }
-      parts.push(make("h3", "", row[2].length === 1 ? "1 tool" : `${row[2].length || "No"} tools`));
-      for (const number of row[2]) parts.push(toolBlock(data.tools[number]));
-      parts.push(make("h3", "", "Right answer"), block("pre", "say", text(row[4])));
-      if (row[7] >= 0 || row[6].some((answer) => kinds(answer).length)) parts.push(make("h3", "", "Its call"), callTable(row));
-      if (row[5].length) parts.push(make("h3", "", "Options, log-likelihood per character"), optionTable(row));
+      if (row[7] >= 0 || row[6].some((answer) => kinds(answer).length)) parts.push(make("h3", "", "Calls"), callTable(row));
+      if (row[7] < 0) parts.push(make("h3", "", "Right answer"), block("pre", "say", text(row[4])));
       const answers = make("div", "answers");
       benchmark.checkpoints.forEach((name, number) => answers.append(answerBlock(name, row[6][number], row[5].length > 0)));
-      parts.push(make("h3", "", "Answers"), answers, make("p", "intro", row[0]));
+      parts.push(make("h3", "", "Answers"), answers);
+      if (row[5].length) parts.push(make("h3", "", "Options, log-likelihood per character"), optionTable(row));
+      parts.push(make("h3", "", row[2].length === 1 ? "1 tool" : `${row[2].length || "No"} tools`));
+      for (const number of row[2]) parts.push(toolBlock(data.tools[number]));
+      parts.push(make("p", "intro", row[0]));
       detail.replaceChildren(...parts);
       detail.scrollTop = 0;
     }
@@ -425,10 +431,10 @@
     });
     window.addEventListener("resize", draw);
     window.addEventListener("hashchange", () => {
-      if (readAddress() && !document.body.classList.contains("reading")) byId("examples").scrollIntoView();
+      if (readAddress() && !document.body.classList.contains("reading")) byId("examples").scrollIntoView({ behavior: "instant" });
     });
     openBenchmark();
-    if (readAddress()) byId("examples").scrollIntoView();
+    if (readAddress()) byId("examples").scrollIntoView({ behavior: "instant" });
     else filter();
   }
 
