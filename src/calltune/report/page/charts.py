@@ -49,10 +49,10 @@ def ladder(title: str, bars: Sequence[Bar], baselines: Mapping[str, float]) -> s
     bottom = 14 + 30 * (len(bars) + len(baselines))
     parts = [_percent_axis(bottom)]
     for number, (name, value) in enumerate(baselines.items(), len(bars)):
-        x, y, in_left_half = _place(value), 22 + 30 * number, value < 0.5
-        parts.append(_text(0, y + 4, "no model", "quiet"))
+        x, y = _place(value), 22 + 30 * number
+        parts.append(_text(0, y - 3, "no model:", "quiet"))
+        parts.append(_text(0, y + 10, name, "quiet"))
         parts.append(f'<rect class="even hollow" stroke-width="2" x="{x - 4:.1f}" y="{y - 4}" width="8" height="8"/>')
-        parts.append(_text(x + (12 if in_left_half else -12), y + 4, name, f"quiet{'' if in_left_half else ' end'}"))
         parts.append(_text(WIDTH, y + 4, f"{100 * value:.1f} %", "quiet end"))
     for number, bar in enumerate(bars):
         y = 22 + 30 * number

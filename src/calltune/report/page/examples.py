@@ -3,9 +3,10 @@
 Texts that occur often (tools, labels, answers) are written once and named by number. `page.js` reads this layout:
 
 - `texts`: strings; `tools`: `[name, description, parameters as JSON]`;
-- `benchmarks`: `{title, checkpoints, rows}`, and a row is `[id, messages, tools, group, target, choices, answers,
-  call]`: a message is `[role, text]`, a choice `[label, text]`, texts and tools by number, and an answer, one per
-  checkpoint, `[value, label, reason, text, mistakes, logprobs]`, the last per character in the order of the choices;
+- `benchmarks`: `{title, checkpoints, mistakes, rows}`, where `mistakes` are the kinds that occur, and a row is
+  `[id, messages, tools, group, target, choices, answers, call]`: a message is `[role, text]`, a choice `[label, text]`,
+  texts and tools by number, and an answer, one per checkpoint, `[value, label, reason, text, mistakes, logprobs]`, the
+  last per character in the order of the choices;
 - `call` is the one that is due, `{name, arguments}`, and `mistakes` a list of `[argument, kind, expected, given]`, both
   as the number of a text of JSON, or -1 where there is none, or nothing can be told.
 """
@@ -14,7 +15,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from calltune.report.mistakes import expected_call, mistakes
+from calltune.report.mistakes import KINDS, count_mistakes, expected_call, mistakes
 from calltune.report.results import Measured
 from calltune.types import Completion, Message, Sample, Score, Tool
 
@@ -41,6 +42,7 @@ def examples(benchmarks: Sequence[Measured]) -> dict[str, Any]:
         {
             "title": benchmark.title,
             "checkpoints": benchmark.paired(),
+            "mistakes": _kinds(benchmark),
             "rows": [
                 _row(benchmark, number, sample, texts, tools) for number, sample in enumerate(benchmark.samples or ())
             ],
@@ -49,6 +51,12 @@ def examples(benchmarks: Sequence[Measured]) -> dict[str, Any]:
         if benchmark.paired()
     ]
     return {"benchmarks": shown, "texts": texts.values, "tools": tools.values}
+
+
+def _kinds(benchmark: Measured) -> list[str]:
+    """The kinds of mistake that occur, which the browser offers."""
+    counted = count_mistakes(benchmark).values()
+    return [kind for kind in KINDS if any(each.counts[kind] for each in counted)]
 
 
 def _row(benchmark: Measured, number: int, sample: Sample, texts: _Pool, tools: _Pool) -> list[Any]:

@@ -94,7 +94,7 @@
       const labels = [...new Set(benchmark.rows.map((row) => row[6][place][1]))].map(text).sort();
       options(field.label, [["", "any"], ...Object.keys(VERDICTS).map((name) => [name, name.slice(1)]),
         ...labels.map((name) => [name, name])]);
-      const made = [...new Set(benchmark.rows.flatMap((row) => row[6].flatMap(kinds)))].sort();
+      const made = benchmark.mistakes;
       options(field.mistake, [["", "any"], ...made.map((name) => [name, name])]);
       field.mistake.parentElement.hidden = !made.length;
       if (made.includes(before)) field.mistake.value = before;
@@ -385,10 +385,12 @@
       wide.append(table);
       return wide;
     }
-    function answerBlock(name, [value, label, reason, said], isChoice) {
+    function answerBlock(name, answer, isChoice) {
+      const [value, label, reason, said] = answer, wrong = [...new Set(kinds(answer))];
       const element = make("div", `answer ${tone(value)}`), verdict = make("p");
       const word = value === null ? "not scored" : value === 1 ? "right" : "wrong";
       verdict.append(make("b", "", name), " ", make("span", tone(value), `${sign(value)} ${word}`), " ", make("code", "", text(label)));
+      if (wrong.length) verdict.append(" ", make("span", "no", `its call: ${wrong.join(", ")}`));
       element.append(verdict);
       if (text(said)) element.append(block("pre", "", text(said)));
       else if (!isChoice) element.append(make("p", "reason", "nothing was written"));
