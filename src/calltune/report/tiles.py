@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from calltune.report.comparison import Comparison, Difference
+from calltune.report.finite import is_finite
 from calltune.report.headline import listed
 from calltune.report.resampling import Interval
 from calltune.report.results import Measured
@@ -75,9 +76,11 @@ def _tile(
         before, after, num_rows = difference.before, difference.after, difference.num_rows
         return Tile(shown, benchmark.title, metric, num_rows, before, after, own, difference, direction)
     comparable = first != last and not {first, last} & benchmark.unpaired.keys()
-    before = benchmark.answers[first].result.metrics.get(metric) if comparable and first in benchmark.answers else None
-    after = benchmark.answers[last].result.metrics.get(metric)
-    return Tile(shown, benchmark.title, metric, num_rows, before, after, own, None, "")
+    values = {name: answers.result.metrics.get(metric) for name, answers in benchmark.answers.items()}
+    # Files of older versions may hold what is no number.
+    finite = {name: value for name, value in values.items() if is_finite(value)}
+    before = finite.get(first) if comparable else None
+    return Tile(shown, benchmark.title, metric, num_rows, before, finite.get(last), own, None, "")
 
 
 def sentence(tiles: Sequence[Tile], first: str, last: str) -> str:

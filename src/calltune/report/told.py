@@ -35,14 +35,15 @@ def tell_all(findings: Findings) -> None:
     say(findings.headline.text)
 
 
-def next_command(findings: Findings) -> str:
-    """What to type next, by the verdict."""
+def next_command(findings: Findings, full: bool) -> str:
+    """What to type next, by the verdict and by whether all was told already."""
     config, verdict = findings.config, findings.verdict
     words = config.words or str(config.run_folder / "config.json")
     if verdict.word == "Ship":
         return f"calltune export {words}"
     if verdict.word == "Do not ship":
-        return f"calltune report {words} --full"
+        mend = f"calltune run {words}, once the data or the run file meets the mistakes that the page shows"
+        return mend if full else f"calltune report {words} --full"
     if verdict.word == "Too few questions":
         return f"calltune evaluate {words}, once the benchmarks hold more questions"
     return f"calltune run {words}"

@@ -52,7 +52,7 @@ def run(config: Config, full: bool = False, begun: float | None = None) -> Path:
     say(f"{command}: {_elapsed(time.monotonic() - begun)}" + ("" if full else "; --full tells every figure"))
     say(f"page: {page}")
     if command == "report" or config.export is None:
-        say(f"next: {next_command(findings)}")
+        say(f"next: {next_command(findings, full)}")
     if findings.passed is False:
         broken = [ruling.rule for ruling in findings.rulings if not ruling.passed]
         count = f"{len(broken)} of {len(findings.rulings)} rules"
