@@ -29,7 +29,7 @@ VERBS = {
     "mine": "preference pairs from the SFT model's own mistakes, for dpo",
     "dpo": "preference optimisation of the SFT model",
     "evaluate": "measure every checkpoint on every benchmark",
-    "report": "put the results side by side, on a page too, and hold the gate",
+    "report": "put the results side by side, on a page too, and hold the gate; takes folders of runs too",
     "export": "the last checkpoint as a model to hand on, checked against what was trained",
     "run": "all of these in order; what is complete and unchanged is skipped",
 }
@@ -37,8 +37,9 @@ VERBS = {
 INIT = "write a commented run file to begin with"
 COMPLETION = "print what makes a shell complete verbs and options"
 AUDIT = "tell what files of rows are and hold, without a run file or a model; where to begin"
+LIST = "the runs in a folder: date, model, score, state, cost"
 SAGEMAKER = "look at a run's jobs on Amazon SageMaker, or clear them away"
-OTHERS = ("audit", "init", "sagemaker", "completion")
+OTHERS = ("audit", "init", "list", "sagemaker", "completion")
 ACTIONS = {
     "plan": "what run --on sagemaker would do, and its upper bound of cost",
     "status": "every job of the run",
@@ -108,6 +109,8 @@ def build_parser() -> argparse.ArgumentParser:
                 metavar="N",
                 help="print N rows of each source, trained tokens marked",
             )
+        if verb == "report":
+            words.add_argument("--full", action="store_true", help="tell every metric, comparison and rule too")
         if verb in ("mine", "dpo"):
             words.add_argument(
                 "--round", type=int, default=1, dest="round_number", metavar="N", help="of [mine] rounds; default 1"
@@ -118,12 +121,11 @@ def build_parser() -> argparse.ArgumentParser:
             default="local",
             help="where to run: local is this machine, sagemaker the account of [launch.sagemaker]",
         )
-        words.add_argument(
-            "--dry-run", action="store_true", help="with --on sagemaker: print the requests and send nothing"
-        )
-        words.add_argument(
-            "--detach", action="store_true", help="with --on sagemaker: ask for the next job and do not follow it"
-        )
+        words.add_argument("--dry-run", action="store_true", help="with --on sagemaker: print requests, send nothing")
+        words.add_argument("--detach", action="store_true", help="with --on sagemaker: ask for a job, do not follow it")
+    words = verbs.add_parser("list", help=LIST, description=LIST)
+    words.add_argument("path", nargs="?", type=Path, default=Path("runs"), metavar="DIR", help="default runs")
+    words.add_argument("--json", action="store_true", dest="as_json", help="print one JSON list and nothing else")
     _add_sagemaker(verbs)
     words = verbs.add_parser("completion", help=COMPLETION, description=COMPLETION)
     words.add_argument("shell", choices=["bash", "zsh", "tcsh"], help="such as: calltune completion bash > FILE")
@@ -202,11 +204,12 @@ def _tell_traceback(kind: type[BaseException], error: BaseException, trace: Trac
 
 def _do(words: argparse.Namespace, command: str) -> None:
     """Do what the words say; `command` is what they were, without a secret in it."""
-    if words.verb == "audit":
-        # It begins at once, as it needs nothing of what is imported below.
-        _load("audit").run(words.path, words.as_json, words.page)
+    if words.verb in ("audit", "list"):
+        # They begin at once, as they need nothing of what is imported below.
+        _load(words.verb).run(words.path, words.as_json, *([words.page] if "page" in words else []))
         return
     from calltune.config.run_file import load_config
+    from calltune.config.run_folder import as_run_file
     from calltune.evaluation.jobs import open_benchmarks
     from calltune.files.disk import writing_to
     from calltune.files.owner import owning
@@ -220,7 +223,8 @@ def _do(words: argparse.Namespace, command: str) -> None:
     if words.verb == "init":
         init.run(words.template, words.output, words.force)
         return
-    config = load_config(words.run_file, words.overrides)
+    place = words.run_file, words.overrides
+    config = load_config(*(as_run_file(*place) if words.verb == "report" else place))
     if config.model.endswith(".gguf"):
         from calltune.models.gguf_file import read_gguf
 
@@ -234,7 +238,7 @@ def _do(words: argparse.Namespace, command: str) -> None:
         if words.verb == "sagemaker" or words.on == "sagemaker" or words.dry_run or words.detach:
             _on_sagemaker(config, words)
         elif words.verb not in IN_PROCESSES or not launch(config, words.verb, *_rounds(config, words)):
-            given = {name: vars(words)[name] for name in ("show_rows", "round_number") if name in words}
+            given = {name: vars(words)[name] for name in ("show_rows", "round_number", "full") if name in words}
             _load(words.verb).run(config, **given)
 
 

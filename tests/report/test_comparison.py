@@ -150,4 +150,4 @@ def test_hardly_any_flips_are_not_certainty(tmp_path: Path) -> None:
     ],
 )
 def test_which_way_a_difference_goes(interval: tuple[float, float], less_is_better: bool, direction: str) -> None:
-    assert Difference(0.5, 0.6, 0.1, interval).direction(less_is_better=less_is_better) == direction
+    assert Difference(0.5, 0.6, 0.1, interval, 40).direction(less_is_better=less_is_better) == direction

@@ -21,7 +21,8 @@ def test_the_ladder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = plant_run(tmp_path / "toy")
     # Not finished, so not reported.
     (folder / "eval" / "sft" / "when2call" / "manifest.json").unlink()
-    written = reported(folder)
+    report.run(load_config(run_file(folder)), full=True)
+    written = json.loads((folder / "report.json").read_text())
     named = [(result["benchmark"], result["checkpoint"]) for result in written["results"]]
     assert named[:2] == [("when2call", "base"), ("when2call", "dpo")]
     assert ("when2call_generation", "sft") in named
@@ -54,13 +55,15 @@ GATE = '[gate]\nrules = ["when2call.acc_norm >= {}", "when2call_generation.malfo
 
 def test_the_gate_lets_a_planted_gain_through(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = plant_run(tmp_path / "toy", skill={"base": 0.2, "sft": 0.5, "dpo": 0.9})
-    assert main(["report", str(run_file(folder, GATE.format("+2")))]) == 0
+    assert main(["report", str(run_file(folder, GATE.format("+2"))), "--full"]) == 0
     gate = json.loads((folder / "report.json").read_text())["gate"]
     assert (gate["passed"], gate["checkpoint"], gate["against"]) == (True, "dpo", "base")
     first = gate["rulings"][0]
     assert first["interval"][0] < first["value"] < first["interval"][1]
     assert first["value"] > 2
-    assert "FAIL" not in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "FAIL" not in told
+    assert "pass" in told
 
 
 def test_the_gate_stops_a_planted_loss_and_the_report_is_written(

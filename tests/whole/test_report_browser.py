@@ -2,21 +2,17 @@
 
 import itertools
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import watched
 from planted_run import HOSTILE_ANSWER, HOSTILE_TOOL, plant_run, run_file
 from quickness import quickest
 
 from calltune.config.run_file import load_config
 from calltune.verbs import report
-
-playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed (pip install playwright)")
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 NUM_ROWS = 3652
 
@@ -29,33 +25,10 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "report.html"
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        found = [path for name in NAMES if (path := shutil.which(name))]
-        program = (os.environ.get("CALLTUNE_CHROMIUM"), *found, started.chromium.executable_path)
-        path = next(filter(None, program))
-        if not Path(path).exists():
-            pytest.skip("no Chromium is installed (playwright install chromium, or set CALLTUNE_CHROMIUM)")
-        browser = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def opened(chromium: Any, page_file: Path) -> Iterator[Any]:
-    """The page, which must stay without a message, an error, a dialog or a request to anywhere."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 900})
-    page = context.new_page()
-    told: list[str] = []
-    page.on("console", lambda message: told.append(message.text))
-    page.on("pageerror", lambda error: told.append(str(error)))
-    page.on("dialog", lambda dialog: (told.append(dialog.message), dialog.dismiss()))
-    page.on("request", lambda request: told.append(request.url) if request.url != page_file.as_uri() else None)
-    page.goto(page_file.as_uri())
-    yield page
-    context.close()
-    assert told == []
+    with watched(chromium, page_file, 1280) as page:
+        yield page
 
 
 def matches(page: Any) -> str:

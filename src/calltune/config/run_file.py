@@ -1,6 +1,7 @@
 """The run file: it is written in TOML, becomes one frozen `Config`, and every mistake in it is told in one line."""
 
 import json
+import shlex
 import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -110,6 +111,12 @@ class Config(Table):
     export: ExportConfig | None = None
     plan: PlanConfig = PlanConfig()
     _file: str = pydantic.PrivateAttr("")
+    _words: tuple[str, ...] = pydantic.PrivateAttr(())
+
+    @property
+    def words(self) -> str:
+        """The run file's path and what was laid over it, as a shell takes them; empty where it was read from none."""
+        return shlex.join(self._words)
 
     @contextmanager
     def naming_file(self) -> Iterator[None]:
@@ -224,7 +231,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     if kind:
         raise ConfigError(f"{path}: '{key}': {named} is {kind}; files and folders alone are read")
     config = parse_options(Config, table, str(path))
-    config._file = str(path)
+    config._file, config._words = str(path), (str(path), *overrides)
     return config
 
 

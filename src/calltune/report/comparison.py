@@ -24,12 +24,16 @@ _FEWEST_FLIPS = 10
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A metric on both sides and the second less the first, all as shares; `interval` is the difference's."""
+    """A metric on both sides and the second less the first, all as shares; `interval` is the difference's.
+
+    `num_rows` is how many rows the metric is about, the denominator of a share.
+    """
 
     before: float
     after: float
     difference: float
     interval: Interval
+    num_rows: int
 
     def direction(self, *, less_is_better: bool = False) -> Literal["better", "worse", "uncertain"]:
         """Which way it went beyond its interval."""
@@ -183,8 +187,16 @@ def _differences(before: Mapping[str, Measure], after: Mapping[str, Measure]) ->
         first, second = value_of(before[metric]), value_of(after[metric])
         if first is not None and second is not None:
             interval = _of_few_flips(before[metric], after[metric]) or interval
-            differences[metric] = Difference(first, second, second - first, interval)
+            num_rows = len(_rows_of(before[metric]))
+            differences[metric] = Difference(first, second, second - first, interval, num_rows)
     return differences
+
+
+def _rows_of(measure: Measure) -> set[int]:
+    """The places of the rows that a metric is about."""
+    if isinstance(measure, Ratio):
+        return {place for place, weight in enumerate(measure.denominators) if weight}
+    return set[int]().union(*map(_rows_of, measure.parts))
 
 
 def _of_few_flips(before: Measure, after: Measure) -> Interval | None:

@@ -3,39 +3,27 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from calltune import __version__
 from calltune.config.gate import Rule, require_metric
 from calltune.config.run_file import Config
 from calltune.config.stages import of_round
-from calltune.errors import RunFolderError
-from calltune.files.manifest import MANIFEST, broken, versions
-from calltune.files.state import Doctor, History, Manifest, State, Statistics, is_newer, read_state
+from calltune.files.manifest import MANIFEST, versions
+from calltune.files.state import Doctor, History, Manifest, Statistics, is_newer
+from calltune.report.beside import Beside, Stage, stage_of_manifest
 from calltune.report.comparison import Comparison, compare, compare_all, own_intervals, row_facts
+from calltune.report.habits import Habits, habits
 from calltune.report.headline import Headline, headline
 from calltune.report.measures import RowFacts
+from calltune.report.mistakes import CallMistakes, count_mistakes
 from calltune.report.operating_point import OperatingPoint, operating_points
 from calltune.report.published import Published, published_rows
 from calltune.report.resampling import Interval
 from calltune.report.results import Measured
 from calltune.report.ruling import Ruling, decide
+from calltune.report.verdict import Verdict, give_verdict
 from calltune.types import Sample
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """What is told of a stage's manifest, None where it says nothing of it; `manifest` is for `report.json`."""
-
-    seconds: float | None
-    counts: Mapping[str, int]
-    steps: int | None
-    trainable_share: float | None
-    inputs: Mapping[str, Any]
-    sha256: Mapping[str, str]
-    versions: Mapping[str, str]
-    manifest: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +39,21 @@ class OfferedTool:
 class Findings:
     """All that was found, in Python's terms, which the page reads; `as_json` is the same for a file.
 
-    `intervals` are by benchmark, checkpoint and metric; `operating_points` by benchmark and checkpoint; `labels`, how
-    often each was given, by benchmark, checkpoint and label; `tools` by benchmark. `training` holds what the trainer
-    logged by stage, `doctor` and `mining` what `data/doctor.json` and each round's `statistics.json` hold.
+    `intervals` are by benchmark, checkpoint and metric, and so is `denominators`: how many rows each metric is about.
+    `habits`, `mistakes` and `operating_points` are by benchmark, then by checkpoint; `labels`, how often each was
+    given, by benchmark, checkpoint and label; `tools` by benchmark. `training` holds what the trainer logged by stage,
+    `doctor` and `mining` what `data/doctor.json` and each round's `statistics.json` hold.
     """
 
     config: Config
     benchmarks: Sequence[Measured]
+    verdict: Verdict
     headline: Headline
     problems: Sequence[str]
     intervals: Mapping[str, Mapping[str, Mapping[str, Interval]]]
+    denominators: Mapping[str, Mapping[str, Mapping[str, int]]]
+    habits: Mapping[str, Habits]
+    mistakes: Mapping[str, Mapping[str, CallMistakes]]
     published: Published | None
     comparisons: Sequence[Comparison]
     rulings: Sequence[Ruling]
@@ -90,6 +83,7 @@ class Findings:
         return {
             "name": self.config.name,
             "model": self.config.model,
+            "verdict": asdict(self.verdict),
             "headline": asdict(self.headline),
             "results": [
                 {
@@ -103,6 +97,11 @@ class Findings:
             ],
             "problems": self.problems,
             "intervals": self.intervals,
+            "denominators": self.denominators,
+            "mistakes": {
+                title: {name: asdict(found) for name, found in by_checkpoint.items()}
+                for title, by_checkpoint in self.mistakes.items()
+            },
             "published": self.published and asdict(self.published),
             "comparisons": [asdict(comparison) for comparison in self.comparisons],
             "gate": {
@@ -140,14 +139,23 @@ def find(config: Config, benchmarks: Sequence[Measured]) -> Findings:
     judged = config.gate.checkpoint or own[-1]
     by_title = {benchmark.title: benchmark for benchmark in benchmarks}
     rulings = [_ruling(config, rule, by_title, judged, intervals, facts) for rule in config.gate.parsed]
-    beside, trained = _Beside(config.run_folder), config.checkpoints[1:]
+    denominators = {title: _denominators(of_benchmark) for title, of_benchmark in facts.items()}
+    of_habit = {benchmark.title: habits(benchmark) for benchmark in benchmarks}
+    gated = [rule.benchmark for rule in config.gate.parsed]
+    beside, trained = Beside(config.run_folder), config.checkpoints[1:]
     rounds = range(1, config.num_rounds + 1) if config.mine else ()
     mined, drawn = ([of_round(name, number) for number in rounds] for name in ("mined", "answers"))
     return Findings(
         config,
         benchmarks,
+        verdict=give_verdict(
+            benchmarks, comparisons, rulings, intervals, denominators, of_habit, own[0], judged, gated
+        ),
         headline=headline(comparisons, own[0], judged, benchmarks),
         intervals=intervals,
+        denominators=denominators,
+        habits=of_habit,
+        mistakes={b.title: found for b in benchmarks if (found := count_mistakes(b))},
         published=published_rows(config.model),
         comparisons=comparisons,
         rulings=rulings,
@@ -159,7 +167,7 @@ def find(config: Config, benchmarks: Sequence[Measured]) -> Findings:
         doctor=beside.read(["data"], "doctor.json", Doctor).get("data"),
         mining=beside.read(mined, "statistics.json", Statistics),
         stages={
-            name: _stage(manifest)
+            name: stage_of_manifest(manifest)
             for name, manifest in beside.read(("data", *drawn, *trained), MANIFEST, Manifest).items()
         },
         versions=versions(),
@@ -232,6 +240,14 @@ def _newer(benchmarks: Sequence[Measured]) -> list[str]:
     ]
 
 
+def _denominators(facts: Mapping[str, Sequence[RowFacts]]) -> dict[str, dict[str, int]]:
+    """By checkpoint and metric how many rows the metric is about."""
+    return {
+        name: dict(Counter(metric for row in rows for metric, value in row.metrics.items() if value is not None))
+        for name, rows in facts.items()
+    }
+
+
 def _labels(benchmark: Measured) -> dict[str, dict[str, int]]:
     """By checkpoint how often each label was given."""
     return {name: dict(Counter(s.label for s in benchmark.answers[name].scores)) for name in benchmark.paired()}
@@ -256,43 +272,3 @@ def _tools(benchmark: Measured) -> list[OfferedTool]:
 
 def _offered(sample: Sample) -> list[str]:
     return list(dict.fromkeys(tool.name for tool in sample.tools)) or ["(no tool)"]
-
-
-def _stage(manifest: Mapping[str, Any]) -> Stage:
-    """Of the files that a stage sealed, its rows and weights are told; others hold clocks, and differ each time."""
-    sealed = manifest.get("sha256", {})
-    sha256 = {name: value for name, value in sealed.items() if name.endswith((".jsonl", ".safetensors"))}
-    told = {key: value for key, value in manifest.items() if key not in ("bytes", "mtime_ns")} | {"sha256": sha256}
-    return Stage(
-        manifest.get("train_seconds", manifest.get("seconds")),
-        manifest.get("counts", {}),
-        manifest.get("steps"),
-        manifest.get("trainable_share"),
-        manifest["inputs"],
-        sha256,
-        manifest.get("versions", {}),
-        told,
-    )
-
-
-class _Beside:
-    """What a report shows beside the results: files that a run may hold; one that cannot be read is a problem."""
-
-    def __init__(self, run_folder: Path) -> None:
-        self._run_folder = run_folder
-        self.problems: list[str] = []
-
-    def read(self, folders: Sequence[str], name: str, shape: type[State]) -> dict[str, dict[str, Any]]:
-        """The file of that name in each of these folders that has it."""
-        found = {}
-        for folder in folders:
-            path = self._run_folder / folder / name
-            if not path.exists():
-                continue
-            try:
-                if (path.parent / MANIFEST).exists() and name != MANIFEST and (problem := broken(path.parent, name)):
-                    raise RunFolderError(f"{path.parent}: {problem}: it is not as it was sealed; {shape.mend}")
-                found[folder] = read_state(path, shape)
-            except RunFolderError as error:
-                self.problems.append(f"not shown: {error}")
-        return found

@@ -68,7 +68,7 @@ def _harms(comparison: Comparison, benchmark: Measured, primary: str) -> list[tu
 
 def _sentence(parts: dict[str, list[str]], first: str, last: str, num_benchmarks: int) -> str:
     said = [
-        f"{word} {_listed(parts[side])}"
+        f"{word} {listed(parts[side])}"
         for side, word in (("better", "better at"), ("worse", "worse:"), ("uncertain", "no certain change in"))
         if parts[side]
     ]
@@ -80,5 +80,6 @@ def _sentence(parts: dict[str, list[str]], first: str, last: str, num_benchmarks
     return f"On the same questions, {last} against {first}: {'; '.join(said)} (95 % intervals)."
 
 
-def _listed(phrases: Sequence[str]) -> str:
+def listed(phrases: Sequence[str]) -> str:
+    """The phrases as one, with commas and an "and" between them."""
     return phrases[0] if len(phrases) == 1 else f"{', '.join(phrases[:-1])} and {phrases[-1]}"

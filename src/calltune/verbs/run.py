@@ -1,5 +1,6 @@
 """`calltune run`: every stage in order, each skipped when it is complete and what goes into it is unchanged."""
 
+import time
 from pathlib import Path
 
 from calltune.config.run_file import Config
@@ -18,7 +19,7 @@ def run(config: Config) -> Path:
     Raises:
         CalltuneError: as the stages do; what was complete before stays complete.
     """
-    ours = processes()
+    ours, begun = processes(), time.monotonic()
     # What is for one process: the first of those that a launcher started, on the first of several machines.
     if config.launch.machine_rank == 0:
         ours.first(lambda: check.run(config, with_data=False))
@@ -36,7 +37,7 @@ def run(config: Config) -> Path:
     elif not launch(config, "evaluate"):
         evaluate.run(config)
     if config.evaluate.benchmarks and first_machine:
-        result = ours.first(lambda: report.run(config))
+        result = ours.first(lambda: report.run(config, begun=begun))
     if config.export and first_machine:
         from calltune.verbs import export
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypedDict, TypeVar
+from typing import Any, Literal, Protocol, TypedDict, TypeVar
 
 import pydantic
 
@@ -46,9 +46,12 @@ class Metric:
     baseline: str = ""
     """What the plot calls it, where it is the figure of a rule without any model; the report resamples no such one."""
 
+    tile: Literal["", "right decision", "exact calls", "broken calls"] = ""
+    """Which of the three tiles at the top of a report may show it; a benchmark has one metric of each at most."""
+
 
 BROKEN_ANSWERS: Mapping[str, Metric] = {
-    "malformed_rate": Metric("broken calls", less_is_better=True, harm="more broken calls"),
+    "malformed_rate": Metric("broken calls", less_is_better=True, harm="more broken calls", tile="broken calls"),
     "truncated_rate": Metric("cut off before the end", less_is_better=True, harm="more answers cut off"),
 }
 """The metrics of every benchmark whose questions are answered freely."""

@@ -44,6 +44,7 @@ METRICS: Mapping[str, Metric] = {
     "overall_ast": Metric(
         "right calls: mean of non-live and live",
         skill="making the right calls",
+        tile="exact calls",
         mean_of=(_NON_LIVE_AST, "live_ast"),
     ),
     "non_live_ast": Metric("right calls, BFCL's own questions", mean_of=_NON_LIVE_AST),

@@ -25,7 +25,9 @@ METRICS: Mapping[str, Metric] = {
     "hallucination_rate": Metric("a call wins though there is no tool", less_is_better=True),
     **{f"recall_{name}": Metric() for name in BEHAVIORS},
     "acc_norm": Metric(
-        "the right option is the likeliest per character", skill="picking the right one of four written answers"
+        "the right option is the likeliest per character",
+        skill="picking the right one of four written answers",
+        tile="right decision",
     ),
     "macro_f1_norm": Metric("mean F1 over the classes, per character", f1_of="by_likelihood_norm"),
     "macro_f1_asked_norm": Metric(f1_of="by_likelihood_norm", asked_only=True),

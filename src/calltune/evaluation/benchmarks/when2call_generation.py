@@ -18,11 +18,13 @@ from calltune.types import BEHAVIORS, Completion, Sample, Score
 
 METRICS: Mapping[str, Metric] = {
     "behavior_accuracy": Metric(
-        "writing freely, it does the right kind of thing", skill="doing the right thing when it writes freely"
+        "writing freely, it does the right kind of thing",
+        skill="doing the right thing when it writes freely",
+        tile="right decision",
     ),
     "macro_f1": Metric("mean F1 over the classes", f1_of="by_behavior"),
     **BROKEN_ANSWERS,
-    "exact_call_rate": Metric("a due call is exactly the expected one"),
+    "exact_call_rate": Metric("a due call is exactly the expected one", tile="exact calls"),
     **{f"recall_{name}": Metric() for name in BEHAVIORS},
 }
 scoring_request = None

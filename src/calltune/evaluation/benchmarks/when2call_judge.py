@@ -45,6 +45,7 @@ METRICS: Mapping[str, Metric] = {
     "macro_accuracy": Metric(
         "mean accuracy over the classes, by the judge",
         skill="doing the right thing in the judge's eyes",
+        tile="right decision",
         mean_of=tuple(f"accuracy_{name}" for name in BEHAVIORS),
     ),
     "accuracy": Metric("share of right answers, by the judge"),

@@ -12,15 +12,16 @@ from calltune.report.page.inert import visible
 
 WIDTH = 440
 _LEFT, _RIGHT = 114, 352
+_FEWEST_TO_SMOOTH = 20
 _MINUS = "\N{MINUS SIGN}"
 _STYLE = """
 svg{background:#fff;font:12px system-ui,sans-serif}text{fill:#24262b}.quiet{fill:#6a6f78}.grid{stroke:#e3e4e8}
-.axis{stroke:#9aa0aa}.dash{stroke:#6a6f78;stroke-dasharray:4 3}.line{fill:none;stroke-width:2}.end{text-anchor:end}
+.axis{stroke:#9aa0aa}.line{fill:none;stroke-width:2}.end{text-anchor:end}
 .mid{text-anchor:middle}.whisker{stroke-width:2}.name{font-weight:600}
 .c0{fill:#7b828e;stroke:#7b828e}.c1{fill:#2f7d95;stroke:#2f7d95}.c2{fill:#b4581c;stroke:#b4581c}
 .c3{fill:#6d4fa3;stroke:#6d4fa3}.c4{fill:#4d7a2f;stroke:#4d7a2f}.c5{fill:#a33a63;stroke:#a33a63}
 .good{fill:#1f7a45;stroke:#1f7a45}.bad{fill:#b3352b;stroke:#b3352b}.even{fill:#7b828e;stroke:#7b828e}
-.hollow{fill:#fff}.line.c0,.line.c1,.line.c2,.line.c3,.line.c4,.line.c5{fill:none}
+.hollow{fill:#fff}.raw{stroke-width:1;opacity:.35}.line.c0,.line.c1,.line.c2,.line.c3,.line.c4,.line.c5{fill:none}
 """
 
 
@@ -41,14 +42,18 @@ def standalone(svg: str) -> str:
 
 
 def ladder(title: str, bars: Sequence[Bar], baselines: Mapping[str, float]) -> str:
-    """Shares in [0, 1] with their intervals, one row each; a baseline is a dashed line."""
-    bottom = 14 + 30 * len(bars)
+    """Shares in [0, 1] with their intervals, one row each.
+
+    A baseline is a rule without a model: it has a row of its own below them, with a hollow square and its name.
+    """
+    bottom = 14 + 30 * (len(bars) + len(baselines))
     parts = [_percent_axis(bottom)]
-    for number, (name, value) in enumerate(baselines.items()):
-        x, y = _place(value), bottom + 34 + 16 * number
-        parts.append(f'<line class="dash" x1="{x:.1f}" y1="4" x2="{x:.1f}" y2="{bottom}"/>')
-        parts.append(f'<line class="dash" x1="{_LEFT}" y1="{y - 4}" x2="{_LEFT + 20}" y2="{y - 4}"/>')
-        parts.append(_text(_LEFT + 26, y, f"{name} {100 * value:.1f} %", "quiet"))
+    for number, (name, value) in enumerate(baselines.items(), len(bars)):
+        x, y = _place(value), 22 + 30 * number
+        parts.append(_text(0, y - 3, "no model:", "quiet"))
+        parts.append(_text(0, y + 10, name, "quiet"))
+        parts.append(f'<rect class="even hollow" stroke-width="2" x="{x - 4:.1f}" y="{y - 4}" width="8" height="8"/>')
+        parts.append(_text(WIDTH, y + 4, f"{100 * value:.1f} %", "quiet end"))
     for number, bar in enumerate(bars):
         y = 22 + 30 * number
         low, high = bar.interval or (bar.value, bar.value)
@@ -56,8 +61,11 @@ def ladder(title: str, bars: Sequence[Bar], baselines: Mapping[str, float]) -> s
         parts.append(_whisker(_place(low), _place(high), y, bar.tone))
         parts.append(f'<circle class="{bar.tone}" cx="{_place(bar.value):.1f}" cy="{y}" r="5"/>')
         parts.append(_text(WIDTH, y + 4, f"{100 * bar.value:.1f} %", "end name"))
-    told = "; ".join(f"{bar.name} {100 * bar.value:.1f} %" for bar in bars)
-    return _svg(title, told, bottom + 28 + 16 * len(baselines), parts)
+    told = "; ".join(
+        [f"{bar.name} {100 * bar.value:.1f} %" for bar in bars]
+        + [f"without a model, {name}: {100 * value:.1f} %" for name, value in baselines.items()]
+    )
+    return _svg(title, told, bottom + 28, parts)
 
 
 def forest(title: str, bars: Sequence[Bar]) -> str:
@@ -97,6 +105,8 @@ def lines(
 ) -> str:
     """Curves over one axis in their colours, each with its last value written at its end.
 
+    A curve of many points is drawn thin, and its mean over neighbouring points thick; the value is the mean's last.
+
     Args:
         num_left_out: points that are not finite; how many they are is written beside the axis.
     """
@@ -114,21 +124,36 @@ def lines(
         parts.append(_text(x, y1 + 18, f"{value:,.0f}", "quiet mid"))
     parts.append(_text((x0 + x1) / 2, y1 + 18, x_name, "quiet mid"))
     for number, (name, curve) in enumerate(series.items()):
-        tone = tones[number]
-        places = [
-            (x0 + (x - left) / (right - left) * (x1 - x0), y1 - (y - low) / (high - low) * (y1 - y0)) for x, y in curve
-        ]
+        tone, smooth = tones[number], smoothed(curve)
+        raw, places = (
+            [(x0 + (x - left) / (right - left) * (x1 - x0), y1 - (y - low) / (high - low) * (y1 - y0)) for x, y in each]
+            for each in (curve, smooth)
+        )
+        if smooth != curve:
+            parts.append(f'<path class="line raw {tone}" d="{_path(raw)}"/>')
         parts.append(f'<path class="line {tone}" d="{_path(places)}"/>')
         parts.append(f'<circle class="{tone}" cx="{places[-1][0]:.1f}" cy="{places[-1][1]:.1f}" r="3"/>')
-        parts.append(_text(WIDTH, places[-1][1] + 4, f"{curve[-1][1]:.3g}", "end name"))
+        parts.append(_text(WIDTH, places[-1][1] + 4, f"{smooth[-1][1]:.3g}", "end name"))
         parts.append(f'<circle class="{tone}" cx="{x0 + 4 + 150 * number}" cy="9" r="4"/>')
         parts.append(_text(x0 + 13 + 150 * number, 13, name, ""))
-    told = "; ".join(f"{name} ends at {curve[-1][1]:.3g}" for name, curve in series.items())
+    told = "; ".join(f"{name} ends at {smoothed(curve)[-1][1]:.3g}" for name, curve in series.items())
     if num_left_out:
         left_out = f"{num_left_out:,} point{'s' * (num_left_out > 1)} not finite, left out"
         parts.append(_text((x0 + x1) / 2, y1 + 34, left_out, "quiet mid"))
         told = f"{told}; {left_out}"
     return _svg(title, told, y1 + (42 if num_left_out else 26), parts)
+
+
+def smoothed(curve: Sequence[tuple[float, float]]) -> Sequence[tuple[float, float]]:
+    """Each point's mean with its neighbours, a tenth of the curve in all; a curve of few points as it is.
+
+    At the ends there are neighbours on one side alone.
+    """
+    if len(curve) < _FEWEST_TO_SMOOTH:
+        return curve
+    reach = max(1, len(curve) // 20)
+    windows = [curve[max(0, place - reach) : place + reach + 1] for place in range(len(curve))]
+    return [(x, sum(y for _, y in near) / len(near)) for (x, _), near in zip(curve, windows, strict=True)]
 
 
 def trade_off(

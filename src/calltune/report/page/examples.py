@@ -3,15 +3,19 @@
 Texts that occur often (tools, labels, answers) are written once and named by number. `page.js` reads this layout:
 
 - `texts`: strings; `tools`: `[name, description, parameters as JSON]`;
-- `benchmarks`: `{title, checkpoints, rows}`, and a row is `[id, messages, tools, group, target, choices, answers]`: a
-  message is `[role, text]`, a choice `[label, text]`, texts and tools by number, and an answer, one per checkpoint,
-  `[value, label, reason, text, logprobs]`, the last per character in the order of the choices.
+- `benchmarks`: `{title, checkpoints, mistakes, rows}`, where `mistakes` are the kinds that occur, and a row is
+  `[id, messages, tools, group, target, choices, answers, call]`: a message is `[role, text]`, a choice `[label, text]`,
+  texts and tools by number, and an answer, one per checkpoint, `[value, label, reason, text, mistakes, logprobs]`, the
+  last per character in the order of the choices;
+- `call` is the one that is due, `{name, arguments}`, and `mistakes` a list of `[argument, kind, expected, given]`, both
+  as the number of a text of JSON, or -1 where there is none, or nothing can be told.
 """
 
 import json
 from collections.abc import Sequence
 from typing import Any
 
+from calltune.report.mistakes import KINDS, count_mistakes, expected_call, mistakes
 from calltune.report.results import Measured
 from calltune.types import Completion, Message, Sample, Score, Tool
 
@@ -38,6 +42,7 @@ def examples(benchmarks: Sequence[Measured]) -> dict[str, Any]:
         {
             "title": benchmark.title,
             "checkpoints": benchmark.paired(),
+            "mistakes": _kinds(benchmark),
             "rows": [
                 _row(benchmark, number, sample, texts, tools) for number, sample in enumerate(benchmark.samples or ())
             ],
@@ -48,7 +53,14 @@ def examples(benchmarks: Sequence[Measured]) -> dict[str, Any]:
     return {"benchmarks": shown, "texts": texts.values, "tools": tools.values}
 
 
+def _kinds(benchmark: Measured) -> list[str]:
+    """The kinds of mistake that occur, which the browser offers."""
+    counted = count_mistakes(benchmark).values()
+    return [kind for kind in KINDS if any(each.counts[kind] for each in counted)]
+
+
 def _row(benchmark: Measured, number: int, sample: Sample, texts: _Pool, tools: _Pool) -> list[Any]:
+    call = None if sample.choices else expected_call(sample)
     return [
         sample.id,
         [[message.role, texts.number(_message_text(message))] for message in sample.messages],
@@ -60,16 +72,20 @@ def _row(benchmark: Measured, number: int, sample: Sample, texts: _Pool, tools: 
             _answer(sample, benchmark.answers[name].completions[number], benchmark.answers[name].scores[number], texts)
             for name in benchmark.paired()
         ],
+        -1 if call is None else texts.number(_json({"name": call.name, "arguments": dict(call.arguments)})),
     ]
 
 
 def _answer(sample: Sample, completion: Completion, score: Score, texts: _Pool) -> list[Any]:
+    found = mistakes(sample, completion) if score.value is not None else None
+    told = found and [[mistake.argument, mistake.kind, mistake.expected, mistake.given] for mistake in found]
     text = completion.text or (_message_text(completion.message) if completion.message else "")
     return [
         score.value,
         texts.number(score.label),
         texts.number(score.reason or completion.reason),
         texts.number(text),
+        -1 if found is None else texts.number(_json(told or [])),
         [
             round(completion.logprobs[label] / completion.num_characters[label], 4)
             for label in sample.choices
@@ -92,6 +108,10 @@ def _target_text(sample: Sample) -> str:
         return sample.behavior
     target = sample.target
     return target if isinstance(target, str) else json.dumps(target, ensure_ascii=False, indent=1, allow_nan=False)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def _tool(tool: Tool) -> tuple[str, str, str]:

@@ -30,8 +30,25 @@
     const HEIGHT = 64, SPARE = 6;
     const list = byId("list"), rows = byId("rows"), detail = byId("detail"), form = byId("filters");
     const field = Object.fromEntries(
-      ["benchmark", "group", "checkpoint", "label", "flip", "tool", "text"].map((name) => [name, byId(`f-${name}`)]));
+      ["benchmark", "group", "checkpoint", "label", "mistake", "flip", "tool", "text"].map((name) => [name, byId(`f-${name}`)]));
+    // What stands in the address, by the name of its field; `at` is the chosen question.
+    const PLACES = { benchmark: "benchmark", right: "group", by: "checkpoint", gave: "label", mistake: "mistake",
+      change: "flip", tool: "tool", text: "text" };
+    const ADDRESS = "#examples?";
+    const VERDICTS = {
+      "=right": (value) => value === 1,
+      "=wrong": (value) => value !== null && value !== 1,
+      "=wrong but whole": (value, label) => value !== null && value !== 1 && label !== "malformed" && label !== "truncated",
+      "=not scored": (value) => value === null,
+    };
+    const phone = window.matchMedia("(max-width: 46rem)");
     const text = (number) => data.texts[number];
+    const kinds = (answer) => (answer[4] < 0 ? [] : mistakesOf(answer[4]).map((mistake) => mistake[1]));
+    const parsed = new Map();
+    const mistakesOf = (number) => {
+      if (!parsed.has(number)) parsed.set(number, JSON.parse(text(number)));
+      return parsed.get(number);
+    };
     let benchmark, found = [], chosen = -1, drawn = new Map();
 
     const options = (select, choices) => {
@@ -53,15 +70,15 @@
     };
 
     function openBenchmark() {
-      benchmark = data.benchmarks[Number(field.benchmark.value)];
+      benchmark = data.benchmarks.find((each) => each.title === field.benchmark.value);
       const names = benchmark.checkpoints;
       const groups = [...new Set(benchmark.rows.map((row) => row[3]))].map(text).sort();
       options(field.group, [["", "any"], ...groups.map((name) => [name, name])]);
-      options(field.checkpoint, names.map((name, place) => [String(place), name]));
-      field.checkpoint.value = String(names.length - 1);
+      options(field.checkpoint, names.map((name) => [name, name]));
+      field.checkpoint.value = names.at(-1);
       const flips = [];
       names.forEach((a, i) => names.forEach((b, j) => {
-        if (i < j) flips.push([`${i},${j},win`, `${a} wrong → ${b} right`], [`${i},${j},loss`, `${a} right → ${b} wrong`]);
+        if (i < j) flips.push([`${a}>${b}>win`, `${a} wrong → ${b} right`], [`${a}>${b}>loss`, `${a} right → ${b} wrong`]);
       }));
       options(field.flip, [["", "any"], ...flips]);
       const tools = [...new Set(benchmark.rows.flatMap((row) => row[2]))].map((n) => data.tools[n][0]);
@@ -73,27 +90,52 @@
       openLabels();
     }
     function openLabels() {
-      const place = Number(field.checkpoint.value);
+      const place = benchmark.checkpoints.indexOf(field.checkpoint.value), before = field.mistake.value;
       const labels = [...new Set(benchmark.rows.map((row) => row[6][place][1]))].map(text).sort();
-      options(field.label, [["", "any"], ["=1", "right"], ["=0", "wrong"], ...labels.map((name) => [name, name])]);
+      options(field.label, [["", "any"], ...Object.keys(VERDICTS).map((name) => [name, name.slice(1)]),
+        ...labels.map((name) => [name, name])]);
+      const made = benchmark.mistakes;
+      options(field.mistake, [["", "any"], ...made.map((name) => [name, name])]);
+      field.mistake.parentElement.hidden = !made.length;
+      if (made.includes(before)) field.mistake.value = before;
+    }
+    // The change of one label into another comes by a link alone, so its choice is made when it is needed.
+    function openFlip(value) {
+      const [a, b, from, to] = value.split(">"), known = [...field.flip.options].some((option) => option.value === value);
+      if (!known && to !== undefined && [a, b].every((name) => benchmark.checkpoints.includes(name))) {
+        const option = make("option", "", `${a} ${from} → ${b} ${to}`);
+        option.value = value;
+        field.flip.append(option);
+      }
+      field.flip.value = value;
+      if (field.flip.selectedIndex < 0) field.flip.value = "";
+    }
+    function flipped(row, value) {
+      const [a, b, from, to] = value.split(">");
+      const [before, after] = [a, b].map((name) => row[6][benchmark.checkpoints.indexOf(name)]);
+      if (to !== undefined) return text(before[1]) === from && text(after[1]) === to;
+      if (before[0] === null || after[0] === null) return false;
+      return from === "win" ? before[0] < after[0] : before[0] > after[0];
+    }
+    function offers(row, wanted) {
+      const exact = /^"(.*)"$/.exec(wanted), names = row[2].map((number) => data.tools[number][0].toLowerCase());
+      if (exact && exact[1] === "(no tool)" && !names.length) return true;
+      return exact ? names.includes(exact[1]) : names.some((name) => name.includes(wanted));
     }
     function matches(row) {
-      const place = Number(field.checkpoint.value), answer = row[6][place], label = field.label.value;
+      const answer = row[6][benchmark.checkpoints.indexOf(field.checkpoint.value)], label = field.label.value;
       if (field.group.value && text(row[3]) !== field.group.value) return false;
-      if (label === "=1" && answer[0] !== 1) return false;
-      if (label === "=0" && (answer[0] === 1 || answer[0] === null)) return false;
-      if (label && label[0] !== "=" && text(answer[1]) !== label) return false;
-      if (field.flip.value) {
-        const [i, j, kind] = field.flip.value.split(","), before = row[6][i][0], after = row[6][j][0];
-        if (before === null || after === null || (kind === "win" ? before >= after : before <= after)) return false;
-      }
+      if (label && !(label in VERDICTS ? VERDICTS[label](answer[0], text(answer[1])) : text(answer[1]) === label)) return false;
+      if (field.mistake.value && !kinds(answer).includes(field.mistake.value)) return false;
+      if (field.flip.value && !flipped(row, field.flip.value)) return false;
       const tool = field.tool.value.trim().toLowerCase();
-      if (tool && !row[2].some((number) => data.tools[number][0].toLowerCase().includes(tool))) return false;
+      if (tool && !offers(row, tool)) return false;
       const wanted = field.text.value.trim().toLowerCase();
       return !wanted || words(row).includes(wanted);
     }
     function filter() {
       found = benchmark.rows.filter(matches);
+      writeAddress();
       chosen = -1;
       list.removeAttribute("aria-activedescendant");
       list.scrollTop = 0;
@@ -158,7 +200,76 @@
       for (const [number, element] of drawn) element.setAttribute("aria-selected", String(number === chosen));
       list.setAttribute("aria-activedescendant", `row-${chosen}`);
       showDetail(found[chosen]);
-      if (open && window.matchMedia("(max-width: 46rem)").matches) detail.scrollIntoView();
+      if (open && phone.matches) read();
+      writeAddress();
+    }
+    // On a phone the chosen question is a screen of its own, and the browser's own "back" leads to the list.
+    let entered = false;
+    function read() {
+      if (!document.body.classList.contains("reading")) {
+        history.pushState(null, "", address());
+        entered = true;
+      }
+      document.body.classList.add("reading");
+      detail.focus({ preventScroll: true });
+    }
+    function leave() {
+      if (entered) history.back();
+      else close();
+    }
+    function close() {
+      entered = false;
+      document.body.classList.remove("reading");
+      list.focus({ preventScroll: true });
+    }
+
+    function address(withChosen = true) {
+      const last = benchmark.checkpoints.at(-1), told = new URLSearchParams();
+      for (const [name, key] of Object.entries(PLACES)) {
+        const value = field[key].value;
+        if (value && !(key === "checkpoint" && value === last)) told.set(name, value);
+      }
+      if (chosen >= 0 && withChosen) told.set("at", found[chosen][0]);
+      const plain = told.size === 1 && field.benchmark.selectedIndex === 0;
+      return plain ? (location.hash.startsWith(ADDRESS) ? "#examples" : location.hash || "#") : ADDRESS + told;
+    }
+    // Browsers allow a page only so many changes of its address in a while.
+    let writing = 0;
+    function writeAddress() {
+      clearTimeout(writing);
+      writing = setTimeout(() => {
+        if (address() !== (location.hash || "#")) history.replaceState(null, "", address());
+      }, 200);
+    }
+    function readAddress() {
+      if (!location.hash.startsWith(ADDRESS)) {
+        if (document.body.classList.contains("reading")) close();
+        return false;
+      }
+      clearTimeout(writing);
+      const told = new URLSearchParams(location.hash.slice(ADDRESS.length));
+      // Back from a question to the list that it was chosen in: the list stays where it is.
+      if (document.body.classList.contains("reading") && !told.has("at") && location.hash === address(false)) {
+        close();
+        return true;
+      }
+      const set = (key, value) => {
+        field[key].value = value;
+        if (field[key].tagName === "SELECT" && field[key].selectedIndex < 0) field[key].selectedIndex = 0;
+      };
+      set("benchmark", told.get("benchmark") ?? data.benchmarks[0].title);
+      openBenchmark();
+      if (benchmark.checkpoints.includes(told.get("by"))) field.checkpoint.value = told.get("by");
+      openLabels();
+      for (const name of ["right", "gave", "mistake", "tool", "text"]) set(PLACES[name], told.get(name) ?? "");
+      openFlip(told.get("change") ?? "");
+      filter();
+      const at = told.has("at") ? found.findIndex((row) => row[0] === told.get("at")) : -1;
+      if (at >= 0) {
+        choose(at, false);
+        if (phone.matches) document.body.classList.add("reading");
+      } else if (document.body.classList.contains("reading")) close();
+      return true;
     }
     function block(tag, name, content) {
       const element = make(tag, name, content);
@@ -166,24 +277,83 @@
       return element;
     }
     function showDetail(row) {
-      const back = make("button", "back", "Back to the list");
-      back.type = "button";
-      back.addEventListener("click", () => { list.scrollIntoView(); list.focus({ preventScroll: true }); });
-      const parts = [back, make("h3", "", "Prompt")];
+      const parts = [steps(), make("h3", "", "Prompt")];
       for (const [role, number] of row[1]) {
         const said = block("div", "say", text(number));
         said.prepend(make("b", "", role));
         parts.push(said);
       }
+      if (row[7] >= 0 || row[6].some((answer) => kinds(answer).length)) parts.push(make("h3", "", "Calls"), callTable(row));
+      if (row[7] < 0) parts.push(make("h3", "", "Right answer"), block("pre", "say", text(row[4])));
+      const answers = make("div", "answers");
+      benchmark.checkpoints.forEach((name, number) => answers.append(answerBlock(name, row[6][number], row[5].length > 0)));
+      parts.push(make("h3", "", "Answers"), answers);
+      if (row[5].length) parts.push(make("h3", "", "Options, log-likelihood per character"), optionTable(row));
       parts.push(make("h3", "", row[2].length === 1 ? "1 tool" : `${row[2].length || "No"} tools`));
       for (const number of row[2]) parts.push(toolBlock(data.tools[number]));
-      parts.push(make("h3", "", "Right answer"), block("pre", "say", text(row[4])));
-      if (row[5].length) parts.push(make("h3", "", "Options, log-likelihood per character"), optionTable(row));
-      parts.push(make("h3", "", "Answers"));
-      benchmark.checkpoints.forEach((name, number) => parts.push(answerBlock(name, row[6][number], row[5].length > 0)));
       parts.push(make("p", "intro", row[0]));
       detail.replaceChildren(...parts);
       detail.scrollTop = 0;
+    }
+    function steps() {
+      const element = make("div", "steps");
+      const button = (name, words, act, off) => {
+        const made = make("button", name, words);
+        made.type = "button";
+        made.disabled = Boolean(off);
+        made.addEventListener("click", act);
+        element.append(made);
+      };
+      button("back", "Back to the list", leave);
+      button("previous", "‹ Previous", () => choose(chosen - 1, false), chosen === 0);
+      button("next", "Next ›", () => choose(chosen + 1, false), chosen === found.length - 1);
+      element.append(make("span", "", `${(chosen + 1).toLocaleString("en")} of ${found.length.toLocaleString("en")}`));
+      return element;
+    }
+    // The call that is due beside every checkpoint's, argument by argument.
+    function callTable(row) {
+      const due = row[7] < 0 ? null : mistakesOf(row[7]), every = row[6].map((answer) => (answer[4] < 0 ? null : mistakesOf(answer[4])));
+      const shown = (value) => (typeof value === "string" ? value : JSON.stringify(value));
+      const table = make("table", "calls"), top = make("thead"), head = make("tr"), body = make("tbody");
+      for (const name of ["", "expected", ...benchmark.checkpoints]) {
+        const cell = make(name ? "th" : "td", "", name);
+        if (name) cell.scope = "col";
+        head.append(cell);
+      }
+      const line = (name, expected, cells) => {
+        const element = make("tr"), title = make("th", "", name);
+        title.scope = "row";
+        element.append(title, block("td", "", expected));
+        for (const [value, ...tags] of cells) {
+          const cell = block("td", tags.length ? "off" : "", value);
+          tags.forEach((tag) => cell.append(make("span", "tag", tag)));
+          element.append(cell);
+        }
+        body.append(element);
+      };
+      line("tool", due ? due.name : "no call", every.map((all) => {
+        if (!all) return ["not read"];
+        const whole = all.filter((mistake) => mistake[0] === "");
+        const first = whole.find((mistake) => mistake[1] !== "extra");
+        const name = first ? first[3] ?? "no call" : due ? due.name : "no call";
+        return [name, ...whole.map((m) => (m[1] === "extra" ? `extra: ${m[3]}` : m === first ? m[1] : `${m[1]}: ${m[3]}`))];
+      }));
+      const given = due ? due.arguments : {};
+      const names = new Set([...Object.keys(given), ...every.flatMap((all) => (all ?? []).map((m) => m[0]))]);
+      names.delete("");
+      for (const name of names) {
+        line(name, name in given ? shown(given[name]) : "–", every.map((all) => {
+          if (!all || all.some((m) => m[0] === "" && m[1] !== "extra")) return ["–"];
+          const mistake = all.find((m) => m[0] === name);
+          if (!mistake) return [name in given ? shown(given[name]) : "–"];
+          return [mistake[1] === "missing" ? "–" : shown(mistake[3]), mistake[1]];
+        }));
+      }
+      top.append(head);
+      table.append(top, body);
+      const wide = make("div", "wide");
+      wide.append(table);
+      return wide;
     }
     function toolBlock([name, description, parameters]) {
       const element = make("details", "tool"), summary = make("summary");
@@ -204,7 +374,7 @@
         name.append(make("code", "", text(label)), block("pre", "", text(said)));
         line.append(name);
         for (const answer of row[6]) {
-          const value = answer[4][place];
+          const value = answer[5][place];
           line.append(make("td", text(answer[1]) === text(label) ? "won" : "", value === undefined ? "–" : value.toFixed(3)));
         }
         body.append(line);
@@ -215,10 +385,12 @@
       wide.append(table);
       return wide;
     }
-    function answerBlock(name, [value, label, reason, said], isChoice) {
+    function answerBlock(name, answer, isChoice) {
+      const [value, label, reason, said] = answer, wrong = [...new Set(kinds(answer))];
       const element = make("div", `answer ${tone(value)}`), verdict = make("p");
       const word = value === null ? "not scored" : value === 1 ? "right" : "wrong";
       verdict.append(make("b", "", name), " ", make("span", tone(value), `${sign(value)} ${word}`), " ", make("code", "", text(label)));
+      if (wrong.length) verdict.append(" ", make("span", "no", `its call: ${wrong.join(", ")}`));
       element.append(verdict);
       if (text(said)) element.append(block("pre", "", text(said)));
       else if (!isChoice) element.append(make("p", "reason", "nothing was written"));
@@ -226,7 +398,7 @@
       return element;
     }
 
-    options(field.benchmark, data.benchmarks.map((each, place) => [String(place), each.title]));
+    options(field.benchmark, data.benchmarks.map((each) => [each.title, each.title]));
     form.hidden = byId("browser").hidden = false;
     let waiting = 0;
     form.addEventListener("submit", (event) => event.preventDefault());
@@ -247,9 +419,25 @@
       event.preventDefault();
       choose(to, false);
     });
+    detail.addEventListener("keydown", (event) => {
+      const to = { ArrowRight: chosen + 1, ArrowLeft: chosen - 1 }[event.key];
+      if (event.key === "Escape") {
+        event.preventDefault();
+        if (document.body.classList.contains("reading")) leave();
+        else list.focus();
+      }
+      if (to === undefined || chosen < 0 || event.altKey || event.ctrlKey || event.metaKey) return;
+      event.preventDefault();
+      choose(to, false);
+      detail.focus({ preventScroll: true });
+    });
     window.addEventListener("resize", draw);
+    window.addEventListener("hashchange", () => {
+      if (readAddress() && !document.body.classList.contains("reading")) byId("examples").scrollIntoView({ behavior: "instant" });
+    });
     openBenchmark();
-    filter();
+    if (readAddress()) byId("examples").scrollIntoView({ behavior: "instant" });
+    else filter();
   }
 
   theme();

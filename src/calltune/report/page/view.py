@@ -6,8 +6,12 @@ from typing import Any
 from calltune.report.comparison import Comparison
 from calltune.report.findings import Findings
 from calltune.report.finite import NOT_FINITE, is_finite
+from calltune.report.habits import habit_of_class, habit_of_metric
 from calltune.report.page.drawings import file_name, main_comparison, tone_of
+from calltune.report.page.errors import confusions, label_rows, mistake_rows, verdicts
+from calltune.report.page.links import Counted, link, tool_link
 from calltune.report.page.tables import doctor_tables, mining_tables
+from calltune.report.page.top import top
 from calltune.report.published import Published
 from calltune.report.results import Measured, Result
 from calltune.report.ruling import Ruling
@@ -20,6 +24,7 @@ def view(findings: Findings, drawn: Mapping[str, str]) -> dict[str, Any]:
     """Everything the template names, from what was found and its plots by name."""
     return {
         "findings": findings,
+        "top": top(findings),
         "benchmarks": [_benchmark(findings, benchmark, drawn) for benchmark in findings.benchmarks],
         "calling": [
             {"title": title, "chart": drawn[f"calling-{file_name(title)}"], "points": points}
@@ -102,7 +107,9 @@ def count(value: Any) -> str:
 
 def _benchmark(findings: Findings, benchmark: Measured, drawn: Mapping[str, str]) -> dict[str, Any]:
     title, first = benchmark.title, benchmark.first
-    names = [name for name in dict.fromkeys([first.primary_metric, *first.metrics]) if name in first.metrics]
+    counted = Counted(benchmark)
+    named = [name for name in dict.fromkeys([first.primary_metric, *first.metrics]) if name in first.metrics]
+    names = [name for name in named if not benchmark.metric(name).baseline]
     rows = [_metric(findings, benchmark, name) for name in names]
     shown = [row for row in rows if row["meaning"] or row["name"] == first.primary_metric]
     main = main_comparison(findings, title)
@@ -120,25 +127,47 @@ def _benchmark(findings: Findings, benchmark: Measured, drawn: Mapping[str, str]
         "chart": drawn[f"ladder-{file_name(title)}"],
         "metrics": shown,
         "more_metrics": [row for row in rows if row not in shown],
-        "bins": [(name, [a.result.bins[name] for a in benchmark.answers.values()]) for name in first.bins],
+        "baselines": [
+            (benchmark.metric(name).baseline, benchmark.metric(name).meaning, first.metrics[name])
+            for name in named
+            if name not in names
+        ],
+        "bins": verdicts(benchmark, counted),
+        "mistakes": mistake_rows(title, findings.mistakes.get(title, {})),
         "published": _published(findings.published, first),
         "change_chart": drawn.get(f"change-{file_name(title)}"),
-        "comparisons": [_comparison(comparison, benchmark) for comparison in ordered],
-        "confusions": _confusions(benchmark),
-        "labels": _label_rows(findings.labels.get(title, {})),
-        "tools": tools[:_MOST_TOOLS],
+        "comparisons": [_comparison(findings, comparison, benchmark) for comparison in ordered],
+        "confusions": confusions(benchmark, counted),
+        "labels": label_rows(findings.labels.get(title, {})),
+        "tools": [(tool, tool_link(title, tool.tool)) for tool in tools[:_MOST_TOOLS]],
         "num_more_tools": max(0, len(tools) - _MOST_TOOLS),
     }
 
 
 def _metric(findings: Findings, benchmark: Measured, name: str) -> dict[str, Any]:
+    """A row of the scores: `of` is the denominator where all checkpoints have one and the same, else a cell has its."""
     intervals, metric = findings.intervals[benchmark.title], benchmark.metric(name)
+    denominators = findings.denominators.get(benchmark.title, {})
+    of = {checkpoint: denominators.get(checkpoint, {}).get(name) for checkpoint in benchmark.answers}
+    same = len(set(of.values())) == 1
     cells = [
-        (answers.result.metrics.get(name), intervals[checkpoint].get(name))
+        (answers.result.metrics.get(name), intervals[checkpoint].get(name), None if same else of[checkpoint])
         for checkpoint, answers in benchmark.answers.items()
     ]
+    of_habits = findings.habits[benchmark.title].items()
+    notes = [
+        f"{checkpoint} gives this answer to {habit.count:,} of {habit.total:,} questions: a habit, no skill"
+        for checkpoint, found in of_habits
+        if (habit := habit_of_metric(name, found))
+    ]
     meaning = f"{metric.meaning}; less is better" if metric.meaning and metric.less_is_better else metric.meaning
-    return {"name": name, "meaning": meaning, "cells": cells}
+    return {
+        "name": name,
+        "meaning": meaning,
+        "of": next(iter(of.values())) if same else None,
+        "cells": cells,
+        "notes": notes,
+    }
 
 
 def _published(rows: Published | None, result: Result) -> dict[str, Any] | None:
@@ -153,7 +182,13 @@ def _published(rows: Published | None, result: Result) -> dict[str, Any] | None:
     }
 
 
-def _comparison(comparison: Comparison, benchmark: Measured) -> dict[str, Any]:
+def _comparison(findings: Findings, comparison: Comparison, benchmark: Measured) -> dict[str, Any]:
+    before, after, title = comparison.before, comparison.after, benchmark.title
+    of_habits = findings.habits[title].get(before, {})
+
+    def changed(kind: str, group: str) -> str:
+        return link(benchmark=title, **({"right": group} if group else {}), change=f"{before}>{after}>{kind}")
+
     return {
         "before": comparison.before,
         "after": comparison.after,
@@ -164,50 +199,21 @@ def _comparison(comparison: Comparison, benchmark: Measured) -> dict[str, Any]:
             for name, found in comparison.metrics.items()
             if found.difference
         ],
-        "groups": [(group, tone_of(group.accuracy)) for group in comparison.groups],
-        "label_changes": comparison.label_changes[:_MOST_CHANGES],
-    }
-
-
-def _confusions(benchmark: Measured) -> list[dict[str, Any]]:
-    """By table a matrix per checkpoint; labels that occur nowhere are left out, the per-character tables come first."""
-    found = []
-    for name in sorted(benchmark.first.confusion, key=lambda name: not name.endswith("_norm")):
-        first = benchmark.first.confusion[name]
-        every = [(checkpoint, answers.result.confusion.get(name)) for checkpoint, answers in benchmark.answers.items()]
-        tables = {checkpoint: table for checkpoint, table in every if table and table["labels"] == first["labels"]}
-        if len(tables) < len(every):
-            # Another version has other tables.
-            continue
-        labels, rows = first["labels"], range(len(first["counts"]))
-        given = [n for n in range(len(labels)) if any(row[n] for table in tables.values() for row in table["counts"])]
-        asked = [n for n in rows if any(any(table["counts"][n]) for table in tables.values())]
-        found.append(
+        "groups": [
             {
-                "name": name,
-                "columns": [labels[n] for n in given],
-                "matrices": [
-                    {
-                        "checkpoint": checkpoint,
-                        "rows": [(labels[n], [_cell(table["counts"][n], m, n) for m in given]) for n in asked],
-                    }
-                    for checkpoint, table in tables.items()
-                ],
+                "group": group,
+                "tone": tone_of(group.accuracy),
+                "habit": habit_of_class(group.name, of_habits),
+                "wins": changed("win", group.name) if group.wins else None,
+                "losses": changed("loss", group.name) if group.losses else None,
             }
-        )
-    return found
-
-
-def _cell(row: Sequence[int], column: int, right: int) -> dict[str, Any]:
-    """A count, its share of the row in tenths as a shade, and whether it is what was asked."""
-    part = row[column] / (sum(row) or 1)
-    return {"count": row[column], "share": part, "shade": round(10 * part), "right": column == right}
-
-
-def _label_rows(labels: Mapping[str, Mapping[str, int]]) -> list[tuple[str, list[int]]]:
-    names = {name for counts in labels.values() for name in counts}
-    rows = [(name, [counts.get(name, 0) for counts in labels.values()]) for name in names]
-    return sorted(rows, key=lambda row: (-max(row[1]), row[0]))
+            for group in comparison.groups
+        ],
+        "label_changes": [
+            (change, link(benchmark=title, change=f"{before}>{after}>{change.before}>{change.after}"))
+            for change in comparison.label_changes[:_MOST_CHANGES]
+        ],
+    }
 
 
 def _flat(value: Any, before: str = "") -> Any:
