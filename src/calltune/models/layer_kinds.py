@@ -1,0 +1,29 @@
+"""Of which kinds a model's layers are: what a layer keeps of the tokens before the next one.
+
+The names are those of transformers' configurations (`layer_types`). Attention keeps keys and values of every token, so
+that a token can be shown any of them. A recurrent layer keeps a state of fixed size, which is that after the last token
+alone: `conv` (LFM2) the window of a short convolution, `linear_attention` (Qwen 3.5, Qwen3-Next) such a window and the
+state of a recurrence.
+"""
+
+from typing import Any
+
+ATTENTION = frozenset({"full_attention", "sliding_attention"})
+RECURRENT = frozenset({"conv", "linear_attention"})
+
+
+def layer_kinds(model: Any) -> list[str]:
+    """The kind of each layer of a transformers model; what is no known name is a kind of its own."""
+    config = model.config.get_text_config(decoder=True)
+    if kinds := getattr(config, "layer_types", None):
+        return list(kinds)
+    if getattr(model, "_is_stateful", False):
+        return ["recurrent"] * config.num_hidden_layers
+    kind = "sliding_attention" if getattr(config, "sliding_window", None) else "full_attention"
+    return [kind] * config.num_hidden_layers
+
+
+def is_hybrid(model: Any) -> bool:
+    """Whether a model has recurrent layers whose kind is known, and else nothing but attention."""
+    kinds = frozenset(layer_kinds(model))
+    return bool(kinds & RECURRENT) and kinds <= RECURRENT | ATTENTION
