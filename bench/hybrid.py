@@ -156,6 +156,8 @@ def main():
         "--quick", action="store_true", help="two narrower layers, two pairs, early turns; under a minute"
     )
     parser.add_argument("--narrower", type=int, default=1, choices=(1, 2, 4), help="divides the layers' width")
+    parser.add_argument("--layers", type=int, default=4, choices=(2, 3, 4), help="so many at most, the last ones")
+    parser.add_argument("--early", action="store_true", help="turns of four messages at most: half the memory")
     parser.add_argument(
         "--only", nargs=2, metavar=("MODEL", "STAGE"), help="one measurement: qwen3_5 or lfm2, dpo or sft"
     )
