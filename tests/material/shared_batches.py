@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from small_models import MODELS, make_model, some_tokens
+from small_models import ALL_MODELS, make_model, some_tokens
 from trl.trainer.utils import add_fused_lm_head
 
 OUTPUTS = ("log_probs", "entropy", "mean_logits", "is_top1")
@@ -44,7 +44,7 @@ def step(model: Any, batch: dict[str, torch.Tensor]) -> tuple[float, torch.Tenso
 
 
 def trained(name: str) -> Any:
-    family, options = MODELS[name]
+    family, options = ALL_MODELS[name]
     model = make_model(family, **options).train()
     add_fused_lm_head(model, outputs=OUTPUTS)
     return model

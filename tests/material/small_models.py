@@ -27,6 +27,24 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma3": ("Gemma3", {"sliding_window": 5, "layer_types": MIXED_LAYERS, "final_logit_softcapping": 3.0}),
     "experts": ("Qwen3Moe", {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}),
 }
+# With weights as large as those above, float32 alone is off from float64 by more than tests of gradients allow.
+_DELTA_RULE = {
+    "initializer_range": 0.1,
+    "layer_types": ["linear_attention", "full_attention", "linear_attention"],
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+}
+HYBRIDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "qwen3.5": ("Qwen3_5", _DELTA_RULE),
+    "qwen3 next": (
+        "Qwen3Next",
+        {**_DELTA_RULE, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16},
+    ),
+    "lfm2": ("Lfm2", {"layer_types": ["conv", "full_attention", "conv"]}),
+}
+ALL_MODELS = MODELS | HYBRIDS
 
 
 def make_model(family: str, **options: Any) -> PreTrainedModel:

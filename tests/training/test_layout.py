@@ -9,7 +9,7 @@ import pytest
 import torch
 from kernels_on_cpu import run_on_cpu
 from shared_batches import dpo_batch, padded, step, trained
-from small_models import MODELS, make_model, some_tokens
+from small_models import ALL_MODELS, MODELS, make_model, some_tokens
 from trl.trainer.utils import FusedCausalLMOutput
 
 from calltune.models.trie import Way
@@ -59,7 +59,7 @@ def shared(name: str, way: Way) -> tuple[Any, Sharing]:
 
 @pytest.mark.parametrize("batch", BATCHES)
 @pytest.mark.parametrize("way", ["blocks", "varlen", "flex"])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [*MODELS, "qwen3.5", "lfm2"])
 def test_a_step_is_that_of_the_forward_pass_s_own_layout(
     name: str, way: Way, batch: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,12 +103,12 @@ def plain_head(model: Any) -> Any:
 
 @pytest.mark.parametrize("batch", BATCHES)
 @pytest.mark.parametrize("way", ["blocks", "varlen"])
-@pytest.mark.parametrize("name", ["qwen3", "mistral, narrow windows"])
+@pytest.mark.parametrize("name", ["qwen3", "mistral, narrow windows", "qwen3.5", "lfm2"])
 def test_no_number_of_a_batch_is_asked_for(name: str, way: Way, batch: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """On torch's device without numbers, each look at one is an error, as on a GPU it would be a wait."""
     run_on_cpu(monkeypatch)
     rows = BATCHES[batch]()
-    family, options = MODELS[name]
+    family, options = ALL_MODELS[name]
     model: Any = make_model(family, **options).train()
     sharing = share_prefixes(model, attention=way)
     model.forward = plain_head(model)
@@ -128,7 +128,7 @@ def test_no_number_of_a_batch_is_asked_for(name: str, way: Way, batch: str, monk
         outputs = model(**there, fused_lm_head=True)
     outputs.log_probs.sum().backward()
     assert outputs.log_probs.shape == (rows["input_ids"].shape[0], rows["input_ids"].shape[1] - 1)
-    assert model.model.layers[0].self_attn.q_proj.weight.grad is not None
+    assert model.model.layers[1].self_attn.q_proj.weight.grad is not None
     assert sharing.num_computed_tokens > num_computed
 
 

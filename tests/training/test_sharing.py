@@ -9,7 +9,7 @@ import torch
 import warm
 from peft import LoraConfig, get_peft_model
 from shared_batches import dpo_batch, padded, step, trained
-from small_models import MODELS, forked_rows, make_model, some_tokens
+from small_models import ALL_MODELS, forked_rows, make_model, some_tokens
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
@@ -40,7 +40,7 @@ def assert_equal(found: tuple[float, torch.Tensor, torch.Tensor], expected: tupl
 
 
 @pytest.mark.parametrize("batch", BATCHES)
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ALL_MODELS)
 def test_loss_and_gradients_are_those_of_the_plain_path(name: str, batch: str) -> None:
     model, rows = trained(name), BATCHES[batch]()
     expected = step(model, rows)
@@ -54,7 +54,7 @@ def test_loss_and_gradients_are_those_of_the_plain_path(name: str, batch: str) -
 
 @pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
 @pytest.mark.parametrize("reentrant", [True, False])
-@pytest.mark.parametrize("name", ["qwen3", "gemma3"])
+@pytest.mark.parametrize("name", ["qwen3", "gemma3", "qwen3.5", "lfm2"])
 def test_checkpointed_layers_run_again_as_they_ran(name: str, reentrant: bool, lora: bool) -> None:
     model = trained(name)
     if lora:

@@ -17,7 +17,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedModel
 
 from calltune.models.device import free_bytes, true_float32
-from calltune.models.prefix import backbone_outputs, shared_attention
+from calltune.models.layer_kinds import ATTENTION, RECURRENT, layer_kinds
+from calltune.models.prefix import backbone_outputs, shared_attention, windows_of
+from calltune.models.state_layers import states_fault
 from calltune.models.trie import num_shared, pack, places
 
 _TOLERANCE = torch.finfo(torch.float32).eps ** 0.5
@@ -26,6 +28,7 @@ _TIMES_NOISE = 4.0
 _LEAST_NOISE = 64 * torch.finfo(torch.float32).eps
 _HEAD_TOKENS, _TAIL_TOKENS, _PADDING = 1024, 32, 9
 _FORKS = ([*range(3, 15)], [*range(3, 8), *range(40, 50)], [*range(3, 9)])
+_BEFORE_FORKS = range(50, 120)  # for layers with a state, which is handed on after so many tokens only
 
 Plain = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """States [rows, length, width] of token ids and a mask [rows, length]."""
@@ -37,20 +40,25 @@ Shared = Callable[[Any], torch.Tensor]
 def reason_against(model: PreTrainedModel) -> str | None:
     """None when, by its configuration, a model's packed rows can give what its plain rows give, else why not."""
     config = model.config.get_text_config(decoder=True)
-    layer_types = getattr(config, "layer_types", None) or []
-    if getattr(model, "_is_stateful", False):
+    kinds = set(layer_kinds(model))
+    with_states = bool(kinds & RECURRENT)
+    if getattr(model, "_is_stateful", False) and not with_states:
         return "it has recurrent or convolution layers"
-    if others := set(layer_types) - {"full_attention", "sliding_attention"}:
+    if others := kinds - ATTENTION - RECURRENT:
         return f"it has layers of another kind: {', '.join(sorted(others))}"
+    if fault := states_fault(model):
+        return fault
     if getattr(config, "attn_logit_softcapping", None) is not None:
         return "its attention scores are soft-capped, which SDPA cannot do"
     if model.base_model is model:
         return "its backbone cannot be called without its head"
-    if not (model._supports_attention_backend and model._supports_sdpa and model._can_set_attn_implementation()):
+    # Models with states do not say that their attention takes what it is given, as their other layers need not.
+    is_replaceable = model._supports_attention_backend or with_states
+    if not (is_replaceable and model._supports_sdpa and model._can_set_attn_implementation()):
         return "its attention cannot be replaced"
     ropes = getattr(config, "rope_parameters", None) or {}
-    kinds = {rope.get("rope_type") for rope in (ropes, *ropes.values()) if isinstance(rope, dict)}
-    if kinds & {"dynamic", "longrope"}:
+    rotations = {rope.get("rope_type") for rope in (ropes, *ropes.values()) if isinstance(rope, dict)}
+    if rotations & {"dynamic", "longrope"}:
         return "its rotary embedding depends on the longest row of a batch"
     return None
 
@@ -105,10 +113,6 @@ def is_checkable(model: PreTrainedModel) -> bool:
 
 def wiring_fault(model: PreTrainedModel) -> str | None:
     """None when three short packed rows give a model the states of plain rows in true float32, else why not."""
-    config = model.config.get_text_config(decoder=True)
-    layer_types = getattr(config, "layer_types", None) or []
-    sliding = getattr(config, "sliding_window", None)
-    windows = [sliding if kind == "sliding_attention" else None for kind in layer_types]
     backbone: Any = model.base_model
     rows = _rows_for(model)
     windows_seen: list[int | None] = []
@@ -126,9 +130,9 @@ def wiring_fault(model: PreTrainedModel) -> str | None:
             with shared_attention(model, "sdpa"):
                 batches = [torch.tensor([row], device=model.device) for row in rows]
                 plain = [backbone(input_ids=ids, use_cache=False).last_hidden_state[0].float() for ids in batches]
-        except (RuntimeError, TypeError, ValueError) as error:
-            return f"its attention is not known: {str(error).splitlines()[0]}"
-    if windows_seen != (windows or [sliding] * config.num_hidden_layers):
+        except (AttributeError, RuntimeError, TypeError, ValueError) as error:
+            return f"its layers are not known: {str(error).splitlines()[0]}"
+    if windows_seen != windows_of(model):
         return "its layers do not say how far they see"
     for row, path, states in zip(rows, packed.paths, plain, strict=True):
         found = shared[places(path, 0, len(row))].float()
@@ -191,7 +195,8 @@ def _forked(rows: Sequence[list[int]]) -> tuple[list[list[int]], int]:
 
 def _rows_for(model: PreTrainedModel) -> list[list[int]]:
     vocab_size = model.config.get_text_config(decoder=True).vocab_size
-    return [[token % vocab_size for token in row] for row in _FORKS]
+    before = _BEFORE_FORKS if RECURRENT & {*layer_kinds(model)} else ()
+    return [[token % vocab_size for token in (*before, *row)] for row in _FORKS]
 
 
 @contextmanager

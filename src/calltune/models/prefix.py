@@ -2,13 +2,14 @@
 
 A token's activations depend on the tokens before it alone, so the rows go through the model as one packed row
 (`calltune.models.trie`), in which an attention function registered with transformers' `AttentionInterface` lets each
-token see its path. That is exact for causal softmax attention, full or sliding. There are three ways to compute it:
+token see its path. That is exact for causal softmax attention, full or sliding; layers that hand states on instead are
+in `calltune.models.state_layers`. There are three ways to compute it:
 `blocks` (`calltune.models.blocks`), which takes nothing but SDPA, and `varlen` and `flex`
 (`calltune.models.tree_attention`), one call each.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -17,6 +18,9 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 
 from calltune.models.blocks import Block, blocks_of
 from calltune.models.device import autocast_dtype
+from calltune.models.layer_kinds import ATTENTION as ATTENDING
+from calltune.models.layer_kinds import layer_kinds
+from calltune.models.state_layers import states_handed_on
 from calltune.models.tree_attention import LARGEST_HEAD, flex_attention, varlen_attention
 from calltune.models.trie import Packed, Ranges
 
@@ -138,7 +142,9 @@ AttentionMaskInterface.register(ATTENTION, _no_mask)
 
 @contextmanager
 def shared_attention(model: PreTrainedModel, implementation: str = ATTENTION) -> Iterator[None]:
-    """Let a model attend as packed rows need it; a backward pass with checkpointing belongs inside too.
+    """Let a model attend, and hand states on, as packed rows need it.
+
+    A backward pass with checkpointing belongs inside too.
 
     Args:
         implementation: instead of that, any other that transformers knows.
@@ -146,9 +152,17 @@ def shared_attention(model: PreTrainedModel, implementation: str = ATTENTION) ->
     before = model.config._attn_implementation
     model.set_attn_implementation(implementation)
     try:
-        yield
+        with states_handed_on(model) if implementation == ATTENTION else nullcontext():
+            yield
     finally:
         model.set_attn_implementation(before or "sdpa")
+
+
+def windows_of(model: PreTrainedModel) -> list[int | None]:
+    """How far each layer that attends sees, in tokens; None where it sees all."""
+    sliding = getattr(model.config.get_text_config(decoder=True), "sliding_window", None)
+    kinds = [kind for kind in layer_kinds(model) if kind in ATTENDING]
+    return [sliding if kind == "sliding_attention" else None for kind in kinds]
 
 
 def model_inputs(packed: Packed) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from calltune.models.device import autocast_dtype
 from calltune.models.kernel_check import Heads, kernel_fault
-from calltune.models.prefix import packed_attention
+from calltune.models.prefix import packed_attention, windows_of
 from calltune.models.tree_attention import LARGEST_HEAD, has_varlen
 from calltune.models.trie import Packed, Way
 from calltune.runtime.terminal import say
@@ -195,14 +195,12 @@ def ways_of(
     config = model.config.get_text_config(decoder=True)
     device, queries = model.device, config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // queries
-    sliding, kinds = getattr(config, "sliding_window", None), getattr(config, "layer_types", None) or []
-    windows = [sliding if kind == "sliding_attention" else None for kind in kinds]
     dtype = dtype_now(model)
     candidates: list[Way] = list(among or possible_ways(device, dtype, size, is_compiling))
     if asked != "auto":
         candidates = [asked] if asked == "blocks" else [asked, "blocks"]
     heads = (queries, getattr(config, "num_key_value_heads", None) or queries, size)
-    ways = Ways(candidates, heads, windows or [sliding] * config.num_hidden_layers, dtype, device)
+    ways = Ways(candidates, heads, windows_of(model), dtype, device)
     if not ways.is_plain:
         ways.check()
         if asked != "auto":

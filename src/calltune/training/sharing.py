@@ -20,6 +20,7 @@ from transformers.masking_utils import sdpa_mask
 
 from calltune.models.exactness import is_checkable, noise_fault, reason_against_training, wiring_fault
 from calltune.models.prefix import model_inputs, packed_attention
+from calltune.models.state_layers import hand_states_on
 from calltune.models.trie import Packed, Way, lay_out
 from calltune.models.ways import Asked, Ways, dtype_now, ways_of
 from calltune.runtime.terminal import say
@@ -132,6 +133,7 @@ def share_prefixes(model: torch.nn.Module, is_whole: bool = True, attention: Ask
     backbone = inner.base_model
     plain = backbone.forward
     inner.set_attn_implementation(ATTENTION)
+    hand_states_on(inner)
 
     @functools.wraps(plain)
     def forward(*args: Any, **kwargs: Any) -> Any:

@@ -24,6 +24,7 @@ from calltune.models.backends.segments import (
     one_after_another,
     one_below_another,
 )
+from calltune.models.layer_kinds import RECURRENT, layer_kinds
 from calltune.models.prefix import shared_attention
 
 _TOKENS_AT_ONCE = 512  # of prompts that go through the model in one pass; more take longer, as there is more padding
@@ -170,6 +171,8 @@ def segment_fault(model: Any) -> str | None:
 
     It is asked after `exactness.can_share`, which has seen that attention can be replaced, windows and all.
     """
+    if others := RECURRENT & {*layer_kinds(model)}:
+        return f"it has layers of another kind: {', '.join(sorted(others))}"
     size = model.config.get_text_config(decoder=True).vocab_size
     head, part = [*range(3, 43)], [*range(50, 90)]
     rows = (head + part[:3], [*head, *part, 5], [*head, *part, 6, 7, 8], [*head, 4])
