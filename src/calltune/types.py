@@ -4,7 +4,7 @@ All are frozen and slotted. Training rows use TRL's words, evaluation uses Inspe
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 Behavior = Literal["direct", "tool_call", "request_for_info", "cannot_answer"]
@@ -38,11 +38,16 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn; an assistant's turn holds text, calls, or both."""
+    """One turn; an assistant's turn holds text, calls, or both.
+
+    `thought` is what the assistant thought before it answered, where that is kept. It is no part of what was said:
+    messages that differ in nothing else are equal.
+    """
 
     role: Role
     content: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
+    thought: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +113,15 @@ class Rejected:
     source: str
     reason: str
     row: Any
+
+
+def plain(noun: Any) -> dict[str, Any]:
+    """A noun as plain objects, as files hold it; a message has a `thought` there only where it has one."""
+    return asdict(noun, dict_factory=_fields)
+
+
+def _fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: value for name, value in pairs if name != "thought" or value}
 
 
 def chosen_example(pair: Preference) -> Example:

@@ -84,3 +84,19 @@ def test_qwen3_is_served_with_hermes_and_without_thinking(shared_data: Path) -> 
             """--default-chat-template-kwargs '{"enable_thinking": false}' """
             """--override-generation-config '{"temperature": 0}'"""
         )
+
+
+def test_a_model_that_thinks_is_served_so(shared_data: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(shared_data / "qwen3")
+    tokenizer.chat_template = (shared_data / "qwen3" / "chat_template.jinja").read_text(encoding="utf-8")
+    chat = Chat(tokenizer)
+    on, both = serving(chat, "qwen", "on"), serving(chat, "qwen", "both")
+    # Thinking on is what this template does when nobody says anything.
+    assert "chat-template-kwargs" not in on.command + both.command
+    assert "--reasoning-parser qwen3 " in on.command
+    assert "--reasoning-parser qwen3 " in both.command
+    assert "a request says by chat_template_kwargs" in both.note
+    tokenizer.chat_template = tokenizer.chat_template.replace(
+        "enable_thinking is defined and enable_thinking is false", "not enable_thinking"
+    )
+    assert """'{"enable_thinking": true, "thinking": true}'""" in serving(Chat(tokenizer), "qwen", "on").command

@@ -1,6 +1,7 @@
 """`data/*.jsonl` goes into TRL as it stands: through datasets' own JSON reader, then TRL's chat template code."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,28 @@ def test_examples_have_the_text_that_calltune_trains_on(chat: Chat, tmp_path: Pa
 def test_pairs_have_the_text_that_calltune_trains_on(chat: Chat, tmp_path: Path) -> None:
     for row, pair in zip(load(tmp_path / "pairs.jsonl", PAIRS), PAIRS, strict=True):
         prompt, (chosen, rejected) = chat.prompt_and_answers(pair.prompt, pair.tools, pair.answers)
+        text = trl_text(row, chat)
+        assert text["prompt"] + text["chosen"].removesuffix("\n") == prompt + chosen
+        assert text["prompt"] + text["rejected"].removesuffix("\n") == prompt + rejected
+
+
+def test_rows_with_thoughts_have_the_text_that_calltune_trains_on(tiny_model: Path, tmp_path: Path) -> None:
+    import trl
+
+    tokenizer = load_tokenizer(str(tiny_model))
+    tokenizer.chat_template = Path(trl.__path__[0], "chat_templates", "qwen3_5_think.jinja").read_text(encoding="utf-8")
+    chat = Chat(tokenizer)
+    thought = replace(call("pay", sum=1), thought="It costs one.")
+    rows = [EXAMPLES[2], *(replace(e, messages=(*e.prompt, thought)) for e in EXAMPLES[1:])]
+    for row, example in zip(load(tmp_path / "train.jsonl", rows), rows, strict=True):
+        own = chat.for_answers(example.answers)
+        prompt, (answer,) = own.prompt_and_answers(example.prompt, example.tools, example.answers)
+        assert trl_text(row, chat)["text"].removesuffix("\n") == prompt + answer
+        assert ("It costs one." in answer) is bool(example.answers[0].thought)
+    pairs = [replace(pair, chosen=thought, rejected=replace(thought, content="No.")) for pair in PAIRS]
+    for row, pair in zip(load(tmp_path / "pairs.jsonl", [*pairs, PAIRS[2]]), [*pairs, PAIRS[2]], strict=True):
+        own = chat.for_answers(pair.answers)
+        prompt, (chosen, rejected) = own.prompt_and_answers(pair.prompt, pair.tools, pair.answers)
         text = trl_text(row, chat)
         assert text["prompt"] + text["chosen"].removesuffix("\n") == prompt + chosen
         assert text["prompt"] + text["rejected"].removesuffix("\n") == prompt + rejected

@@ -13,14 +13,17 @@ gpt-oss), and some end no answer at all (GLM 4.5), so that the end-of-sequence t
 
 import json
 from collections.abc import Sequence
+from copy import copy
+from dataclasses import replace
 
 from transformers import PreTrainedTokenizerBase
 
 from calltune.calling.calls import CallFormat, detect_format, parse_answer
 from calltune.calling.differences import num_common, what_changes
-from calltune.calling.layout import TEMPLATE_KEYS, message_dicts, tool_dict
-from calltune.calling.parsed import ENDLESS_THOUGHT, ParsedAnswer, without_thoughts
+from calltune.calling.layout import TEMPLATE_KEYS, THINKING_KEYS, ThoughtLayout, message_dicts, tool_dict
+from calltune.calling.parsed import ENDLESS_THOUGHT, ParsedAnswer, thought_in, without_thoughts
 from calltune.calling.rendering import render
+from calltune.calling.thoughts import have_thoughts, thought_fault
 from calltune.errors import ModelError, TemplateLimitError
 from calltune.types import Message, Tool, ToolCall
 
@@ -50,6 +53,10 @@ class Chat:
         self.tokenizer = tokenizer
         self.name = name
         self.arguments_as_text = False
+        self.thinks = False
+        self._opens_thought = False
+        self._thoughts: ThoughtLayout | None = None
+        self._modes: dict[bool, Chat] = {False: self}
         if not tokenizer.chat_template:
             raise ModelError(f"model '{name}': its tokenizer has no chat template; name one as 'chat_template'")
         if not isinstance(tokenizer.eos_token, str):
@@ -144,8 +151,46 @@ class Chat:
         self.arguments_as_text = min(written)
         return written[self.arguments_as_text]
 
+    def in_mode(self, thinking: bool) -> "Chat":
+        """The same model's way to write a conversation with thinking on or off; this one is off until it is asked.
+
+        Raises:
+            ModelError: its template cannot write thoughts so that they can be taken off again.
+        """
+        if thinking not in self._modes:
+            self._modes[True] = self._thinking()
+        return self._modes[thinking]
+
+    def for_answers(self, answers: Sequence[Message]) -> "Chat":
+        """The mode in which these answers are taught: with thinking on where each has a thought."""
+        return self.in_mode(have_thoughts(answers))
+
+    def _thinking(self) -> "Chat":
+        fault = "its chat template knows no thoughts in <think> tags; name one that does as 'chat_template'"
+        # A template that knows nothing of thoughts would write them within a content all the same.
+        knows = "think>" in str(self.tokenizer.chat_template)
+        layouts: tuple[ThoughtLayout, ...] = ("reasoning_content", "content") if knows else ()
+        for layout in layouts:
+            chat = copy(self)
+            chat.thinks, chat._thoughts = True, layout
+            chat._opens_thought = chat.prompt([_PROBE_QUESTION], [_PROBE_TOOL]).rstrip().endswith("<think>")
+            if not (fault := thought_fault(chat)):
+                return chat
+        raise ModelError(f"model '{self.name}': it cannot be taught to think: {fault}")
+
+    @property
+    def has_switch(self) -> bool:
+        """Whether the template's prompt says whether the model is to think."""
+        off, on = (self.in_mode(thinks).prompt([_PROBE_QUESTION], [_PROBE_TOOL]) for thinks in (False, True))
+        return off != on
+
+    def is_in_thought(self, text: str) -> bool:
+        """Whether an answer that was cut off had not ended its thought; one that was not asked to think has none."""
+        is_begun = "<think>" in text.rpartition("</think>")[2]
+        return self.thinks and (is_begun or (self._opens_thought and "</think>" not in text))
+
     def prompt(self, messages: Sequence[Message], tools: Sequence[Tool]) -> str:
-        """The text up to where the assistant's answer begins, tools included, thinking off."""
+        """The text up to where the assistant's answer begins, tools included."""
         return self._render(messages, tools, add_generation_prompt=True)
 
     def answer(self, messages: Sequence[Message], tools: Sequence[Tool], message: Message) -> str:
@@ -218,18 +263,22 @@ class Chat:
         """
         if self.call_format is None:
             raise ModelError(f"model '{self.name}': the way its template writes tool calls is not known to calltune")
-        answer = without_thoughts(self.strip_end(text))
-        if answer is None:
+        words = self.strip_end(text)
+        answer = without_thoughts(words)
+        if answer is None or self.is_in_thought(words):
             return ParsedAnswer(None, ENDLESS_THOUGHT)
-        return parse_answer(answer, self.call_format, tools)
+        parsed = parse_answer(answer, self.call_format, tools)
+        if self.thinks and parsed.message and (thought := thought_in(words)):
+            return ParsedAnswer(replace(parsed.message, thought=thought))
+        return parsed
 
     def _render(self, messages: Sequence[Message], tools: Sequence[Tool], *, add_generation_prompt: bool) -> str:
         text = render(
             self.tokenizer,
             self.name,
-            message_dicts(messages, arguments_as_text=self.arguments_as_text),
+            message_dicts(messages, arguments_as_text=self.arguments_as_text, thoughts=self._thoughts),
             [tool_dict(tool) for tool in tools] or None,
             add_generation_prompt=add_generation_prompt,
-            **TEMPLATE_KEYS,
+            **(THINKING_KEYS if self.thinks else TEMPLATE_KEYS),
         )
         return text.removeprefix(self._automatic_bos)

@@ -39,6 +39,16 @@ def without_thoughts(text: str) -> str | None:
     return rest.lstrip("\n") if mark else text
 
 
+def thought_in(text: str) -> str:
+    """Return what stands in an answer's thought, without the tags; a thought that never ends is one, too.
+
+    Of a thought that the prompt opened, the answer holds the end alone.
+    """
+    before, ended, _ = text.rpartition("</think>")
+    _, begun, thought = (before if ended else text).partition("<think>")
+    return (thought if begun else before).strip()
+
+
 def says_nothing(message: Message) -> bool:
     """Return whether an answer has neither text nor calls."""
     return not message.tool_calls and not message.content.strip()

@@ -146,7 +146,8 @@ def _prove_once(tokenizer: Any, name: str, keys: dict[str, Any]) -> None:
     Raises:
         TemplateLimitError: it did.
     """
-    template = repr(tokenizer.chat_template)
+    # It may do other things when it is told to think.
+    template = repr(tokenizer.chat_template) + " thinking" * bool(keys.get("enable_thinking"))
     if template in _proven:
         return
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from calltune.calling.chat import Chat
 from calltune.calling.differences import difference, what_changes
 from calltune.calling.strict_json import shortened
+from calltune.calling.thoughts import LEFT_OUT, have_thoughts, without_thought
 from calltune.calling.token_counts import TokenCounts, any_of
 from calltune.errors import ModelError, TemplateLimitError
 from calltune.types import Example, Message, Preference, Tool, ToolCall
@@ -158,17 +159,29 @@ def _refused(chat: Chat, why: str) -> ModelError:
 class Proof:
     """Writes rows for one model and counts their tokens."""
 
-    def __init__(self, chat: Chat) -> None:
+    def __init__(self, chat: Chat, thinking: str = "off") -> None:
+        """Take the model's chat, and what `[chat] thinking` says."""
         self._chat = chat
+        self._is_both = thinking == "both"
+        self._needs_thoughts = thinking != "off" and not chat.has_switch
         self._tokens = TokenCounts(chat.tokenizer)
         special = [token.content for token in chat.tokenizer.added_tokens_decoder.values() if token.special]
         self._control = any_of([*special, *chat.ends])
 
     def row(self, row: Example | Preference) -> Written | str:
         """The row as its trainer gets it, or, as a sentence, why it would not teach what it says."""
-        texts = [message.content for message in (*row.prompt, *row.answers)]
+        if self._needs_thoughts and not have_thoughts(row.answers):
+            return f"its answer has no thought; {LEFT_OUT}"
+        texts = [text for message in (*row.prompt, *row.answers) for text in (message.content, message.thought)]
         if found := next((match for text in texts if (match := self._control.search(text))), None):
             return f"its text holds {found[0]!r}, which this model reads as control, not as text"
+        if any("think>" in message.thought for message in (*row.prompt, *row.answers)):
+            return "a thought holds the tag that begins or ends one"
+        if self._is_both and have_thoughts(row.answers):
+            plain = without_thought(row)
+            written = self.conversation(plain.prompt, plain.tools, plain.answers)
+            if isinstance(written, str):
+                return f"with thinking off, {written}"
         return self.conversation(row.prompt, row.tools, row.answers)
 
     def conversation(
@@ -176,7 +189,8 @@ class Proof:
     ) -> Written | str:
         """A prompt and its answers; of a chosen and a rejected one only the first must be read back as it was."""
         try:
-            prompt, texts = self._chat.prompt_and_answers(messages, tools, answers)
+            chat = self._chat.for_answers(answers)
+            prompt, texts = chat.prompt_and_answers(messages, tools, answers)
         except TemplateLimitError:
             # The next rows would take as long.
             raise
@@ -188,15 +202,15 @@ class Proof:
             return f"its answer does not end with the end-of-sequence token {ends} but with {other[-20:]!r}"
         if any(message.role == "system" and message.content.strip() not in prompt for message in messages):
             return "its chat template leaves out the message of the system"
-        if wrong := self._read_back(answers[0], texts[0], tools):
+        if wrong := self._read_back(chat, answers[0], texts[0], tools):
             return wrong
         counts = self._tokens.counts(prompt, texts)
         if counts is None:
             return "its prompt's last and its answer's first characters become one token, so labels would be off"
         return Written(prompt, tuple(texts), counts[0], tuple(counts[1]))
 
-    def _read_back(self, answer: Message, text: str, tools: Sequence[Tool]) -> str:
-        parsed = self._chat.parse(text, tools)
+    def _read_back(self, chat: Chat, answer: Message, text: str, tools: Sequence[Tool]) -> str:
+        parsed = chat.parse(text, tools)
         if parsed.message is None:
             return f"its answer, once written, is a malformed call: {parsed.reason}"
         if parsed.message.tool_calls != answer.tool_calls:
@@ -206,6 +220,8 @@ class Proof:
             return (
                 f"the text of its answer is read back as another text{beside}: {_differs(said, parsed.message.content)}"
             )
+        if parsed.message.thought != answer.thought:
+            return "its thought is read back as another one"
         return ""
 
     def pieces(self, prompt: str, answer: str) -> list[tuple[str, bool]]:

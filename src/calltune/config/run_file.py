@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 import pydantic
 
+from calltune.config.chat import THINKING_SUFFIX, ChatConfig
 from calltune.config.data import DataConfig
 from calltune.config.evaluation import EvaluateConfig
 from calltune.config.gate import GateConfig
@@ -94,6 +95,7 @@ class Config(Table):
     output: str = "runs"
     seed: int = 0
     stages: tuple[Stage, ...] = ("sft", "dpo")
+    chat: ChatConfig = ChatConfig()
     data: DataConfig
     tuning: TuningConfig = TuningConfig()
     lora: dict[str, Any] = pydantic.Field(default_factory=dict)
@@ -132,14 +134,14 @@ class Config(Table):
 
     @pydantic.model_validator(mode="after")
     def _titles_differ(self) -> Self:
-        titles = [entry.title for entry in self.evaluate.benchmarks]
+        titles = self.benchmark_titles
         if len(set(titles)) < len(titles):
             raise ValueError("two of [[evaluate.benchmarks]] have one name; give one of them a 'label'")
         return self
 
     @pydantic.model_validator(mode="after")
     def _rules_name_benchmarks(self) -> Self:
-        titles = [entry.title for entry in self.evaluate.benchmarks]
+        titles = self.benchmark_titles
         for rule in self.gate.parsed:
             if rule.benchmark not in titles:
                 problem = unknown_key(rule.benchmark, titles).replace("unknown key", "unknown benchmark", 1)
@@ -168,6 +170,13 @@ class Config(Table):
         if stages not in (("sft", "dpo"), ("sft",), ("dpo",), ()):
             raise ValueError('must be ["sft", "dpo"], ["sft"], ["dpo"] or []')
         return stages
+
+    @property
+    def benchmark_titles(self) -> tuple[str, ...]:
+        """Every name that results of `[[evaluate.benchmarks]]` may have; with thinking both ways there are two each."""
+        titles = tuple(entry.title for entry in self.evaluate.benchmarks)
+        suffixes = ("", THINKING_SUFFIX) if self.chat.thinking == "both" else ("",)
+        return tuple(title + suffix for title in titles for suffix in suffixes)
 
     @property
     def run_folder(self) -> Path:

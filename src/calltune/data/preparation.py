@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from calltune.calling.edits import Listener, changes_told_to
+from calltune.calling.thoughts import settled, without_thought
 from calltune.config.entries import Entry, open_entries
 from calltune.config.run_file import Config
 from calltune.data.derive import Counts, derive, is_held_out, questions
@@ -25,6 +26,7 @@ from calltune.data.redact.rows import Redaction
 from calltune.data.rows import example_from, training_row
 from calltune.data.sources import SOURCES, SourceModule
 from calltune.data.sources.mcp_tools import Catalogues, asked_once
+from calltune.data.sources.thoughts import thoughts_kept
 from calltune.errors import DataError
 from calltune.files.json_lines import write_jsonl
 from calltune.runtime.terminal import ProgressBar, say, show_table
@@ -85,7 +87,7 @@ def gather(config: Config, sources: Sequence[Source], folder: Path | None = None
     titles, settings, redaction = source_titles(sources), config.data.derive, open_redaction(config)
     tests = [row for _, module, keys in sources for row in module.questions(keys)]
     tests = [redaction.value(row) for row in tests] if redaction else tests
-    with ChangeLog() as changes, asked_once() as catalogues:
+    with thoughts_kept(config.chat.thinking != "off"), ChangeLog() as changes, asked_once() as catalogues:
         rows = _read(config, sources, redaction, changes)
         if settings is None:
             yield Gathered(titles, rows, [], tests, changes, redaction, catalogues)
@@ -98,7 +100,7 @@ def gather(config: Config, sources: Sequence[Source], folder: Path | None = None
                         kept_back.append(row)
                     else:
                         waiting.put((number, row))
-            tests += questions(kept_back, settings, config.seed)
+            tests += questions(list(map(without_thought, kept_back)), settings, config.seed)
             yield Gathered(titles, _waiting(waiting), kept_back, tests, changes, redaction, catalogues)
 
 
@@ -135,12 +137,14 @@ def diagnose(config: Config, chat: PackedChat, gathered: Gathered, asked: AskedQ
         )
     if config.data.derive:
         accepted = [facts for facts in rows if facts.verdict is None and facts.kind == "example"]
-        examples = [example_from(json.loads(spool.line(facts))) for facts in accepted]
+        # A thought is about the row that it was written for.
+        examples = [without_thought(example_from(json.loads(spool.line(facts)))) for facts in accepted]
         look((len(titles), row) for row in _derived(config, examples))
         titles, judged = [*titles, "derived"], judge(rows, reject, weights)
     max_lengths = {"sft": config.sft.get("max_length"), "dpo": config.dpo.get("max_length")}
     redacted = gathered.redaction.notes() if gathered.redaction else []
-    return diagnosis(rows, judged, titles, max_lengths, reject, gathered.changes, [*chat.notes, *redacted])
+    notes = [*chat.notes, *redacted, *_thoughts(config.chat.thinking, rows)]
+    return diagnosis(rows, judged, titles, max_lengths, reject, gathered.changes, notes)
 
 
 def write_data(config: Config, found: Diagnosis, spool: Spool, folder: Path, gathered: Gathered) -> dict[str, int]:
@@ -166,6 +170,19 @@ def _derived(config: Config, rows: Sequence[Example]) -> list[Example | Preferen
     return made
 
 
+def _thoughts(thinking: str, rows: Sequence[Facts]) -> list[str]:
+    """How many of the accepted rows have thoughts, and what becomes of them and of the others, as one line."""
+    if thinking == "off":
+        return []
+    accepted = [facts for facts in rows if facts.verdict is None]
+    number = sum(facts.has_thought for facts in accepted)
+    how = "once with it and once, with thinking off, without it" if thinking == "both" else "with it"
+    return [
+        f"{number:,} rows have a thought and are trained {how}; {len(accepted) - number:,} have none and are trained "
+        "with thinking off"
+    ]
+
+
 def open_redaction(config: Config) -> Redaction | None:
     """Return what takes personal details out of rows; None where the run file does not ask for it.
 
@@ -180,11 +197,15 @@ def without_details(
 ) -> Iterable[Example | Preference | Rejected]:
     """Return a source's rows as they may be shown and written: without personal details, where that is asked for.
 
+    Each is in one mode: it has thoughts where each of its answers has one.
+
     Args:
         settings: the source's, whose `path` is a name of the user's own and stays.
         listener: is told of edits, where they are kept back until details are known.
     """
-    return redaction.rows(rows, listener, str(getattr(settings, "path", ""))) if redaction else rows
+    if redaction:
+        rows = redaction.rows(rows, listener, str(getattr(settings, "path", "")))
+    return (row if isinstance(row, Rejected) else settled(row) for row in rows)
 
 
 def source_titles(sources: Sequence[Source]) -> list[str]:

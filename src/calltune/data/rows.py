@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from calltune.calling.identity import OncePerObject
-from calltune.calling.layout import TEMPLATE_KEYS, message_dicts, tool_dict
+from calltune.calling.layout import TEMPLATE_KEYS, THINKING_KEYS, message_dicts, tool_dict
+from calltune.calling.thoughts import have_thoughts
 from calltune.errors import DataError
 from calltune.files.json_lines import read_own_jsonl, require
 from calltune.types import BEHAVIORS, Example, Message, Preference, Tool, ToolCall
@@ -37,7 +38,7 @@ def training_row(row: Example | Preference) -> dict[str, Any]:
         "rule": row.rule,
         **conversation,
         "tools": tools,
-        "chat_template_kwargs": TEMPLATE_KEYS,
+        "chat_template_kwargs": THINKING_KEYS if have_thoughts(row.answers) else TEMPLATE_KEYS,
     }
 
 
@@ -132,7 +133,10 @@ def _message_from(message: Any, where: str) -> Message:
     if not isinstance(calls, list):
         raise DataError(f"{where}: 'tool_calls' must be list, not {type(calls).__name__}")
     role, content = require(table, "role", str, where), require(table, "content", str, where)
-    return Message(role, content, tuple(_call_from(call, f"{where}.tool_calls[{n}]") for n, call in enumerate(calls)))
+    # Left out where there is none, too.
+    thought = require(table, "reasoning_content", str, where) if table.get("reasoning_content") else ""
+    read = tuple(_call_from(call, f"{where}.tool_calls[{n}]") for n, call in enumerate(calls))
+    return Message(role, content, read, thought)
 
 
 def _call_from(call: Any, where: str) -> ToolCall:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from pathlib import Path
 from typing import Any
 
+from calltune.calling.parsed import ENDLESS_THOUGHT, thought_in
 from calltune.errors import RunFolderError
 from calltune.evaluation.jobs import SAMPLES_BETWEEN_SAVES, alike_together, not_finite_reason
 from calltune.files.json_lines import read_appended, to_json, write_jsonl
@@ -78,6 +79,15 @@ def count(completions: Sequence[Completion], scores: Sequence[Score]) -> dict[st
             bins[completion.status if completion.status in ("malformed", "truncated") else "wrong"] += 1
     names = ("correct", "wrong", "malformed", "truncated", "errors")
     return {"num_samples": len(scores), **{f"num_{name}": bins[name] for name in names}}
+
+
+def count_thoughts(completions: Sequence[Completion]) -> dict[str, int]:
+    """How many answers hold a thought, whatever was asked for, and in how many it never ended."""
+    endless = [ENDLESS_THOUGHT in one.reason for one in completions]
+    held = [one.message.thought if one.message and one.message.thought else thought_in(one.text) for one in completions]
+    # Of a thought that the prompt opened and that never ended, the answer holds no tag.
+    with_thought = sum(bool(thought) or is_endless for thought, is_endless in zip(held, endless, strict=True))
+    return {"with_thought": with_thought, "endless": sum(endless)}
 
 
 def answered(file: Path) -> dict[str, Completion]:

@@ -1,11 +1,12 @@
 """A benchmark with its questions, opened from the run file, and how a batch of them is asked."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from math import isfinite
 from typing import Any
 
+from calltune.config.chat import THINKING_SUFFIX
 from calltune.config.entries import Entry, load_module, open_entries
 from calltune.config.gate import require_metric
 from calltune.config.run_file import Config
@@ -14,7 +15,7 @@ from calltune.errors import ConfigError
 from calltune.evaluation.benchmarks import BENCHMARKS, BenchmarkModule, check_stated
 from calltune.files.hashes import value_sha256
 from calltune.models.backends import BACKENDS, OpenedBackend
-from calltune.types import Completion, Sample, ScoringRequest
+from calltune.types import Completion, Sample, ScoringRequest, plain
 
 SAMPLES_BETWEEN_SAVES = 64
 
@@ -28,6 +29,20 @@ class Job:
     settings: Any
     samples: list[Sample]
     data_sha256: str
+    thinking: bool | None = None
+    """Whether the model is asked to think before it answers freely; None where the run file says nothing of thinking,
+    so that a server does as it is set."""
+
+    max_thought_tokens: int = 0
+    """How many tokens an answer may have for its thought, beyond the benchmark's own bound."""
+
+    def inputs(self) -> dict[str, Any]:
+        """What answers depend on beside the model, the questions and the settings; nothing of what is not said."""
+        return {} if self.thinking is None else {"thinking": [self.thinking, self.max_thought_tokens]}
+
+    def prompt_name(self, chat: Any) -> str:
+        """Which prompt is used, as `result.json` names it."""
+        return self.module.prompt_name(self.settings, chat) + " (thinking)" * bool(self.thinking)
 
 
 def open_benchmarks(config: Config) -> list[tuple[Entry, BenchmarkModule[Any], Any]]:
@@ -47,9 +62,35 @@ def open_benchmarks(config: Config) -> list[tuple[Entry, BenchmarkModule[Any], A
                 f"{table}.{number}: '{entry.name}' is no benchmark: it has no scoring_request, so answers are written "
                 "freely, and its Settings have no max_new_tokens"
             )
+    names = {entry.title: names[plain.title] for entry, (plain, _, _), _ in _in_modes(config, opened)}
     for rule in config.gate.parsed:
+        if rule.benchmark not in names:
+            raise ConfigError(f"gate.rules: '{rule.text}': its questions are never asked with thinking on")
         require_metric(rule, names[rule.benchmark])
     return opened
+
+
+def asked_benchmarks(config: Config) -> list[tuple[Entry, BenchmarkModule[Any], Any]]:
+    """What `open_benchmarks` gives; with thinking both ways, one of free answers stands there once for each mode."""
+    return [(entry, *opened[1:]) for entry, opened, _ in _in_modes(config, open_benchmarks(config))]
+
+
+def _in_modes(
+    config: Config, opened: Sequence[tuple[Entry, BenchmarkModule[Any], Any]]
+) -> Iterator[tuple[Entry, tuple[Entry, BenchmarkModule[Any], Any], bool | None]]:
+    """Each benchmark in each mode in which it is asked: its entry there, the benchmark, and whether it is to think.
+
+    The likelihood of a written answer is that of an answer without a thought, so it is asked with thinking off alone.
+    """
+    for each in opened:
+        entry, module, _ = each
+        if module.scoring_request is not None or config.chat.thinking == "off":
+            yield entry, each, None
+            continue
+        for thinks in config.chat.asks_to_think:
+            beside = thinks and config.chat.thinking == "both"
+            name = entry.model_copy(update={"label": entry.title + THINKING_SUFFIX}) if beside else entry
+            yield name, each, thinks
 
 
 def open_backend(config: Config) -> tuple[Callable[[str], OpenedBackend], dict[str, Any]]:
@@ -76,13 +117,14 @@ def read_jobs(config: Config) -> list[Job]:
         CalltuneError: a benchmark or its data is wrong.
     """
     jobs = []
-    for entry, module, settings in open_benchmarks(config):
+    for entry, (_, module, settings), thinking in _in_modes(config, open_benchmarks(config)):
         samples = list(module.samples(settings))
         for sample in samples:
             if bool(sample.choices) == (module.scoring_request is None):
                 has, wants = ("choices", "none") if sample.choices else ("no choices", "some")
                 raise ConfigError(f"{entry.title}: question '{sample.id}' has {has}, its scoring_request wants {wants}")
-        jobs.append(Job(entry.title, module, settings, samples, questions_sha256(samples)))
+        tokens = config.chat.max_thought_tokens if thinking else 0
+        jobs.append(Job(entry.title, module, settings, samples, questions_sha256(samples), thinking, tokens))
     return jobs
 
 
@@ -91,7 +133,7 @@ def questions_sha256(samples: Sequence[Sample]) -> str:
 
     `behavior` and `group` are left out: they follow from the target, and evaluations without them are on disks.
     """
-    questions = [asdict(sample) for sample in samples]
+    questions = [plain(sample) for sample in samples]
     return value_sha256(
         [{key: value for key, value in each.items() if key not in ("behavior", "group")} for each in questions]
     )
@@ -101,7 +143,10 @@ def ask(backend: OpenedBackend, job: Job, samples: Sequence[Sample]) -> list[Com
     """Ask a checkpoint some of a benchmark's questions: what it answers, or how likely each choice is."""
     request_of = job.module.scoring_request
     if request_of is None:
-        return backend.answer(samples, max_new_tokens=job.settings.max_new_tokens)
+        room = job.settings.max_new_tokens + job.max_thought_tokens
+        # A backend of the user's own need not know of thinking.
+        mode = {} if job.thinking is None else {"thinking": job.thinking}
+        return backend.answer(samples, max_new_tokens=room, **mode)
     if backend.chat is None:
         # Such a backend has no likelihoods, and says so.
         backend.loglikelihood([])

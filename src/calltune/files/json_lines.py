@@ -10,13 +10,12 @@ import tempfile
 from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
 from calltune.calling.strict_json import parse_value
 from calltune.errors import DataError, NotFiniteError, RunFolderError, not_finite_key, special_file
-from calltune.types import Example, Preference
+from calltune.types import Example, Preference, plain
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -190,7 +189,7 @@ def to_json(row: Any) -> str:
     """
     if isinstance(row, Example | Preference):
         raise TypeError("a training row is written through training_row()")
-    return json_text(row if isinstance(row, dict) else asdict(row))
+    return json_text(row if isinstance(row, dict) else plain(row))
 
 
 def read_appended(path: Path) -> list[dict[str, Any]]:

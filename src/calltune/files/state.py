@@ -112,6 +112,7 @@ class ResultFile(State):
     confusion: dict[str, Table] = {}
     versions: dict[str, str] = {}
     data_sha256: str
+    thoughts: dict[str, int] | None = None
 
 
 class History(State):

@@ -1,7 +1,6 @@
 """The answers that are drawn from the model, on disk: to each question a row that holds all of its own."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from calltune.errors import ModelError, RunFolderError
 from calltune.evaluation.answers import MOST_ERRORS, answer_rows, answer_the_rest, completion_from, keep_in_order
 from calltune.mining.questions import Question
 from calltune.runtime.processes import Processes
-from calltune.types import Completion, Sample, Sampling
+from calltune.types import Completion, Sample, Sampling, plain
 
 ANSWERS = "answers.jsonl"
 
@@ -50,13 +49,27 @@ def _failed(answers: Sequence[Completion]) -> bool:
 
 
 def draw_answers(
-    backend: Any, questions: Sequence[Question], settings: MineConfig, seed: int, folder: Path, ours: Processes
+    backend: Any,
+    questions: Sequence[Question],
+    settings: MineConfig,
+    seed: int,
+    folder: Path,
+    ours: Processes,
+    max_new_tokens: int,
+    thinks: bool,
 ) -> None:
-    """Append what is still missing to this process's file, its share of the questions."""
+    """Append what is still missing to this process's file, its share of the questions.
+
+    Args:
+        max_new_tokens: of an answer and its thought.
+        thinks: whether the model is asked to think.
+    """
+    # A backend of the user's own need not know of thinking.
+    mode = {"thinking": True} if thinks else {}
     sampling = Sampling(settings.num_answers, settings.temperature, settings.top_p, seed)
 
     def ask(samples: Sequence[Sample]) -> list[dict[str, Any]]:
-        answers = backend.sample(samples, settings.max_new_tokens, sampling)
+        answers = backend.sample(samples, max_new_tokens, sampling, **mode)
         return [_row(sample.id, own) for sample, own in zip(samples, answers, strict=True)]
 
     samples = [question.sample for question in questions]
@@ -83,4 +96,4 @@ def gather_answers(questions: Sequence[Question], folder: Path) -> None:
 
 
 def _row(question_id: str, answers: Sequence[Completion]) -> dict[str, Any]:
-    return {"id": question_id, "answers": [asdict(answer) for answer in answers]}
+    return {"id": question_id, "answers": [plain(answer) for answer in answers]}

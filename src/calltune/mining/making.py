@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from calltune.calling.chat import Chat
+from calltune.calling.parsed import thought_in, without_thoughts
+from calltune.calling.thoughts import have_thoughts, settled
 from calltune.config.training import MineConfig
 from calltune.data.randomness import unit_interval
 from calltune.data.rows import training_row
@@ -50,7 +52,7 @@ def write_pairs(
     # The share holds though fewer were mined than wanted.
     num_given = round(len(taken) * settings.given_share / (1 - settings.given_share))
     kept = sorted(given, key=lambda pair: unit_interval(seed, "given", pair.id))[:num_given]
-    pairs = [*(preference(one, number) for number, one in enumerate(taken)), *kept]
+    pairs = [*(settled(preference(one, number)) for number, one in enumerate(taken)), *kept]
     pairs.sort(key=lambda pair: unit_interval(seed, "order", pair.id))
     write_jsonl(folder / "pairs.jsonl", map(training_row, pairs))
     told = {
@@ -86,6 +88,12 @@ def _mined(
         for question, own in zip(asked, judged, strict=True)
         for one in candidates(question, own, settings.chosen, written, dropped)
     ]
+    if chat.thinks:
+        # What was wrong behind a thought is no mistake with thinking off.
+        dropped["without a thought in both answers"] = sum(
+            not have_thoughts((one.chosen, one.rejected)) for one in found
+        )
+        found = [one for one in found if have_thoughts((one.chosen, one.rejected))]
     found.sort(key=lambda one: unit_interval(seed, "mined", one.question.id, one.error))
     return drop_near_duplicates(found, dropped)
 
@@ -93,8 +101,19 @@ def _mined(
 def _written(chat: Chat, question: Question, completion: Completion) -> Message | None:
     """The message that the template writes as this answer: the very text of a broken call, the same calls otherwise."""
     broken = completion.message is None
-    message = Message("assistant", completion.text) if completion.message is None else completion.message
+    message = _broken(chat, completion.text) if completion.message is None else completion.message
+    if message is None:
+        return None
     text = chat.strip_end(chat.answer(question.sample.messages, question.sample.tools, message))
     if broken:
         return message if text.strip() == completion.text.strip() else None
-    return message if chat.parse(text, question.sample.tools).message == message else None
+    read = chat.parse(text, question.sample.tools).message
+    return message if read and read == message and read.thought == message.thought else None
+
+
+def _broken(chat: Chat, text: str) -> Message | None:
+    """The message that a broken answer's text is: its words behind its thought; None where the thought never ends."""
+    if not chat.thinks:
+        return Message("assistant", text)
+    words = without_thoughts(text)
+    return None if words is None else Message("assistant", words, thought=thought_in(text))

@@ -56,6 +56,11 @@ class CardFacts:
     stages: Mapping[str, TrainedStage]
     results: Sequence[Result]
 
+    @property
+    def thinking(self) -> str:
+        """The mode or modes in which the model was trained and measured, as `[chat] thinking` says."""
+        return self.recipe.get("chat", {}).get("thinking", "off")
+
 
 def model_card(facts: CardFacts, serve: str, serve_note: str, parity: str, versions: Mapping[str, str]) -> str:
     """The text of `README.md`."""
@@ -71,7 +76,7 @@ def model_card(facts: CardFacts, serve: str, serve_note: str, parity: str, versi
             f"calltune {_text(versions['calltune'])}. These are the weights of "
             f"the checkpoint `{facts.checkpoint}`, stored in {facts.dtype}.",
             *_results(facts),
-            *_use(serve, serve_note),
+            *_use(serve, serve_note, facts.thinking),
             *_data(facts),
             *_training(facts),
             "## Checked at export",
@@ -125,12 +130,19 @@ def _figure(result: Result, metric: str) -> str:
     return f"{value:.3f}" + (f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else "")
 
 
-def _use(serve: str, note: str) -> list[str]:
+_THINKING = {
+    "off": "thinking off where the template has it",
+    "on": "thinking on (`enable_thinking`), in which it was trained and measured",
+    "both": "thinking on or off as `enable_thinking` says; it was trained and measured in both modes",
+}
+
+
+def _use(serve: str, note: str, thinking: str) -> list[str]:
     return [
         "## Use",
         _code(serve, "console"),
         *([f"{_text(note)}."] if note else []),
-        "The prompt is the tokenizer's own chat template, thinking off where the template has it; it was measured "
+        f"The prompt is the tokenizer's own chat template, {_THINKING[thinking]}; it was measured "
         "with greedy answers, which `generation_config.json` asks for.",
     ]
 

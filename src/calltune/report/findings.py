@@ -90,7 +90,7 @@ class Findings:
                     **asdict(answers.result),
                     "checkpoint": name,
                     "seconds": answers.seconds,
-                    **({"num_not_finite": answers.num_not_finite} if answers.num_not_finite else {}),
+                    **answers.more(),
                 }
                 for benchmark in self.benchmarks
                 for name, answers in benchmark.answers.items()

@@ -93,6 +93,15 @@ class Answers:
     num_not_finite: int = 0
     """Answers of an older version with log-likelihoods that are no numbers; they count as errors."""
 
+    thoughts: Mapping[str, int] | None = None
+    """How many answers hold a thought (`with_thought`), and in how many it is `endless`; None where the run file says
+    nothing of thinking."""
+
+    def more(self) -> dict[str, Any]:
+        """What `report.json` holds of them beside their figures, where there is any."""
+        more = {"num_not_finite": self.num_not_finite, "thoughts": self.thoughts}
+        return {name: value for name, value in more.items() if value}
+
 
 @dataclass(frozen=True, slots=True)
 class Measured:
@@ -187,6 +196,8 @@ def _measured(title: str, module: BenchmarkModule[Any], settings: Any, places: M
             completions = _joined(place / "completions.jsonl", completions_of(samples), samples)
             scores = _joined(place / "scores.jsonl", score_from, samples)
             answers[name] = _finite(module, samples, Answers(results[name], seconds, completions, scores))
+        thoughts = read_state(place / "result.json", ResultFile).get("thoughts")
+        answers[name] = replace(answers[name], thoughts=thoughts)
     return Measured(title, module, samples, problem, answers, unpaired)
 
 

@@ -3,6 +3,8 @@
 from calltune.report.findings import Findings
 from calltune.report.finite import NOT_FINITE, is_finite
 from calltune.report.headline import points
+from calltune.report.modes import Modes, modes_of
+from calltune.report.resampling import Interval
 from calltune.report.results import Measured, Result
 from calltune.report.ruling import Ruling
 from calltune.runtime.terminal import say, show_table
@@ -29,6 +31,8 @@ def tell_all(findings: Findings) -> None:
     """Every metric of every checkpoint, every comparison, the gate, and the figures in one sentence."""
     for benchmark in findings.benchmarks:
         _show(benchmark)
+    for modes in modes_of(findings.benchmarks):
+        _show_modes(modes)
     _show_changes(findings)
     _show_gate(findings)
     say("")
@@ -85,6 +89,18 @@ def _show(benchmark: Measured) -> None:
     )
 
 
+def _show_modes(modes: Modes) -> None:
+    say("")
+    show_table(
+        f"{modes.title} by mode of thinking",
+        ("", *modes.columns),
+        [
+            *((name, *(_value(*cell) for cell in cells)) for name, cells in modes.metrics),
+            *((words, *map(str, counts)) for words, counts in modes.counts),
+        ],
+    )
+
+
 def _show_changes(findings: Findings) -> None:
     """The primary metric of every pair of checkpoints."""
     rows = []
@@ -128,7 +144,10 @@ def _bound(ruling: Ruling, value: float) -> str:
 
 
 def _figure(result: Result, metric: str) -> str:
-    value, interval = result.metrics.get(metric), result.intervals.get(metric)
+    return _value(result.metrics.get(metric), result.intervals.get(metric))
+
+
+def _value(value: float | None, interval: Interval | None) -> str:
     if value is None:
         return "-"
     if not is_finite(value):

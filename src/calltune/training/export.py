@@ -101,8 +101,9 @@ def _probes(chat: Chat, data: Path) -> list[Probe]:
             break
     rows.sort(key=lambda row: (not row.tools, value_sha256(row.id)))
     return [
-        Probe(chat.tokenizer(chat.prompt(row.prompt, row.tools)).input_ids, _answer_ids(chat, row))
+        Probe(own.tokenizer(own.prompt(row.prompt, row.tools)).input_ids, _answer_ids(own, row))
         for row in rows[:_NUM_PROBES]
+        for own in (chat.for_answers(row.answers),)
     ]
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from calltune.calling.chat import Chat
+from calltune.calling.thoughts import have_thoughts, in_both_modes, without_thought
 from calltune.config.data import GroupBy
 from calltune.config.stages import Stage, of_round
 from calltune.errors import DataError
@@ -42,6 +43,7 @@ class FittedRows:
 
     `groups[i]` is the name of row i's group, `ids[i]` its id. `highest_token` is the highest id of a token in any row.
     `longest` is the number of tokens of the row or pair that has most, the prompt of a pair counted once.
+    `num_thinking` counts those that are trained with thinking on; it is None where thinking is off for all.
     """
 
     texts: list[dict[str, str]]
@@ -53,6 +55,7 @@ class FittedRows:
     groups: list[str]
     highest_token: int
     longest: int
+    num_thinking: int | None = None
 
     def counts(self) -> dict[str, int]:
         """For the manifest: rows, tokens, and rows left out."""
@@ -61,11 +64,17 @@ class FittedRows:
             "rows_too_long": len(self.too_long),
             "tokens": self.num_tokens,
             "answer_tokens": self.num_answer_tokens,
+            **({} if self.num_thinking is None else {"rows_thinking": self.num_thinking}),
         }
 
 
 def fit_rows(
-    chat: Chat, recipe: Recipe, file: Path, max_length: int | None, group_by: GroupBy | None = None
+    chat: Chat,
+    recipe: Recipe,
+    file: Path,
+    max_length: int | None,
+    group_by: GroupBy | None = None,
+    thinking: str = "off",
 ) -> FittedRows:
     """Write every row as text, measure it, and leave out, whole, those that do not fit.
 
@@ -74,12 +83,18 @@ def fit_rows(
     Args:
         max_length: in tokens of prompt and longest answer; None takes the longest row's.
         group_by: what rows of one group have in common; without it each is in a group of its own.
+        thinking: what `[chat] thinking` says; with "both" a row with a thought is taken without it, too.
 
     Raises:
         DataError: no row fits.
     """
     rows = recipe.read(file)
-    texts = [recipe.row_text(chat, row) for row in rows]
+    if thinking == "both":
+        rows = in_both_modes(rows)
+    elif thinking == "off":
+        # They may have been prepared when the run file said otherwise.
+        rows = list(map(without_thought, rows))
+    texts = [recipe.row_text(chat.for_answers(row.answers), row) for row in rows]
     measured = [_measure(chat, text) for text in texts]
     lengths = [lengths for lengths, _ in measured]
     longest = [max(answers) for _, answers in lengths]
@@ -98,8 +113,13 @@ def fit_rows(
     groups = [_group(rows[number], group_by) for number in fits]
     kept, ids = [texts[number] for number in fits], [rows[number].id for number in fits]
     alone = max((_once(*lengths[number]) for number in fits), default=0)
+    num_thinking = None
+    if thinking != "off":
+        num_thinking = sum(have_thoughts(rows[number].answers) for number in fits)
+        if rows:
+            say(f"{recipe.name}: {num_thinking:,} of them with thinking on, {len(fits) - num_thinking:,} with it off")
     highest = max((t for _, t in measured), default=0)
-    return FittedRows(kept, ids, limit, too_long, tokens, tokens - prompts, groups, highest, alone)
+    return FittedRows(kept, ids, limit, too_long, tokens, tokens - prompts, groups, highest, alone, num_thinking)
 
 
 def _group(row: Example | Preference, group_by: GroupBy | None) -> str:

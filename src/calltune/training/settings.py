@@ -46,6 +46,9 @@ class StageSettings:
     chat_template: str | None
     """A Jinja file that takes the place of the model's own template."""
 
+    thinking: str
+    """What `[chat] thinking` says of the modes in which rows are taught."""
+
     tuning: Tuning
 
     lora: LoraConfig | None
@@ -140,6 +143,7 @@ def stage_settings(config: Config, stage: Stage) -> StageSettings:
         stage=stage,
         base_model=config.model,
         chat_template=config.chat_template,
+        thinking=config.chat.thinking,
         tuning=tuning,
         lora=lora,
         spectrum_patterns=tuple(patterns),

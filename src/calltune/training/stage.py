@@ -79,10 +79,10 @@ def get_ready(settings: StageSettings, recipe: Recipe, run_folder: Path, model: 
     """
     stage, file = settings.stage, run_folder / recipe.train_file
     chat = Chat(load_tokenizer(model, settings.chat_template), model)
-    rows = fit_rows(chat, recipe, file, settings.max_length, settings.group_by)
+    rows = fit_rows(chat, recipe, file, settings.max_length, settings.group_by, settings.thinking)
     if not rows.texts:
         raise ConfigError(f"{stage}: {file} holds no rows; leave '{stage}' out of 'stages'")
-    watched = fit_rows(chat, recipe, run_folder / recipe.validation_file, rows.max_length)
+    watched = fit_rows(chat, recipe, run_folder / recipe.validation_file, rows.max_length, thinking=settings.thinking)
     plan = plan_tuning(settings, model)
     check_tokens(plan.skeleton, chat, [chat.tokenizer.pad_token_id, rows.highest_token, watched.highest_token])
     check_passes(settings.tokens_per_batch, settings.arguments, plan.skeleton.config)
@@ -190,7 +190,7 @@ def _inputs(config: Config, recipe: Recipe, model: str, data: Path) -> dict[str,
         "validation rows": file_sha256(config.run_folder / recipe.validation_file),
         "chat template": manifest.template_sha256(config),
         # A word that was not there before counts where it is said, so that what older versions made stays complete.
-        "settings": value_sha256([config.seed, tuning, getattr(config, stage), *_precision(config)]),
+        "settings": value_sha256([config.seed, tuning, getattr(config, stage), *_later_words(config)]),
         "grouped by": config.data.group_by,
         # Batch sizes are per process, and a checkpoint belongs to its strategy.
         "processes": processes().count,
@@ -198,8 +198,9 @@ def _inputs(config: Config, recipe: Recipe, model: str, data: Path) -> dict[str,
     }
 
 
-def _precision(config: Config) -> list[str]:
-    return [] if config.tuning.precision == "auto" else [config.tuning.precision]
+def _later_words(config: Config) -> list[str]:
+    precision, thinking = config.tuning.precision, config.chat.thinking
+    return [precision] * (precision != "auto") + [f"thinking {thinking}"] * (thinking != "off")
 
 
 def _tuned(settings: StageSettings, model: Any) -> dict[str, Any]:

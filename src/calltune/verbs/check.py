@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from calltune.calling.template_proof import Proof, prove_template
+from calltune.calling.thinking_proof import prove_thoughts
 from calltune.config.run_file import Config
 from calltune.data.doctor.mix import stop_when_missing
 from calltune.data.doctor.spool import Spool
@@ -79,12 +80,14 @@ def run(config: Config, show_rows: int = 0, *, with_data: bool = True) -> Path:
             for _, module, settings in sources:
                 module.fingerprint(settings)
         chat, notes = proved or _prove(config)
-        found = diagnose(_without_paid_requests(config), pack(chat, notes), gathered, asked, spool)
+        found = diagnose(
+            _without_paid_requests(config), pack(chat, notes, config.chat.thinking), gathered, asked, spool
+        )
         show(found.told)
         for line in changes_since(config.run_folder / "data" / TOOLS, gathered.catalogues):
             say(f"check: {line}")
         if show_rows > 0:
-            _show_rows(sources, Proof(chat), show_rows, gathered)
+            _show_rows(sources, Proof(chat, config.chat.thinking), show_rows, gathered)
         stop_when_missing(config, found.told["behaviors"], counted)
         with (
             TemporaryDirectory(prefix="calltune-check-") as place,
@@ -111,7 +114,7 @@ def _prove(config: Config) -> "tuple[Chat, Any]":
     from calltune.models.load import load_tokenizer
 
     chat = Chat(load_tokenizer(config.model, config.chat_template), config.model)
-    notes = prove_template(chat)
+    notes = (*prove_template(chat), *prove_thoughts(chat, config.chat.thinking))
     say(f"check: the template of {config.model} passes its proof: tools once, calls read back, labels on the answer")
     return chat, notes
 

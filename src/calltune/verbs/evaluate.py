@@ -17,6 +17,7 @@ from calltune.evaluation.answers import (
     answered,
     completions_of,
     count,
+    count_thoughts,
     keep_in_order,
 )
 from calltune.evaluation.benchmarks import check_stated
@@ -60,6 +61,9 @@ def run(config: Config) -> Path:
     open_benchmarks(config)
     folder = processes().first(lambda: claim_run_folder(config)) / "eval"
     jobs = read_jobs(config)
+    chosen = [job.title for job in jobs if job.module.scoring_request is not None]
+    if config.chat.thinking != "off" and chosen:
+        say(f"evaluate: {', '.join(chosen)}: likelihoods of written answers are those with thinking off")
     for checkpoint in existing_checkpoints(config):
         _evaluate(config, checkpoint, jobs, folder / checkpoint)
     return folder
@@ -78,6 +82,7 @@ def _evaluate(config: Config, checkpoint: str, jobs: Sequence[Job], folder: Path
             "settings": settings,
             "chat template": template_sha256(config),
             "backend": {"name": config.evaluate.backend, **keys},
+            **job.inputs(),
         }
         complete = is_complete(place, inputs, "result.json", COMPLETIONS, SCORES)
         complete = complete and is_whole(place, job.samples, partial(job.module.summarize, job.samples))
@@ -117,7 +122,7 @@ def _finish(
 ) -> dict[str, Any]:
     done = answered(place / COMPLETIONS)
     completions = [done[sample.id] for sample in job.samples]
-    prompt = job.module.prompt_name(job.settings, backend.chat)
+    prompt = job.prompt_name(backend.chat)
     result = _conclude(job, checkpoint, prompt, completions, place)
     finish(place, inputs, seconds=round(time.monotonic() - start, 1))
     return result
@@ -139,6 +144,7 @@ def _conclude(job: Job, checkpoint: str, prompt: str, completions: Sequence[Comp
         "checkpoint": checkpoint,
         "prompt": prompt,
         **count(completions, scores),
+        **({} if job.thinking is None else {"thoughts": count_thoughts(completions)}),
         "primary_metric": summary.primary_metric,
         "metrics": summary.metrics,
         "intervals": summary.intervals,

@@ -87,7 +87,7 @@ def run(config: Config) -> Path:
     finally:
         shutil.rmtree(work, ignore_errors=True)
     say(f"written: {folder}")
-    line = serving(Chat(load_tokenizer(str(folder)), str(folder)), str(folder))
+    line = serving(Chat(load_tokenizer(str(folder)), str(folder)), str(folder), facts.thinking)
     say(f"export: serve it with: {line.command}")
     if line.note:
         say(f"export: {line.note}")
@@ -114,7 +114,7 @@ def _checkpoint(config: Config, settings: ExportConfig) -> str:
 
 
 def _describe(facts: CardFacts, parity: Parity, chat: Chat, built: Path, inputs: Mapping[str, Any]) -> None:
-    line = serving(chat, built.name)
+    line = serving(chat, built.name, facts.thinking)
     card = model_card(facts, line.command, line.note, parity.sentence(), versions())
     (built / "README.md").write_text(card, encoding="utf-8")
     for path in built.iterdir():
@@ -155,6 +155,7 @@ def _facts(config: Config, checkpoint: str, dtype: str) -> CardFacts:
             "seed": config.seed,
             "tuning": config.tuning.model_dump(mode="json"),
             **({"mine": mine.model_dump(mode="json")} if mine else {}),
+            **({"chat": config.chat.model_dump(mode="json")} if config.chat.thinking != "off" else {}),
             **{name: table for name in ("lora", *stages) if (table := getattr(config, name))},
         },
         stages={name: _trained(run / name) for name in trained},
@@ -164,7 +165,7 @@ def _facts(config: Config, checkpoint: str, dtype: str) -> CardFacts:
 
 def _results(config: Config, checkpoint: str) -> list[Result]:
     """Every result of a checkpoint as it is now, none of one that it was before it was trained anew."""
-    folders = [config.run_folder / "eval" / checkpoint / entry.title for entry in config.evaluate.benchmarks]
+    folders = [config.run_folder / "eval" / checkpoint / title for title in config.benchmark_titles]
     measured = [folder for folder in folders if (folder / MANIFEST).exists()]
     now = model_sha256(config.checkpoint_folder(checkpoint)) if measured else ""
     return [read_result(folder) for folder in measured if read_manifest(folder)["inputs"].get("model") == now]

@@ -61,6 +61,11 @@ class _Round:
         return self.config.seed + self.number - 1
 
     @property
+    def thinks(self) -> bool:
+        """Whether the model is asked to think. With thinking both ways its mistakes with thinking off are mended."""
+        return self.config.chat.thinking == "on"
+
+    @property
     def model(self) -> str:
         return self.config.checkpoint_folder(self.config.trained_from(of_round("dpo", self.number)))
 
@@ -137,6 +142,7 @@ def _drawing_inputs(this: _Round) -> dict[str, Any]:
         "settings": _settings(this.settings, _DRAWING),
         "seed": this.seed,
         "backend": {"name": this.config.evaluate.backend, **keys},
+        **({"thinking": this.config.chat.max_thought_tokens} if this.thinks else {}),
     }
 
 
@@ -159,7 +165,10 @@ def _draw(this: _Round, asked: Asked, inputs: Mapping[str, Any]) -> None:
     # Before anything is written: a model that cannot be asked leaves nothing behind.
     backend = load(this.model)
     ours.first(lambda: _begin(this, asked, inputs))
-    draw_answers(backend, asked.questions, this.settings, this.seed, this.answers, ours)
+    if this.config.chat.thinking != "off":
+        say(f"{this.name}: the model is asked with thinking {'on' if this.thinks else 'off'}")
+    room = this.settings.max_new_tokens + (this.config.chat.max_thought_tokens if this.thinks else 0)
+    draw_answers(backend, asked.questions, this.settings, this.seed, this.answers, ours, room, this.thinks)
     ours.wait()
     ours.first(lambda: gather_answers(asked.questions, this.answers))
     if ours.rank == 0:
@@ -187,7 +196,7 @@ def _pair(this: _Round, asked: Asked) -> dict[str, Any]:
     start, inputs = time.monotonic(), _pairing_inputs(this)
     if moved := begin(this.pairs, inputs):
         say(moved)
-    chat = Chat(load_tokenizer(this.model, this.config.chat_template), this.model)
+    chat = Chat(load_tokenizer(this.model, this.config.chat_template), this.model).in_mode(this.thinks)
     answers = read_answers(this.answers)
     given = read_preferences(this.data / "preferences.jsonl")
     told = write_pairs(

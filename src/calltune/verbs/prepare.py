@@ -46,7 +46,7 @@ def run(config: Config) -> Path:
             return folder
         for line in changes_since(folder / TOOLS, gathered.catalogues):
             say(f"prepare: {line}")
-        chat = load_packed(config.model, config.chat_template)
+        chat = load_packed(config.model, config.chat_template, config.chat.thinking)
         with Spool(folder.parent) as spool:
             found = diagnose(config, chat, gathered, asked, spool)
             show(found.told)
@@ -73,6 +73,7 @@ def data_inputs(config: Config, sources: Sequence[Source], asked: AskedQuestions
         "seed": config.seed,
         "data": value_sha256(config.data.model_dump(mode="json", exclude=unread)),
         **({"redact": redaction_sha256(settings)} if settings else {}),
+        **({"thinking": config.chat.thinking} if config.chat.thinking != "off" else {}),
         "sources": [module.fingerprint(settings) for _, module, settings in sources],
         "tokenizer": tokenizer_sha256(config.model),
         "questions": value_sha256([asked.names, sorted(run.hex() for run in asked.exact)]),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from calltune.config.run_file import Config
 from calltune.errors import GateError, RunFolderError
-from calltune.evaluation.jobs import open_benchmarks
+from calltune.evaluation.jobs import asked_benchmarks
 from calltune.files.json_lines import write_json
 from calltune.files.tracking import track_report
 from calltune.report.findings import find
@@ -33,7 +33,7 @@ def run(config: Config, full: bool = False, begun: float | None = None) -> Path:
         GateError: a rule of the gate is broken; the report is written all the same.
     """
     command, begun = ("report", time.monotonic()) if begun is None else ("run", begun)
-    benchmarks = read_results(open_benchmarks(config), checkpoints(config))
+    benchmarks = read_results(asked_benchmarks(config), checkpoints(config))
     if not any(name in config.checkpoints for benchmark in benchmarks for name in benchmark.answers):
         raise RunFolderError(f"{config.run_folder}: nothing was evaluated yet; run evaluate first")
     findings = find(config, benchmarks)

@@ -12,8 +12,10 @@ from personal import DETAILS, PATTERNS, leaks, planted, said
 from rows_of import TOOL, assistant, call, result, user
 
 from calltune.config.run_file import Config, load_config
+from calltune.data.preparation import gather, open_sources
 from calltune.errors import DataError
 from calltune.files.json_lines import read_jsonl
+from calltune.types import Example
 from calltune.verbs import check, prepare
 
 
@@ -133,3 +135,15 @@ def test_twice_the_same(run_of: Callable[..., Config], tmp_path: Path) -> None:
     other = (prepare.run(run_of(source, f'output="{tmp_path}/other"', "seed=1")) / "train.jsonl").read_bytes()
     assert first == again
     assert first != other
+
+
+def test_a_thought_that_is_kept_holds_no_detail(run_of: Callable[..., Config], tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    rows = [{"messages": [user(), assistant("It is so.", reasoning_content=said(detail))]} for detail in DETAILS]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = run_of(f'[[data.sources]]\nname = "openai_traces"\npath = "{file}"\n', "chat.thinking=on")
+    with gather(config, open_sources(config)) as gathered:
+        thoughts = [row.messages[-1].thought for _, row in gathered.rows if isinstance(row, Example)]
+    assert len(thoughts) == len(DETAILS)
+    assert all(thoughts)
+    assert leaks("\n".join(thoughts), [*DETAILS]) == []

@@ -10,6 +10,7 @@ from rows_of import TOOL, assistant, call, read, result, user
 
 from calltune.calling.edits import changes_told_to
 from calltune.data.sources import chat_jsonl, openai_traces, sharegpt, when2call, xlam
+from calltune.data.sources.thoughts import thoughts_kept
 from calltune.types import Example, Message, Preference, Rejected, ToolCall
 
 
@@ -161,18 +162,17 @@ def test_an_incomplete_answer_costs_only_itself(tmp_path: Path) -> None:
     assert len(kept.messages) == 4
 
 
-@pytest.mark.parametrize(
-    "said",
-    [
-        "<think>\nHm.\n</think>\n\nIt is 5.",
-        "Hm.\n</think>\n\nIt is 5.",
-        "[THINK]Hm.[/THINK]It is 5.",
-        [{"type": "thinking", "thinking": "Hm.", "signature": "s"}, {"type": "text", "text": "It is 5."}],
-        [{"reasoningContent": {"reasoningText": {"text": "Hm."}}}, {"text": "It is 5."}],
-        [{"text": "Hm.", "thought": True}, {"text": "It is 5."}],
-    ],
-    ids=["inline", "its end alone", "mistral", "anthropic", "bedrock", "gemini"],
-)
+THOUGHT: dict[str, Any] = {
+    "inline": "<think>\nHm.\n</think>\n\nIt is 5.",
+    "its end alone": "Hm.\n</think>\n\nIt is 5.",
+    "mistral": "[THINK]Hm.[/THINK]It is 5.",
+    "anthropic": [{"type": "thinking", "thinking": "Hm.", "signature": "s"}, {"type": "text", "text": "It is 5."}],
+    "bedrock": [{"reasoningContent": {"reasoningText": {"text": "Hm."}}}, {"text": "It is 5."}],
+    "gemini": [{"text": "Hm.", "thought": True}, {"text": "It is 5."}],
+}
+
+
+@pytest.mark.parametrize("said", THOUGHT.values(), ids=THOUGHT)
 def test_thoughts_are_dropped_and_told_by_one_rule(tmp_path: Path, said: Any) -> None:
     told: list[str] = []
     with changes_told_to(lambda where, what, changes: told.extend(change.kind for change in changes)):
@@ -183,7 +183,47 @@ def test_thoughts_are_dropped_and_told_by_one_rule(tmp_path: Path, said: Any) ->
             )
             assert other.messages == one.messages
     assert one.messages[-1].content == "It is 5."
+    assert one.messages[-1].thought == ""
     assert set(told) == {"text_dropped"}
+
+
+HIDDEN = [{"type": "reasoning.encrypted", "data": "x"}]
+BESIDE: dict[str, list[dict[str, Any]]] = {
+    **{name: [assistant(said)] for name, said in THOUGHT.items()},
+    "reasoning_content": [assistant("It is 5.", reasoning_content="Hm.\n")],
+    "openrouter": [
+        assistant("It is 5.", reasoning="Hm.", reasoning_details=[{"type": "reasoning.text", "text": "Hm."}])
+    ],
+    "some of it hidden": [
+        assistant("It is 5.", reasoning_details=[*HIDDEN, {"type": "reasoning.text", "text": "Hm."}])
+    ],
+    "langchain": [assistant("It is 5.", additional_kwargs={"reasoning_content": "Hm."})],
+    "responses": [
+        {"type": "reasoning", "summary": [{"type": "summary_text", "text": "Hm."}]},
+        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "It is 5."}]},
+    ],
+    "both beside and within": [assistant("<think>Hm.</think>It is 5.", reasoning_content="Hm.")],
+}
+
+
+@pytest.mark.parametrize("said", BESIDE.values(), ids=BESIDE)
+def test_thoughts_are_kept_where_that_is_asked(tmp_path: Path, said: list[dict[str, Any]]) -> None:
+    told: list[str] = []
+    with thoughts_kept(True), changes_told_to(lambda where, what, changes: told.extend(c.kind for c in changes)):
+        (one,) = read(openai_traces, tmp_path / "rows.jsonl", [{"messages": [user(), *said]}])
+    assert (one.messages[-1].content, one.messages[-1].thought) == ("It is 5.", "Hm.")
+    assert "text_dropped" not in told
+
+
+@pytest.mark.parametrize(
+    "said", [assistant("<think>\n\n</think>\n\nIt is 5."), assistant("It is 5.", reasoning_details=HIDDEN)]
+)
+def test_an_empty_or_hidden_thought_is_none(tmp_path: Path, said: dict[str, Any]) -> None:
+    told: list[str] = []
+    with thoughts_kept(True), changes_told_to(lambda where, what, changes: told.extend(c.kind for c in changes)):
+        (one,) = read(openai_traces, tmp_path / "rows.jsonl", [{"messages": [user(), said]}])
+    assert (one.messages[-1].content, one.messages[-1].thought) == ("It is 5.", "")
+    assert told == ["text_dropped"]
 
 
 def test_thoughts_before_a_call_and_thoughts_without_end(tmp_path: Path) -> None:

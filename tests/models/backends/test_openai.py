@@ -58,6 +58,26 @@ def test_what_is_asked() -> None:
     assert server.requests == [{"model": "toy-sft", "messages": messages, "max_completion_tokens": 9}]
 
 
+def test_a_server_is_told_whether_to_think() -> None:
+    replies = says("Yes.", reasoning_content="Hm."), says("<think>Hm.</think>Yes."), says("Yes.")
+    with serving(in_turn(*replies)) as server:
+        backend = backend_for(server)
+        found = [backend.answer([sample()], 9, thinking)[0].message for thinking in (True, True, False)]
+    assert [request["chat_template_kwargs"] for request in server.requests] == [
+        {"enable_thinking": thinking} for thinking in (True, True, False)
+    ]
+    assert [message and (message.content, message.thought) for message in found] == [
+        ("Yes.", "Hm."),
+        ("Yes.", "Hm."),
+        ("Yes.", ""),
+    ]
+    with serving(in_turn(says("Yes."))) as server:
+        backend = backend_for(server, extra_body={"chat_template_kwargs": {"enable_thinking": False}})
+        with pytest.raises(ConfigError, match="is what \\[chat\\] thinking sends"):
+            backend.answer([sample()], 9, thinking=True)
+    assert server.requests == []
+
+
 def test_a_conversation_with_calls() -> None:
     ride = ToolCall("uber.ride", {"to": "Köln"})
     talk = (

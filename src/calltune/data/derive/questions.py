@@ -3,7 +3,6 @@
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from calltune.config.data import DeriveConfig
@@ -13,7 +12,7 @@ from calltune.data.derive.negatives import BEHAVIOR_NEGATIVES
 from calltune.data.derive.rules import Derived, Workshop
 from calltune.data.question_text import answer_text, tool_text
 from calltune.data.randomness import unit_interval
-from calltune.types import BEHAVIORS, Behavior, Example, Message, Preference
+from calltune.types import BEHAVIORS, Behavior, Example, Message, Preference, plain
 
 _WRONG: dict[Behavior, str] = {
     "direct": "made_up",
@@ -76,7 +75,7 @@ def _question(derived: Derived, shop: Workshop) -> dict[str, Any] | None:
         "tools": [tool_text(tool) for tool in row.tools],
     }
     if len(row.prompt) > 1:
-        question["messages"] = [asdict(message) for message in row.prompt]
+        question["messages"] = [plain(message) for message in row.prompt]
     if row.behavior == "request_for_info":
         question["orig_question"] = case.prompt[-1].content
         question["held_out_param"] = derived.missing

@@ -3,13 +3,14 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from calltune.calling.identity import OncePerObject
 from calltune.calling.layout import message_dicts, tool_dict
 from calltune.calling.option_reading import read_options
 from calltune.calling.schema import Problem, call_problems
+from calltune.calling.thoughts import have_thoughts
 from calltune.data.doctor import Finding
 from calltune.data.doctor.contamination import AskedQuestions
 from calltune.data.doctor.endings import ending
@@ -21,7 +22,7 @@ from calltune.data.rows import training_row
 from calltune.data.text import asked, digest, first_question, words
 from calltune.errors import NotFiniteError
 from calltune.files.json_lines import to_json
-from calltune.types import Behavior, Example, Message, Preference, Rejected, Sample
+from calltune.types import Behavior, Example, Message, Preference, Rejected, Sample, plain
 
 if TYPE_CHECKING:
     from calltune.calling.template_proof import Proof
@@ -46,6 +47,7 @@ class Facts:
     parent: str = ""
     behavior: Behavior | None = None
     has_call: bool = False
+    has_thought: bool = False
     problems: list[tuple[Finding, str]] = field(default_factory=list)
     content: bytes = b""
     prompt: bytes = b""
@@ -87,8 +89,8 @@ class Examiner:
             except (NotFiniteError, ValueError):
                 # Sources refuse such numbers; one of the user's own may give them.
                 facts.problems.append(("broken", "holds a number that is not finite"))
-                return facts, _any_json(asdict(row))
-            problem = unsound(line, lambda: asdict(row))
+                return facts, _any_json(plain(row))
+            problem = unsound(line, lambda: plain(row))
             if problem := problem or ("" if self._proof else next(filter(None, map(_unsound_tool, row.tools)), "")):
                 facts.problems.append(("broken", problem))
                 return facts, _any_json(training_row(row))
@@ -103,6 +105,7 @@ class Examiner:
     def _look(self, row: Example | Preference, facts: Facts) -> None:
         prompt, answers = row.prompt, row.answers
         chosen = answers[0]
+        facts.has_thought = have_thoughts(answers)
         facts.has_call = any(answer.tool_calls for answer in answers)
         wrong = [(call.name, problem) for call in chosen.tool_calls for problem in call_problems(call, row.tools)]
         facts.called = tuple(call.name for call in chosen.tool_calls)
@@ -158,7 +161,7 @@ _tool_digest = OncePerObject[str](
 
 
 _unsound_tool = OncePerObject[str](
-    lambda tool: unsound(json.dumps(tool_dict(tool), ensure_ascii=False, allow_nan=False), lambda: asdict(tool))
+    lambda tool: unsound(json.dumps(tool_dict(tool), ensure_ascii=False, allow_nan=False), lambda: plain(tool))
 )
 
 

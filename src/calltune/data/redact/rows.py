@@ -180,6 +180,7 @@ def _hear(noun: Noun, known: Conversation) -> Rejected | None:
         after = noun.after if isinstance(noun, Example) else ()
         for message in (*noun.prompt, *noun.answers, *after):
             known.hear(message.content)
+            known.hear(message.thought)
             for call in message.tool_calls:
                 known.hear(dict(call.arguments))
         for tool in noun.tools:
@@ -208,7 +209,7 @@ def _rewritten(noun: Noun, known: Conversation) -> Noun:
 
 def _message(message: Message, known: Conversation) -> Message:
     calls = tuple(ToolCall(call.name, known.value(dict(call.arguments))) for call in message.tool_calls)
-    return Message(message.role, known.text(message.content), calls)
+    return Message(message.role, known.text(message.content), calls, known.text(message.thought))
 
 
 def _tool(tool: Tool, known: Conversation) -> Tool:

@@ -8,6 +8,7 @@ Gemini's generateContent as of 2026-11; TRL 1.16's conversational format; LangCh
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from calltune.calling.edits import Change, tell
@@ -15,6 +16,7 @@ from calltune.calling.strict_json import parse_value, shortened
 from calltune.data.sources.marks import is_marked_learned
 from calltune.data.sources.message_parts import read_call, read_parts, result_text
 from calltune.data.sources.pydantic_messages import unfolded
+from calltune.data.sources.thoughts import are_kept, joined, thought_text
 from calltune.data.sources.turns import Turn, without_thoughts
 from calltune.data.sources.ui_messages import plain_messages
 from calltune.data.sources.unread import tell_unread
@@ -137,7 +139,7 @@ def _holds_results(content: Any) -> bool:
 
 
 def _assistant_turn(raw: Mapping[str, Any], where: str) -> Turn:
-    _tell_reasoning(raw, where)
+    thought = _reasoning(raw, where)
     content = raw.get("content", raw.get("parts"))
     if content is None:
         text, pairs = require(raw, "refusal", str, where) if raw.get("refusal") else "", []
@@ -145,7 +147,7 @@ def _assistant_turn(raw: Mapping[str, Any], where: str) -> Turn:
         parts = read_parts(content, where)
         if parts.results:
             raise DataError(f"{where}: a result stands in a message of the assistant")
-        text, pairs = parts.text, parts.calls
+        text, pairs, thought = parts.text, parts.calls, joined(thought, parts.thought)
     if beside := calls_of(raw, where):
         # LangChain keeps Anthropic's blocks beside the calls that it made of them.
         if pairs and [call for _, call in pairs] != [call for _, call in beside]:
@@ -153,7 +155,7 @@ def _assistant_turn(raw: Mapping[str, Any], where: str) -> Turn:
         pairs = beside
     if raw.get("invalid_tool_calls"):
         raise DataError(f"{where}: 'invalid_tool_calls' holds a call that could not be parsed")
-    return _turn(raw, where, text, pairs)
+    return replace(_turn(raw, where, text, pairs), thought=thought)
 
 
 def _turn(raw: Mapping[str, Any], where: str, text: str, pairs: list[tuple[Any, ToolCall]]) -> Turn:
@@ -225,6 +227,8 @@ def _result_item(raw: Mapping[str, Any], where: str) -> list[Turn]:
 
 
 def _thought_item(raw: Mapping[str, Any], where: str) -> list[Turn]:
+    if are_kept() and (thought := thought_text(raw)):
+        return [Turn(where, "assistant", thought=thought)]
     tell(where, "message", (Change("text_dropped", "remove", "", raw),))
     return []
 
@@ -233,13 +237,17 @@ _ITEMS = {"function_call": _called_item, "function_call_output": _result_item, "
 """The items of OpenAI's Responses API that are no messages."""
 
 
-def _tell_reasoning(raw: Mapping[str, Any], where: str) -> None:
-    """Tell the listener of the thoughts beside an answer, so that they are counted.
-
-    They are not learned, because thinking is off in every prompt.
-    """
+def _reasoning(raw: Mapping[str, Any], where: str) -> str:
+    """Return the thought beside an answer where thoughts are kept; otherwise tell the listener of it, to be counted."""
+    beside = [raw[key] for key in _REASONING if raw.get(key)]
+    if isinstance(raw.get("additional_kwargs"), dict):
+        beside.append(raw["additional_kwargs"].get("reasoning_content"))
+    # Servers say one thought under several keys.
+    if are_kept() and (thought := next(filter(None, map(thought_text, beside)), "")):
+        return thought
     dropped = [Change("text_dropped", "remove", f"/{key}", raw[key]) for key in _REASONING if raw.get(key)]
     more = raw.get("additional_kwargs")
     if isinstance(more, dict) and more.get("reasoning_content"):
         dropped.append(Change("text_dropped", "remove", "/additional_kwargs/reasoning_content", more))
     tell(where, "message", tuple(dropped))
+    return ""

@@ -6,6 +6,7 @@ from typing import Any
 
 from calltune.calling.edits import Change, tell
 from calltune.calling.strict_json import parse_value, shortened
+from calltune.data.sources.thoughts import are_kept, joined, thought_text
 from calltune.data.sources.turns import json_text
 from calltune.errors import DataError
 from calltune.files.json_lines import require
@@ -24,11 +25,15 @@ _IGNORED = ("cachePoint", "cache_control", "step-start")
 
 @dataclass(slots=True)
 class Parts:
-    """What a content holds: its text, its calls with their ids, and results as (id of the call, its name, text)."""
+    """What a content holds: its text, its calls with their ids, and results as (id of the call, its name, text).
+
+    `thought` is what it holds of thoughts, where these are kept.
+    """
 
     text: str = ""
     calls: list[tuple[Any, ToolCall]] = field(default_factory=list)
     results: list[tuple[Any, str, str]] = field(default_factory=list)
+    thought: str = ""
 
 
 def read_parts(content: Any, where: str) -> Parts:
@@ -53,14 +58,17 @@ def read_parts(content: Any, where: str) -> Parts:
 
 
 def _read_part(part: Any, parts: Parts, place: str, path: str, where: str) -> str:
-    """Return a part's text; calls and results go to `parts`, thoughts to the listener."""
+    """Return a part's text; calls and results go to `parts`, as do thoughts, or to the listener if they are dropped."""
     if isinstance(part, str):
         return part
     if not isinstance(part, dict):
         raise DataError(f"{place}: a part must be an object, not {type(part).__name__}")
     kind = part.get("type")
     if kind in _THOUGHTS or part.get("reasoningContent") is not None or part.get("thought") is True:
-        tell(where, "message", (Change("text_dropped", "remove", path, part),))
+        if are_kept() and (thought := thought_text(part.get("reasoningContent") or part)):
+            parts.thought = joined(parts.thought, thought)
+        else:
+            tell(where, "message", (Change("text_dropped", "remove", path, part),))
         return ""
     if kind == "refusal" and isinstance(part.get("refusal"), str):
         return part["refusal"]

@@ -5,7 +5,8 @@ A source reads its layout into turns. `talk_of` makes messages of them, by the s
 * Neighbouring turns of the assistant are one answer, their texts and calls joined.
 * A result belongs to the call with its id; without ids, to the next call that has none yet. Behind a call without its
   result, and at a result without its call, nothing can be learned any more.
-* Thoughts (`<think>`) are dropped and told. Thinking is off in every prompt, so no answer may begin with them.
+* Thoughts (`<think>`) are kept beside the answer where the run file asks for them. Otherwise they are dropped and told,
+  as thinking is off in every prompt then, and no answer may begin with them.
 * A call that was left in the text is a call; where it cannot be read, the answer is unusable and never mere words.
 * What the record marks as not to be learned is context alone. An answer that the record itself calls incomplete is
   rejected.
@@ -22,12 +23,14 @@ from calltune.calling.call_text import read_call_text
 from calltune.calling.edits import Change, tell
 from calltune.calling.strict_json import shortened
 from calltune.data.sources.marks import unfinished
+from calltune.data.sources.thoughts import are_kept, joined
 from calltune.errors import DataError
 from calltune.types import Message, Role, Tool, ToolCall
 
 _THOUGHTS = re.compile(
     r"<(think|thinking|thought|reasoning)>(?:(?!<\1>).)*?</\1>\s*|\[THINK\](?:(?!\[THINK\]).)*?\[/THINK\]\s*", re.DOTALL
 )
+_TAG = re.compile(r"</?(?:think|thinking|thought|reasoning)>|\[/?THINK\]")
 _LAST_THOUGHT = re.compile(r"^.*</(?:think|thinking)>\s*", re.DOTALL)
 _OPEN_THOUGHT = re.compile(r"^\s*(?:<(?:think|thinking|thought|reasoning)>|\[THINK\])|<think>")
 
@@ -38,7 +41,8 @@ class Turn:
 
     `place` is where it stands, `file:line: messages[3]`. `ids` are those of its calls, None where a call has none;
     `result_of` is the id of the call that a tool's turn answers, and `name` that call's name where the turn says it.
-    `finish` is the record's own word on how an answer ended. `problem` says why the turn cannot be read.
+    `finish` is the record's own word on how an answer ended. `problem` says why the turn cannot be read. `thought` is
+    what stood beside the text of an answer; what stands within the text is still there.
     """
 
     place: str
@@ -51,6 +55,7 @@ class Turn:
     is_learned: bool = True
     finish: str = ""
     problem: str = ""
+    thought: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +148,9 @@ def _said(turns: Sequence[Turn], tools: Sequence[Tool], *, is_worse: bool = Fals
 def _answer(run: Sequence[Turn], tools: Sequence[Tool], *, is_worse: bool) -> tuple[Said, list[tuple[Any, ToolCall]]]:
     """Return the answer that neighbouring turns of the assistant are, and its calls with their ids."""
     place = run[0].place
-    texts = [without_thoughts(turn.text, turn.place) for turn in run]
+    parts = [thought_and_text(turn.text, turn.place) for turn in run]
+    texts = [text for _, text in parts]
+    thought = joined(*(turn.thought for turn in run), *(within for within, _ in parts))
     # Some agents log a text, and then the same text with its calls.
     text = texts[0] if len(run) == 1 else "\n".join(dict.fromkeys(text for text in texts if text.strip()))
     calls = [pair for turn in run for pair in zip(turn.ids or [None] * len(turn.calls), turn.calls, strict=True)]
@@ -158,7 +165,7 @@ def _answer(run: Sequence[Turn], tools: Sequence[Tool], *, is_worse: bool) -> tu
             raise DataError(f"{place}: the text holds other calls than those beside it")
         tell(place, "message", (Change("call_read", "replace", "/content", text, parsed.message.content),))
         text, calls = parsed.message.content, calls or [(None, call) for call in own]
-    message = Message("assistant", text, tuple(call for _, call in calls))
+    message = Message("assistant", text, tuple(call for _, call in calls), thought)
     problem = next((f"{turn.place}: {said}" for turn in run if (said := unfinished(turn.finish, bool(calls)))), "")
     return Said(message, all(turn.is_learned for turn in run), problem), calls
 
@@ -214,21 +221,32 @@ def _gap(waiting: Sequence[tuple[Any, ToolCall]], results: Sequence[str | None],
 
 
 def without_thoughts(text: str, where: str) -> str:
-    """Return an assistant's text without its thoughts; what was dropped is told.
+    """Return an assistant's text without its thoughts, as `thought_and_text` does."""
+    return thought_and_text(text, where)[1]
 
-    Some servers keep the end of the thoughts alone, as the prompt holds their beginning.
+
+def thought_and_text(text: str, where: str) -> tuple[str, str]:
+    """Return the thought in an assistant's text, where thoughts are kept, and the text without it.
+
+    What is dropped is told. Some servers keep the end of the thoughts alone, as the prompt holds their beginning.
 
     Raises:
         DataError: thoughts are begun and do not end, so there is no answer.
     """
     if "think" not in text.lower() and "<thought>" not in text and "<reasoning>" not in text:
-        return text
-    kept = _LAST_THOUGHT.sub("", _THOUGHTS.sub("", text))
+        return "", text
+    behind = _THOUGHTS.sub("", text)
+    kept = _LAST_THOUGHT.sub("", behind)
     if _OPEN_THOUGHT.search(kept):
         raise DataError(f"{where}: its thoughts do not end")
-    if kept != text:
+    if kept == text:
+        return "", text
+    last = _LAST_THOUGHT.match(behind)
+    thoughts = [*(match[0] for match in _THOUGHTS.finditer(text)), last[0] if last else ""]
+    thought = joined(*(_TAG.sub("", each).strip() for each in thoughts)) if are_kept() else ""
+    if not thought:
         tell(where, "message", (Change("text_dropped", "replace", "/content", text, kept),))
-    return kept.lstrip() if kept != text else text
+    return thought, kept.lstrip()
 
 
 def with_finish(turns: Sequence[Turn], finish: Any) -> list[Turn]:

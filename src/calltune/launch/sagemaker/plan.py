@@ -115,6 +115,8 @@ def _identities(config: Config, rows: Mapping[str, str], hashes: Mapping[str, st
     model = account(config).model_s3 or model_sha256(config.model)
     template = own.sha256_of("chat_template") or template_sha256(config)
     shared = [run_tag(config), model, config.seed, template]
+    if config.chat.thinking != "off":
+        shared.append(config.chat.model_dump(mode="json"))
     launch = [config.launch.processes, config.launch.strategy, account(config).instance_count]
     for stage in stages_of(config):
         own_rows = [rows[name] for name in _ROWS[stage] if name in rows]

@@ -26,12 +26,19 @@ class OpenedBackend(Protocol):
         """Per request, per continuation, the summed natural log-probability."""
         ...
 
-    def answer(self, samples: Sequence[Sample], max_new_tokens: int) -> list[Completion]:
-        """Greedy answers, in the order of the samples."""
+    def answer(self, samples: Sequence[Sample], max_new_tokens: int, thinking: bool | None = None) -> list[Completion]:
+        """Greedy answers, in the order of the samples.
+
+        Args:
+            thinking: whether to think before an answer. It is given only where the run file has `[chat] thinking`;
+                without it models are asked with thinking off, and a server does as it is set.
+        """
         ...
 
-    def sample(self, samples: Sequence[Sample], max_new_tokens: int, sampling: Sampling) -> list[list[Completion]]:
-        """Answers drawn at random as `sampling` says, in the order of the samples.
+    def sample(
+        self, samples: Sequence[Sample], max_new_tokens: int, sampling: Sampling, thinking: bool | None = None
+    ) -> list[list[Completion]]:
+        """Answers drawn at random as `sampling` says, in the order of the samples; `thinking` as in `answer`.
 
         They depend on its seed and the sample's id and not on what else is asked, as far as arithmetic allows.
         """

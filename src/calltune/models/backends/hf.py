@@ -101,19 +101,22 @@ class Backend:
         return [[next(values) for _ in request.continuations] for request in requests]
 
     @torch.inference_mode()
-    def answer(self, samples: Sequence[Sample], max_new_tokens: int) -> list[Completion]:
+    def answer(self, samples: Sequence[Sample], max_new_tokens: int, thinking: bool | None = None) -> list[Completion]:
         """Greedy answers; one that reaches `max_new_tokens` without ending is `truncated`."""
-        return [answers[0] for answers in self._answers(samples, max_new_tokens)]
+        chat = self.chat.in_mode(bool(thinking))
+        return [answers[0] for answers in self._answers(chat, samples, max_new_tokens)]
 
     @torch.inference_mode()
-    def sample(self, samples: Sequence[Sample], max_new_tokens: int, sampling: Sampling) -> list[list[Completion]]:
+    def sample(
+        self, samples: Sequence[Sample], max_new_tokens: int, sampling: Sampling, thinking: bool | None = None
+    ) -> list[list[Completion]]:
         """Answers drawn at random; a prompt is computed once for all its answers."""
-        return self._answers(samples, max_new_tokens, sampling)
+        return self._answers(self.chat.in_mode(bool(thinking)), samples, max_new_tokens, sampling)
 
     def _answers(
-        self, samples: Sequence[Sample], max_new_tokens: int, sampling: Sampling | None = None
+        self, chat: Chat, samples: Sequence[Sample], max_new_tokens: int, sampling: Sampling | None = None
     ) -> list[list[Completion]]:
-        prompts = [self.chat.tokenizer(self.chat.prompt(s.messages, s.tools)).input_ids for s in samples]
+        prompts = [chat.tokenizer(chat.prompt(s.messages, s.tools)).input_ids for s in samples]
         self._look_at(prompts, max_new_tokens)
         drawing = None
         if sampling:
@@ -123,7 +126,7 @@ class Backend:
         answers = self._generator().answers(prompts, max_new_tokens, drawing) if prompts else []
         return [
             [
-                completion(self.chat, self._ends, sample, answer.tokens) if answer.is_finite else not_finite(sample)
+                completion(chat, self._ends, sample, answer.tokens) if answer.is_finite else not_finite(sample)
                 for answer in own
             ]
             for sample, own in zip(samples, answers, strict=True)

@@ -8,11 +8,12 @@ open; `extra_body` sets what matters.
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import pydantic
 
-from calltune.calling.parsed import ENDLESS_THOUGHT, NOTHING_SAID, make_call, says_nothing, without_thoughts
+from calltune.calling.parsed import ENDLESS_THOUGHT, NOTHING_SAID, make_call, says_nothing, thought_in, without_thoughts
 from calltune.config.endpoint import EndpointConfig
 from calltune.errors import ConfigError
 from calltune.models.endpoint import Endpoint, Reply, message_text
@@ -67,7 +68,9 @@ class Backend:
         """
         raise ConfigError("the openai backend answers only; log-likelihoods need the backend 'hf' or 'vllm'")
 
-    def sample(self, samples: Sequence[Sample], max_new_tokens: int, sampling: Sampling) -> list[list[Completion]]:
+    def sample(
+        self, samples: Sequence[Sample], max_new_tokens: int, sampling: Sampling, thinking: bool | None = None
+    ) -> list[list[Completion]]:
         """There is none: no server promises the same answers for the same seed, nor the text that a broken call was.
 
         Raises:
@@ -75,22 +78,34 @@ class Backend:
         """
         raise ConfigError("the openai backend draws no answers; 'mine' needs the backend 'hf' or 'vllm'")
 
-    def answer(self, samples: Sequence[Sample], max_new_tokens: int) -> list[Completion]:
+    def answer(self, samples: Sequence[Sample], max_new_tokens: int, thinking: bool | None = None) -> list[Completion]:
         """Answers in the order of the samples; where the server gives none after all tries, the status is `error`.
+
+        A server is told whether to think by `chat_template_kwargs`, as vLLM and SGLang take it.
 
         Raises:
             ModelError: the server refuses every request: key, account, model or address are wrong.
         """
         completions: dict[int, Completion] = {}
+        told = {} if thinking is None else {"chat_template_kwargs": {"enable_thinking": thinking}}
+        if told.keys() & self._settings.extra_body.keys():
+            raise ConfigError(
+                "evaluate.backend_options.extra_body: 'chat_template_kwargs' is what [chat] thinking sends, so it must "
+                "not be set"
+            )
 
         async def work(number: int) -> Completion:
             names = sent_names(_names(samples[number]))
             body = _body(samples[number], names)
-            options: dict[str, Any] = {self._settings.token_limit: max_new_tokens}
+            options: dict[str, Any] = {self._settings.token_limit: max_new_tokens, **told}
             if self._settings.greedy:
                 options["temperature"] = 0
             reply = await self._endpoint.ask({"model": self._model, **body, **options})
-            return read_reply(samples[number].id, reply, {sent: name for name, sent in names.items()})
+            completion = read_reply(samples[number].id, reply, {sent: name for name, sent in names.items()})
+            if thinking is None or completion.message is None or reply.message is None:
+                return completion
+            thought = _thought(reply.message) or thought_in(message_text(reply.message))
+            return replace(completion, message=replace(completion.message, thought=thought))
 
         self._endpoint.each(range(len(samples)), work, completions.__setitem__)
         return [completions[number] for number in range(len(samples))]

@@ -6,7 +6,7 @@ from typing import Any
 from transformers import GenerationConfig
 
 from calltune.calling.chat import Chat
-from calltune.calling.parsed import NOTHING_SAID, says_nothing
+from calltune.calling.parsed import ENDLESS_THOUGHT, NOTHING_SAID, says_nothing
 from calltune.errors import ModelError
 from calltune.types import Completion, Sample, ScoringRequest
 
@@ -27,7 +27,8 @@ def completion(chat: Chat, ends: Collection[int], sample: Sample, tokens: Sequen
     length = next((place for place, token in enumerate(tokens) if token in ends), None)
     text = str(chat.tokenizer.decode(list(tokens[:length]), skip_special_tokens=False))
     if length is None:
-        return Completion(sample.id, None, text, "truncated", reason=f"no end within {len(tokens)} tokens")
+        reason = f"no end within {len(tokens)} tokens" + f": {ENDLESS_THOUGHT}" * chat.is_in_thought(text)
+        return Completion(sample.id, None, text, "truncated", reason=reason)
     parsed = chat.parse(text, sample.tools)
     if parsed.message and says_nothing(parsed.message):
         return Completion(sample.id, None, text, "malformed", reason=NOTHING_SAID)

@@ -101,16 +101,17 @@ class Backend:
         )
         return [[next(sums) for _ in request.continuations] for request in requests]
 
-    def answer(self, samples: Sequence[Sample], max_new_tokens: int) -> list[Completion]:
+    def answer(self, samples: Sequence[Sample], max_new_tokens: int, thinking: bool | None = None) -> list[Completion]:
         """Greedy answers; one that does not end within `max_new_tokens` or the model's length is `truncated`.
 
         A prompt that leaves no room for an answer is an `error`.
         """
-        return [
-            answers[0] for answers in self._answers(samples, max_new_tokens, 1, lambda sample: {"temperature": 0.0})
-        ]
+        chat, greedy = self.chat.in_mode(bool(thinking)), {"temperature": 0.0}
+        return [answers[0] for answers in self._answers(chat, samples, max_new_tokens, 1, lambda sample: greedy)]
 
-    def sample(self, samples: Sequence[Sample], max_new_tokens: int, sampling: Sampling) -> list[list[Completion]]:
+    def sample(
+        self, samples: Sequence[Sample], max_new_tokens: int, sampling: Sampling, thinking: bool | None = None
+    ) -> list[list[Completion]]:
         """Answers drawn at random, each question with a seed of its own; prompts without room as in `answer`."""
 
         def drawing(sample: Sample) -> dict[str, Any]:
@@ -122,16 +123,18 @@ class Backend:
                 "seed": own,
             }
 
-        return self._answers(samples, max_new_tokens, sampling.num_answers, drawing)
+        chat = self.chat.in_mode(bool(thinking))
+        return self._answers(chat, samples, max_new_tokens, sampling.num_answers, drawing)
 
     def _answers(
         self,
+        chat: Chat,
         samples: Sequence[Sample],
         max_new_tokens: int,
         num_answers: int,
         drawing: Callable[[Sample], dict[str, Any]],
     ) -> list[list[Completion]]:
-        prompts = [self.chat.tokenizer(self.chat.prompt(s.messages, s.tools)).input_ids for s in samples]
+        prompts = [chat.tokenizer(chat.prompt(s.messages, s.tools)).input_ids for s in samples]
         rooms = [min(max_new_tokens, self._num_positions - len(prompt)) for prompt in prompts]
         fitting = [number for number, room in enumerate(rooms) if room > 0]
         asked = [
@@ -144,7 +147,7 @@ class Backend:
         outputs = dict(zip(fitting, self._generate([prompts[number] for number in fitting], asked), strict=True))
         return [
             [
-                completion(self.chat, self._ends, sample, written.token_ids)
+                completion(chat, self._ends, sample, written.token_ids)
                 if written.cumulative_logprob is None or isfinite(written.cumulative_logprob)
                 else not_finite(sample)
                 for written in outputs[number].outputs

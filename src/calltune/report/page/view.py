@@ -7,6 +7,7 @@ from calltune.report.comparison import Comparison
 from calltune.report.findings import Findings
 from calltune.report.finite import NOT_FINITE, is_finite
 from calltune.report.habits import habit_of_class, habit_of_metric
+from calltune.report.modes import modes_of
 from calltune.report.page.drawings import file_name, main_comparison, tone_of
 from calltune.report.page.errors import confusions, label_rows, mistake_rows, verdicts
 from calltune.report.page.links import Counted, link, tool_link
@@ -37,6 +38,7 @@ def view(findings: Findings, drawn: Mapping[str, str]) -> dict[str, Any]:
             for name, answers in benchmark.answers.items()
             if answers.seconds is not None
         ],
+        "modes": modes_of(findings.benchmarks),
         "doctor": doctor_tables(findings.doctor),
         "mining": mining_tables(findings.mining),
         "hashes": [

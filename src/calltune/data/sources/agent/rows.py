@@ -4,7 +4,6 @@ import random
 import uuid
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
@@ -12,7 +11,7 @@ from calltune.data.question_text import answer_text, tool_text
 from calltune.data.sources.agent.talks import Talk, Turn, offered, out_of_scope, small_talk, task
 from calltune.data.sources.agent.tools import HELD_OUT, Ability
 from calltune.data.sources.agent.values import Split
-from calltune.types import BEHAVIORS, Behavior, Example, Preference
+from calltune.types import BEHAVIORS, Behavior, Example, Preference, plain
 
 SOURCE = "agent"
 UNSEEN = "agent_unseen_tools"
@@ -115,7 +114,7 @@ def _question(turn: Turn, seed: int, number: int, split: Split, is_unseen: bool)
         "source": source,
         "source_id": name,
         "question": turn.before[-1].content,
-        "messages": [asdict(message) for message in turn.before],
+        "messages": [plain(message) for message in turn.before],
         "correct_answer": turn.behavior,
         "answers": {behavior: answer_text(turn.answers[behavior]) for behavior in BEHAVIORS},
         "target_tool": None,
