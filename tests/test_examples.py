@@ -80,7 +80,7 @@ HUB = [file for file in FILES if file.stem.startswith("when2call") and not load_
 def test_check_goes_as_far_as_the_hub(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(file)]) == 2
     shown = capsys.readouterr()
-    assert "check: TRL and PEFT know every key of [sft], [dpo], [lora]" in shown.out
+    assert "INFO: TRL and PEFT know every key of [sft], [dpo], [lora]" in shown.out
     # What is asked of the Hub first: the questions, or the model.
     away = (
         r"(nvidia/When2Call: not a local file|model '\S+': not a local folder), and the (Hugging Face )?Hub did not .*"

@@ -23,7 +23,7 @@ from calltune.runtime.threads import bound_threads
 from calltune.verbs.init import TEMPLATES
 
 VERBS = {
-    "check": "look for mistakes, then tell what the run is going to take; writes nothing",
+    "check": "look for mistakes in the run file, the data and the model; writes nothing",
     "prepare": "read the sources and write data/",
     "sft": "supervised fine-tuning of the base model",
     "mine": "preference pairs from the SFT model's own mistakes, for dpo",
@@ -34,7 +34,7 @@ VERBS = {
     "run": "all of these in order; what is complete and unchanged is skipped",
 }
 
-INIT = "write a commented run file to begin with"
+INIT = "look at your logs and write a run file that fits them, or a commented one to begin with"
 COMPLETION = "print what makes a shell complete verbs and options"
 AUDIT = "tell what files of rows are and hold, without a run file or a model; where to begin"
 LIST = "the runs in a folder: date, model, score, state, cost"
@@ -86,9 +86,14 @@ def build_parser() -> argparse.ArgumentParser:
     words.add_argument("--page", type=Path, metavar="FILE", help="write it as a page of HTML too")
     words = verbs.add_parser("init", help=INIT, description=INIT)
     words.add_argument(
-        "template", nargs="?", choices=list(TEMPLATES), default="quickstart", help="which; default quickstart"
+        "what",
+        nargs="?",
+        metavar="PATH",
+        default="quickstart",
+        help=f"a file or folder of logs, or a template: {', '.join(TEMPLATES)}; default quickstart",
     )
-    words.add_argument("-o", "--output", type=Path, metavar="FILE", help="by default TEMPLATE.toml")
+    words.add_argument("-o", "--output", type=Path, metavar="FILE", help="by default the logs' or template's name.toml")
+    words.add_argument("--tools", metavar="FILE", help="a file of tools, or an MCP server, for logs that name none")
     words.add_argument("--force", action="store_true", help="overwrite what is there")
     for verb, text in VERBS.items():
         words = verbs.add_parser(verb, help=text, description=text)
@@ -101,6 +106,12 @@ def build_parser() -> argparse.ArgumentParser:
             help="laid over the run file, e.g. sft.learning_rate=2e-5",
         )
         if verb == "check":
+            words.add_argument(
+                "--time",
+                action="store_true",
+                dest="with_time",
+                help="tell what the run is going to take, by some real steps: memory, hours, price",
+            )
             words.add_argument(
                 "--show",
                 type=int,
@@ -221,7 +232,7 @@ def _do(words: argparse.Namespace, command: str) -> None:
     if child.is_child():
         child.begin()
     if words.verb == "init":
-        init.run(words.template, words.output, words.force)
+        init.run(words.what, words.output, words.force, words.tools)
         return
     place = words.run_file, words.overrides
     config = load_config(*(as_run_file(*place) if words.verb == "report" else place))
@@ -238,7 +249,8 @@ def _do(words: argparse.Namespace, command: str) -> None:
         if words.verb == "sagemaker" or words.on == "sagemaker" or words.dry_run or words.detach:
             _on_sagemaker(config, words)
         elif words.verb not in IN_PROCESSES or not launch(config, words.verb, *_rounds(config, words)):
-            given = {name: vars(words)[name] for name in ("show_rows", "round_number", "full") if name in words}
+            names = ("show_rows", "with_time", "round_number", "full")
+            given = {name: vars(words)[name] for name in names if name in words}
             _load(words.verb).run(config, **given)
 
 

@@ -71,7 +71,7 @@ def test_check_tells_time_and_price_and_leaves_nothing_behind(
     write_run_file: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = write_run_file()
-    assert main(["check", str(file), "plan.price_per_hour=3600", "plan.probe_seconds=0.1"]) == 0
+    assert main(["check", "--time", str(file), "plan.price_per_hour=3600", "plan.probe_seconds=0.1"]) == 0
     shown = capsys.readouterr().out
     for stage, rows in (("sft", 24), ("dpo", 16), ("evaluate", 16)):
         assert re.search(rf"│ {stage} +│ +{rows} │.* s │ +\$[\d.]+ │", shown), shown
@@ -100,12 +100,12 @@ def test_parts_of_steps_tell_what_whole_ones_would(
     packing: str, write_run_file: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = [str(write_run_file()), "plan.probe_seconds=0.02", f"sft.packing={packing}"]
-    assert main(["check", *words]) == 0
+    assert main(["check", "--time", *words]) == 0
     shown = capsys.readouterr().out
     for stage in ("sft", "dpo"):
         assert re.search(f"{stage}: a step takes about .* s, by (parts of some|forward passes over a few)", shown)
-    assert main(["check", *words, "dpo.loss_type=sigmoidal"]) == 2
-    assert "[dpo]: Unknown loss type: sigmoidal" in capsys.readouterr().err
+    assert main(["check", "--time", *words, "dpo.loss_type=sigmoidal"]) == 2
+    assert "unknown loss 'sigmoidal'" in capsys.readouterr().err
 
 
 def test_hours_of_another_device_follow_from_work_and_mfu(write_run_file: Callable[..., Path]) -> None:

@@ -34,9 +34,9 @@ from calltune.verbs import prepare, sft
     ],
 )
 def test_every_mistake_is_told_by_one_call(write_run_file: Callable[..., Path], extra: str, message: str) -> None:
-    config = load_config(write_run_file(), extra.split())
+    """A call for a stage: most is told when the run file is read already."""
     with pytest.raises(ConfigError, match=message) as error:
-        stage_settings(config, "sft")
+        stage_settings(load_config(write_run_file(), extra.split()), "sft")
     assert "\n" not in str(error.value)
     assert extra.startswith("tuning={method='spectrum'") or str(error.value).startswith(f"{write_run_file()}: ")
 
@@ -83,14 +83,14 @@ def test_one_loss_may_be_written_without_a_list(write_run_file: Callable[..., Pa
         ("{}", "run.toml: 'dpo.loss_type': a loss or a list of some was expected, not {}\n"),
         ("[]", "run.toml: 'dpo.loss_type': a loss or a list of some was expected, not []\n"),
         ("[1]", "run.toml: 'dpo.loss_type': a loss or a list of some was expected, not [1]\n"),
-        ("sigmoidal", "Unknown loss type: sigmoidal. Should be one of ['sigmoid', 'hinge',"),
+        ("sigmoidal", "run.toml: 'dpo.loss_type': unknown loss 'sigmoidal', did you mean 'sigmoid'?\n"),
     ],
 )
 @pytest.mark.parametrize("verb", ["check", "dpo"])
 def test_a_loss_that_is_none_is_one_line(
     value: str, line: str, verb: str, write_run_file: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """TRL looks at its losses when it computes the first one."""
+    """TRL itself looks at its losses when it computes the first one."""
     words = [str(write_run_file()), "stages=['dpo']"]
     assert main(["prepare", *words]) == 0
     capsys.readouterr()

@@ -78,6 +78,7 @@ def test_all_that_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) ->
     assert told["trainable"] == {
         "answers": 2,
         "pairs": 0,
+        "deciding_calls": 1,
         "left_out": {"duplicate": 1, "invalid_call": 1, "foreign_tool": 1, "failed_call": 1, "broken": 1},
     }
     assert told["tools"] == [
@@ -90,22 +91,25 @@ def test_all_that_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) ->
     (reason,) = told["unread_because"]
     assert (reason["rows"], reason["id"]) == (1, f"{file}:7#1")
     assert "not valid JSON" in reason["reason"]
-    assert told["next"] == f"calltune init traces && calltune check traces.toml data.sources.0.path={file}"
+    assert told["next"] == f"calltune init {file}"
+    assert told["conversations"] == 5
     assert "template" in told["not_looked_at"]
 
 
-def test_the_commands_to_type_next_are_two(
+def test_the_command_to_type_next_writes_a_run_file(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Also where the logs have the name of a template."""
     monkeypatch.chdir(tmp_path)
-    folder = tmp_path / "my logs"
-    folder.mkdir()
-    written(folder, *ROWS)
-    first, second = (shlex.split(words) for words in audit(capsys, folder)["next"].split(" && "))
-    assert main(first[1:]) == 0
-    assert second[:3] == ["calltune", "check", "traces.toml"]
-    config = load_config(Path("traces.toml"), second[3:])
-    assert (config.data.sources[0].name, config.data.sources[0].options) == ("auto", {"path": str(folder)})
+    for name, run_name in (("my logs", "my-logs"), ("traces", "traces")):
+        Path(name).mkdir()
+        written(Path(name), *ROWS)
+        words = shlex.split(audit(capsys, Path(name))["next"])
+        assert main(words[1:]) == 0
+        capsys.readouterr()
+        config = load_config(Path(f"{run_name}.toml"))
+        (source,) = config.data.sources
+        assert (config.name, source.name, Path(source.options["path"])) == (run_name, "auto", Path(name))
 
 
 def test_plain_tables(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -115,7 +119,7 @@ def test_plain_tables(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Non
     assert "find_city" in shown
     assert "audit: personal details, by their form: email 1 in 2 rows, phone 1 in 1 rows" in shown
     assert "ann@example.org" not in shown
-    assert shown.rstrip().splitlines()[-1].startswith("next: calltune init traces")
+    assert shown.rstrip().splitlines()[-1].startswith("next: calltune init ")
     assert "\x1b" not in shown
 
 

@@ -248,8 +248,9 @@ def test_what_cannot_be_derived_from_is_said(
 ) -> None:
     prepare.run(own_config([row("q", "a")], "data.derive.held_out=0"))
     assert "warning: nothing was derived" in capsys.readouterr().out
-    with pytest.raises(DataError, match="every conversation is held out"):
-        prepare.run(own_config([row("q", "b")], "data.derive.held_out=0.999999"))
+    # One conversation at least is left to train on.
+    folder = prepare.run(own_config([row("q", "b")], "data.derive.held_out=0.999999"))
+    assert (len(lines(folder / "train.jsonl")), lines(folder / "held_out.jsonl")) == (1, [])
 
 
 def test_a_wrong_key_of_derived_data_names_the_nearest(own_config: Callable[..., Config]) -> None:

@@ -124,7 +124,7 @@ def test_check_while_it_takes_time(
     number: int, write_run_file: Callable[..., Path], begin: Callable[..., warm.Process], tmp_path: Path
 ) -> None:
     words = [*SLOW_STEP, "plan.probe_seconds=600", "stages=['sft']"]
-    process = begin("check", write_run_file(), *words, is_there=lambda out: "some real steps" in out, after=2)
+    process = begin("check", write_run_file(), "--time", *words, is_there=lambda out: "some real steps" in out, after=2)
     stop(process, "check", number)
     assert list((tmp_path / "temporary").iterdir()) == []
     assert not (tmp_path / "runs").exists()
@@ -152,7 +152,9 @@ def test_check_of_a_slow_model_does_not_wait_for_its_passes(
 ) -> None:
     words = [SLOW_STEP[0], f"model={slow_model}", "plan.probe_seconds=60", "stages=['sft']"]
     words += ["sft.per_device_train_batch_size=400", "evaluate.benchmarks=[]"]
-    process = begin("check", write_run_file(), *words, is_there=lambda out: "some real steps" in out, after=after)
+    process = begin(
+        "check", write_run_file(), "--time", *words, is_there=lambda out: "some real steps" in out, after=after
+    )
     # A second, and some for a machine that is busy.
     stop(process, "check", bound=6)
     assert list((tmp_path / "temporary").iterdir()) == []

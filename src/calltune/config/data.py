@@ -69,8 +69,9 @@ class DeriveConfig(Table):
     """Tools that are at least this similar to the missing one are its twins. `calltune.data.derive.twins` measures
     it."""
 
-    held_out: Annotated[float, pydantic.Field(ge=0, lt=1)] = 0.1
-    """Share of the conversations that are kept from training. `data/test.jsonl` asks about them."""
+    held_out: Annotated[float, pydantic.Field(ge=0, lt=1)] | Literal["auto"] = "auto"
+    """Share of the conversations that are kept from training. `data/test.jsonl` asks about them. "auto" is a tenth, and
+    more where that would be fewer than twenty conversations, up to three tenths."""
 
     num_questions: Annotated[int, pydantic.Field(ge=0)] = 400
     """The most questions in `data/test.jsonl`. The four behaviours come equally often."""
@@ -78,6 +79,12 @@ class DeriveConfig(Table):
     model: RewriteConfig | None = None
     """`[data.derive.model]`. Without it, a value that does not stand in the question literally is passed over, and
     counted."""
+
+    def share_held_out(self, num_conversations: int) -> float:
+        """Return the share of this many conversations that is kept from training."""
+        if self.held_out != "auto":
+            return self.held_out
+        return max(0.1, min(0.3, 20 / max(1, num_conversations)))
 
 
 Choice = Literal[

@@ -17,6 +17,7 @@ from calltune.config.evaluation import EvaluateConfig
 from calltune.config.gate import GateConfig
 from calltune.config.launch import LaunchConfig
 from calltune.config.secrets import conceal
+from calltune.config.stage_keys import check_tables
 from calltune.config.stages import CheckpointName, Stage, checkpoint_names
 from calltune.config.table import Table, parse_options, unknown_key
 from calltune.config.training import MineConfig, TuningConfig
@@ -241,6 +242,8 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         raise ConfigError(f"{path}: '{key}': {named} is {kind}; files and folders alone are read")
     config = parse_options(Config, table, str(path))
     config._file, config._words = str(path), (str(path), *overrides)
+    with config.naming_file():
+        check_tables({"sft": config.sft, "dpo": config.dpo, "lora": config.lora})
     return config
 
 

@@ -13,7 +13,7 @@ from calltune.calling.edits import Listener, changes_told_to
 from calltune.calling.thoughts import settled, without_thought
 from calltune.config.entries import Entry, open_entries
 from calltune.config.run_file import Config
-from calltune.data.derive import Counts, derive, is_held_out, questions
+from calltune.data.derive import Conversations, Counts, derive, questions
 from calltune.data.doctor.changes import ChangeLog
 from calltune.data.doctor.contamination import AskedQuestions
 from calltune.data.doctor.facts import Facts
@@ -92,16 +92,21 @@ def gather(config: Config, sources: Sequence[Source], folder: Path | None = None
         if settings is None:
             yield Gathered(titles, rows, [], tests, changes, redaction, catalogues)
             return
-        kept_back: list[Example | Preference] = []
+        conversations, numbers = Conversations(config.seed), list[float | None]()
         with RowSpool(folder) as waiting:
             with changes_told_to(redaction.hear if redaction else changes.hear):
                 for number, row in rows:
-                    if not isinstance(row, Rejected) and is_held_out(row, settings, config.seed):
-                        kept_back.append(row)
-                    else:
-                        waiting.put((number, row))
+                    waiting.put((number, row))
+                    numbers.append(None if isinstance(row, Rejected) else conversations.add(row))
+            held = conversations.held_out(settings)
+            is_held = [number in held for number in numbers]
+            kept_back = [
+                row
+                for (_, row), is_kept in zip(waiting, is_held, strict=True)
+                if is_kept and not isinstance(row, Rejected)
+            ]
             tests += questions(list(map(without_thought, kept_back)), settings, config.seed)
-            yield Gathered(titles, _waiting(waiting), kept_back, tests, changes, redaction, catalogues)
+            yield Gathered(titles, _waiting(waiting, is_held), kept_back, tests, changes, redaction, catalogues)
 
 
 def diagnose(config: Config, chat: PackedChat, gathered: Gathered, asked: AskedQuestions, spool: Spool) -> Diagnosis:
@@ -124,11 +129,7 @@ def diagnose(config: Config, chat: PackedChat, gathered: Gathered, asked: AskedQ
     with changes_told_to(gathered.hear):
         look(gathered.rows)
     if not rows:
-        raise DataError(
-            "every conversation is held out; lower 'data.derive.held_out'"
-            if config.data.derive
-            else "the sources hold no rows"
-        )
+        raise DataError("the sources hold no rows")
     judged = judge(rows, reject, weights)
     if all(facts.verdict for facts in rows):
         first = rows[0]
@@ -229,8 +230,10 @@ def _read(
                 yield number, row
 
 
-def _waiting(spool: RowSpool) -> Iterator[NumberedRow]:
-    with ProgressBar("examining rows", total=len(spool)) as bar:
-        for row in spool:
-            bar.advance()
-            yield row
+def _waiting(spool: RowSpool, is_held: Sequence[bool]) -> Iterator[NumberedRow]:
+    """Yield the rows that are not held out."""
+    with ProgressBar("examining rows", total=len(spool) - sum(is_held)) as bar:
+        for row, is_kept in zip(spool, is_held, strict=True):
+            if not is_kept:
+                bar.advance()
+                yield row

@@ -1,9 +1,10 @@
 """A benchmark with its questions, opened from the run file, and how a batch of them is asked."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
 from calltune.config.chat import THINKING_SUFFIX
@@ -91,6 +92,46 @@ def _in_modes(
             beside = thinks and config.chat.thinking == "both"
             name = entry.model_copy(update={"label": entry.title + THINKING_SUFFIX}) if beside else entry
             yield name, each, thinks
+
+
+def misplaced_questions(benchmarks: Iterable[tuple[Entry, Any, Any]], run_folder: Path) -> Iterator[str]:
+    """Yield what is wrong with the paths of opened benchmarks, as far as it can be seen without reading.
+
+    What a run makes for itself need not be there yet.
+    """
+    for number, (_, _, settings) in enumerate(benchmarks):
+        text = getattr(settings, "path", None)
+        if not isinstance(text, str) or Path(text).is_relative_to(run_folder):
+            continue
+        path = Path(text)
+        # A Hub id is `owner/name`; anything else was meant as a path.
+        is_path = path.suffix or path.is_absolute() or text.startswith(".") or text.count("/") != 1
+        if is_path and not path.exists():
+            yield f"evaluate.benchmarks.{number}: {text}: no such file of questions"
+
+
+def own_questions(config: Config, tests: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, int]]:
+    """Yield each benchmark that asks what the run holds out itself, with how many of its questions it can ask.
+
+    Args:
+        tests: the rows of `data/test.jsonl`, in When2Call's test layout.
+    """
+    for entry, module, settings in open_benchmarks(config):
+        text = getattr(settings, "path", None)
+        if isinstance(text, str) and Path(text) == config.run_folder / "data" / "test.jsonl":
+            is_free = module.scoring_request is None
+            yield entry.title, sum(is_free or "asked" not in row for row in tests)
+
+
+def require_backend(config: Config) -> None:
+    """See that the run file names a backend that there is; its module, which may take seconds, is not imported.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    name = config.evaluate.backend
+    if name not in BACKENDS.modules and "." not in name:
+        load_module(BACKENDS, name, "evaluate.backend")
 
 
 def open_backend(config: Config) -> tuple[Callable[[str], OpenedBackend], dict[str, Any]]:

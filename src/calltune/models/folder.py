@@ -51,6 +51,22 @@ def check_folder(model: str) -> dict[str, Shape] | None:
     return shapes or None
 
 
+def require_folder_or_hub_id(model: str) -> str:
+    """Return the model's name if it is a folder's, or may be one of the Hub's.
+
+    Raises:
+        ModelError: it is a file, or names a folder that is not there.
+    """
+    path = Path(model)
+    if path.is_file():
+        raise ModelError(f"model '{model}': is a file, a folder was expected")
+    if path.is_dir():
+        refuse_special(model, path)
+    if not path.is_dir() and (path.is_absolute() or model.startswith(".") or model.count("/") > 1):
+        raise ModelError(f"model '{model}': no such folder")
+    return model
+
+
 def refuse_special(model: str, folder: Path) -> None:
     """Refuse a folder in which something is neither file nor folder: whoever opened it might wait for ever.
 

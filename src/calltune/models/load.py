@@ -36,7 +36,7 @@ from calltune.calling.chat import Chat
 from calltune.calling.shipped import SHIPPED, shipped_template
 from calltune.errors import ModelError
 from calltune.models.device import leave_out_planned_attention
-from calltune.models.folder import check_folder, check_loaded, check_shapes, one_line, refuse_special
+from calltune.models.folder import check_folder, check_loaded, check_shapes, one_line, require_folder_or_hub_id
 from calltune.runtime.terminal import say
 
 
@@ -71,7 +71,7 @@ def load_tokenizer(model: str, chat_template: str | None = None) -> PreTrainedTo
     Raises:
         ModelError: there is none, or the Hub does not give it, or the template cannot be read.
     """
-    check_folder(_require_folder_or_hub_id(model))
+    check_folder(require_folder_or_hub_id(model))
     with one_line_for(model, "tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
         # Settings of a wrong type are read without a word, and fail where a text is first made into tokens.
@@ -106,7 +106,7 @@ def load_model(model: str, dtype: torch.dtype, **others: Any) -> PreTrainedModel
         ModelError: there is none, the Hub does not give it, it needs code of its own, its weights are pickled, or they
             are not whole: keys are missing, unexpected, or of another shape.
     """
-    if Path(_require_folder_or_hub_id(model)).is_dir():
+    if Path(require_folder_or_hub_id(model)).is_dir():
         # Sizes that are out of all bounds are told before transformers fills them with numbers.
         load_skeleton(model)
     # Whoever trains, asks or compares a model loads it here first.
@@ -159,7 +159,7 @@ def load_skeleton(model: str) -> PreTrainedModel:
         ModelError: there is no configuration, the Hub does not give it, it needs code of its own, or a folder's weights
             are not those of the model that it describes.
     """
-    shapes = check_folder(_require_folder_or_hub_id(model))
+    shapes = check_folder(require_folder_or_hub_id(model))
     configuration = model_config(model)
     with one_line_for(model, "model"), torch.device("meta"):
         skeleton = AutoModelForCausalLM.from_config(configuration, trust_remote_code=False)
@@ -174,7 +174,7 @@ def model_config(model: str) -> PreTrainedConfig:
     Raises:
         ModelError: there is none, a field of it is wrong, or it needs code of its own.
     """
-    _require_folder_or_hub_id(model)
+    require_folder_or_hub_id(model)
     with one_line_for(model, "model"):
         configuration = AutoConfig.from_pretrained(model, trust_remote_code=False)
     attention = getattr(configuration, "_attn_implementation", None)
@@ -234,17 +234,6 @@ def fastest_attention(skeleton: PreTrainedModel, bf16: bool) -> str:
         if is_flash_attn_2_available() and torch.cuda.get_device_capability() >= (8, 0):
             return "flash_attention_2"
     return "sdpa" if skeleton._supports_sdpa else "eager"
-
-
-def _require_folder_or_hub_id(model: str) -> str:
-    path = Path(model)
-    if path.is_file():
-        raise ModelError(f"model '{model}': is a file, a folder was expected")
-    if path.is_dir():
-        refuse_special(model, path)
-    if not path.is_dir() and (path.is_absolute() or model.startswith(".") or model.count("/") > 1):
-        raise ModelError(f"model '{model}': no such folder")
-    return model
 
 
 def _not_loaded(model: str, what: str, error: Exception) -> ModelError:

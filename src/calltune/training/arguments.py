@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import pydantic
 import torch
 from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin, TorchDynamoPlugin
@@ -20,23 +19,13 @@ from transformers import TrainingArguments
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.sft_config import SFTConfig
 
+from calltune.config.stage_keys import check_keys, check_losses, plain_kind
 from calltune.config.stages import Stage
-from calltune.config.table import unknown_key
 from calltune.errors import ConfigError
 
 TrlArguments = SFTConfig | DPOConfig
 
 _ARGUMENTS = {"sft": SFTConfig, "dpo": DPOConfig}
-
-_OURS = {
-    "output_dir": "the run file's 'output' and 'name' say where",
-    "resume_from_checkpoint": "an interrupted stage resumes by itself",
-    "report_to": "[tracking] says where metrics go",
-    "disable_tqdm": "calltune shows the progress",
-    "max_seq_length": "TRL calls it max_length",
-    "trust_remote_code": "code from the Hub is never run",
-    "logging_nan_inf_filter": "a loss that is no number ends the stage, and is never replaced by another",
-}
 
 # Of what `from_pretrained` takes; the rest would hold for training and not for scanning, evaluation and export.
 _MODEL_KEYS = {"attn_implementation", "dtype"}
@@ -46,8 +35,6 @@ _FOR_OPTIMIZER = (
     (r"adamw_torch_[48]bit", "torchao", "gpu"),
     (r"adamw(_bnb)?_8bit|ademamix.*|lion_.*|paged_.*|rmsprop_bnb.*", "bitsandbytes", "qlora"),
 )
-
-_PLAIN = {int, float, bool, str, types.NoneType}
 
 # One seed, bounded waste after a kill, and only what the device can do; everything else is TRL's own default.
 _DEFAULTS: dict[str, Any] = {
@@ -70,17 +57,11 @@ def check_table(stage: Stage, table: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: a key that TRL does not have (the nearest is named), one that is calltune's, or a wrong value.
     """
-    check_keys(stage, table, _ARGUMENTS[stage])
-    for key in table:
-        if key in _OURS:
-            raise ConfigError(f"'{stage}.{key}' cannot be set: {_OURS[key]}")
+    check_keys(stage, table, kinds_of(_ARGUMENTS[stage]))
     if table.get("packing") and table.get("packing_strategy") == "wrapped":
         raise ConfigError(f"'{stage}.packing_strategy': 'wrapped' cuts answers in two; 'bfd' keeps every row whole")
-    if "loss_type" in table and stage == "dpo":
-        # TRL takes anything here, and fails at the first step.
-        losses = table["loss_type"] if isinstance(table["loss_type"], list) else [table["loss_type"]]
-        if not losses or not all(isinstance(loss, str) for loss in losses):
-            raise ConfigError(f"'dpo.loss_type': a loss or a list of some was expected, not {table['loss_type']!r}")
+    if stage == "dpo":
+        check_losses(table)
 
 
 @contextmanager
@@ -185,30 +166,17 @@ def model_keys(stage: Stage, table: Mapping[str, Any]) -> dict[str, Any]:
     return keys
 
 
-def check_keys(table: str, given: Mapping[str, Any], kind: type) -> None:
-    """Check a table that goes word for word to a dataclass of TRL or PEFT.
-
-    Raises:
-        ConfigError: a key it does not have, or a value that is not of the field's type.
-    """
-    fields = {field.name for field in dataclasses.fields(kind) if field.init}
+def kinds_of(kind: type) -> dict[str, str]:
+    """Return the keys of a dataclass of TRL or PEFT, each with its type where that is a plain one, as text."""
     hints = typing.get_type_hints(kind)
-    for key, value in given.items():
-        if key not in fields and key not in _OURS:
-            raise ConfigError(unknown_key(f"{table}.{key}", fields))
-        # Plain values are checked here, by the key's name; of the others TRL and PEFT take more than they declare.
-        if key not in fields or not _alternatives(hints[key]) <= _PLAIN:
-            continue
-        try:
-            pydantic.TypeAdapter(hints[key]).validate_python(value)
-        except pydantic.ValidationError as error:
-            problem = error.errors()[0]["msg"]
-            raise ConfigError(f"'{table}.{key}': {problem[0].lower()}{problem[1:]}, not {value!r}") from None
+    return {
+        field.name: plain_kind(_alternatives(hints[field.name])) for field in dataclasses.fields(kind) if field.init
+    }
 
 
-def _alternatives(hint: Any) -> set[Any]:
-    """The types of a union, or the one type: `int | None` -> {int, NoneType}."""
-    return set(typing.get_args(hint)) if typing.get_origin(hint) in (typing.Union, types.UnionType) else {hint}
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    """The types of a union, or the one type: `int | None` -> (int, NoneType)."""
+    return typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
 
 
 def lora_config(table: Mapping[str, Any]) -> LoraConfig:
@@ -217,7 +185,7 @@ def lora_config(table: Mapping[str, Any]) -> LoraConfig:
     Raises:
         ConfigError: an unknown key or a wrong value.
     """
-    check_keys("lora", table, LoraConfig)
+    check_keys("lora", table, kinds_of(LoraConfig))
     defaults = {"r": 16, "lora_alpha": 32, "target_modules": "all-linear", "task_type": "CAUSAL_LM"}
     try:
         return LoraConfig(**{**defaults, **table})

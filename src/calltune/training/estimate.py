@@ -147,8 +147,8 @@ def _evaluation_bytes(config: Config, shape: Shape) -> int:
     return width * shape.num_parameters + config.evaluate.tokens_per_batch * per_token
 
 
-def show_plan(config: Config, plans: Sequence[Estimate], starts: Mapping[str, float]) -> None:
-    """Tell the plan, and what its figures are not."""
+def show_plan(config: Config, plans: Sequence[Estimate], starts: Mapping[str, float]) -> float | None:
+    """Tell the plan, and what its figures are not; return the seconds in all, None where nothing says how many."""
     price = config.plan.price_per_hour
     costs = [_cost(config, plan.seconds) for plan in plans]
     columns = ["", "rows", "left out", "tokens of an epoch", "steps", "peak memory", "time"]
@@ -170,8 +170,8 @@ def show_plan(config: Config, plans: Sequence[Estimate], starts: Mapping[str, fl
     show_table("the plan: what the run is going to take", columns, rows)
     known = [plan.seconds for plan in plans if plan.seconds is not None]
     if not known:
-        say("plan: nothing says how long it takes: plan.probe_seconds is 0, or the model does not fit here")
-        return
+        say("plan: how long it takes was not asked (--time, plan.probe_seconds), or the model does not fit here")
+        return None
     start = max(starts.values(), default=0.0)
     total = sum(known) + start
     parts = f"plan: {duration(total)} for {', '.join(plan.stage for plan in plans if plan.seconds is not None)}"
@@ -188,6 +188,7 @@ def show_plan(config: Config, plans: Sequence[Estimate], starts: Mapping[str, fl
     if config.mine:
         say("plan: mining is not in it, and dpo is planned on the given pairs: those to be mined are not known yet")
     say(f"plan: {how}; prepare and report are not in it. No row is ever cut: one that is too long is left out whole")
+    return total
 
 
 def _cost(config: Config, seconds: float | None) -> float | None:

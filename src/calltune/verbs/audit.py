@@ -13,6 +13,7 @@ from calltune.files.disk import writing_to
 from calltune.files.json_lines import json_text
 from calltune.runtime.terminal import say, show_table
 from calltune.types import BEHAVIORS
+from calltune.verbs.init import TEMPLATES
 
 _KINDS = ("answers", "pairs")
 _MOST_TOOLS = 15
@@ -61,8 +62,9 @@ def _next(told: Mapping[str, Any]) -> str:
     """Return the command to type next."""
     if not sum(told["trainable"][kind] for kind in _KINDS):
         return "mend the rows first: none of them could be trained on"
-    place = shlex.quote(f"data.sources.0.path={told['path']}")
-    return f"calltune init traces && calltune check traces.toml {place}"
+    # A file that has a template's name is told from it by its folder.
+    path = f"./{told['path']}" if told["path"] in TEMPLATES else told["path"]
+    return f"calltune init {shlex.quote(path)}"
 
 
 def _inside(text: str, path: str) -> str:

@@ -13,7 +13,8 @@ from calltune.data.doctor.workers import load_packed
 from calltune.data.preparation import Gathered, Source, diagnose, gather, open_sources, write_data
 from calltune.data.redact.rows import redaction_sha256
 from calltune.data.sources.mcp_tools import changes_since, recorded
-from calltune.evaluation.jobs import open_benchmarks
+from calltune.evaluation.jobs import open_benchmarks, own_questions
+from calltune.evaluation.power import power_line
 from calltune.files.disk import writing_to
 from calltune.files.hashes import value_sha256
 from calltune.files.json_lines import write_json, write_jsonl
@@ -59,6 +60,10 @@ def run(config: Config) -> Path:
             write_json(folder / TOOLS, recorded(gathered.catalogues))
     write_json(folder / "doctor.json", found.told)
     say(", ".join(f"{name} {count:,}" for name, count in counts.items()))
+    for title, number in own_questions(config, gathered.tests):
+        is_few, line = power_line(title, number)
+        if is_few:
+            say(f"WARNING: {line}; add conversations, or raise data.derive.held_out")
     redacted = {"redacted": gathered.redaction.told()} if gathered.redaction else {}
     finish(folder, inputs, counts=counts, behaviors=_by_file(found.told["behaviors"]), **redacted)
     return folder

@@ -9,7 +9,7 @@ from toy_calls import BOOK, FIND, PLAY, RESERVE, WEATHER, call, log, row, tool, 
 from calltune.calling.behavior import message_behavior
 from calltune.calling.schema import call_problems
 from calltune.config.data import DeriveConfig
-from calltune.data.derive import derive, is_held_out
+from calltune.data.derive import derive
 from calltune.data.derive.twins import twins
 from calltune.data.derive.values import is_told
 from calltune.types import Example, Message, Preference, Tool, ToolCall
@@ -243,18 +243,6 @@ def test_a_default_is_never_asked_for() -> None:
     given = tool("get_weather", "Get the weather.", ("city",), city={"type": "string", "default": "Rome"})
     rows = [row("1", user("What is the weather in Rome?"), call("get_weather", city="Rome"), tools=(given, PLAY))]
     assert not examples(made(rows), "request_for_info")
-
-
-def test_one_conversation_is_held_out_whole() -> None:
-    steps = [
-        row(f"{n}#{turn}", user(f"Question {n}"), *[user("more")] * turn, call("play_song", title="x"))
-        for n in range(40)
-        for turn in range(3)
-    ]
-    kept = [step.id for step in steps if is_held_out(step, DeriveConfig(held_out=0.4), 0)]
-    assert 20 <= len(kept) <= 80
-    assert set(Counter(step.split("#")[0] for step in kept).values()) == {3}
-    assert not any(is_held_out(step, DeriveConfig(held_out=0), 0) for step in steps)
 
 
 def test_the_system_text_stays() -> None:

@@ -3,17 +3,17 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from toy_calls import call, log, row, user
+from toy_calls import ALL, call, log, row, user
 
 from calltune.calling.behavior import text_behavior
 from calltune.config.data import DeriveConfig
 from calltune.data.derive import derive, questions
 from calltune.errors import ConfigError, DataError
-from calltune.evaluation.benchmarks import when2call
+from calltune.evaluation.benchmarks import when2call, when2call_generation
 from calltune.evaluation.benchmarks.when2call_rows import QuestionSettings
 from calltune.evaluation.benchmarks.when2call_rows import questions as read_questions
 from calltune.files.json_lines import write_jsonl
-from calltune.types import BEHAVIORS, Example, Message
+from calltune.types import BEHAVIORS, Behavior, Example, Message
 
 SETTINGS = DeriveConfig(request_for_info=1, cannot_answer=1, direct=1)
 TALKS = [
@@ -102,3 +102,44 @@ def test_a_lost_value_and_a_lost_tool_are_told_to_the_reader() -> None:
         if question["correct_answer"] == "cannot_answer":
             assert question["target_tool"] is None
             assert name in {json.loads(tool)["name"] for tool in [*question["orig_tools"], *question["tools"]]}
+
+
+def test_what_an_agent_said_itself_is_asked_freely(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each of the held-out answers to a user, with its own behaviour; benchmarks of four answers leave them out."""
+    said: dict[Behavior, str] = {
+        "direct": "It opens at nine.",
+        "request_for_info": "Which city do you mean?",
+        "cannot_answer": "I can't do that, as I have no tool for it.",
+    }
+    own = [
+        Example(f"own:{n}:{behavior}", "toy", (user(f"Question {n}?"), Message("assistant", text)), ALL, behavior)
+        for behavior, text in said.items()
+        for n in range(12)
+    ]
+    after_a_result = row(
+        "late", user("?"), call("get_weather", city="Oslo"), Message("tool", "5"), Message("assistant", "5")
+    )
+    asked = list(questions([*log(9), *own, after_a_result], SETTINGS.model_copy(update={"num_questions": 44}), 0))
+    free = [question for question in asked if question.get("asked") == "freely"]
+    assert asked[-len(free) :] == free
+    assert all(question["answers"].keys() == {question["correct_answer"]} for question in free)
+    # Up to eleven of each, those with four answers counted.
+    counts = Counter(question["correct_answer"] for question in asked)
+    assert counts == {"tool_call": 9, **dict.fromkeys(said, 11)}
+    assert "late" not in {question["source_id"] for question in asked}
+    path = str(tmp_path / "test.jsonl")
+    write_jsonl(Path(path), asked)
+    samples = list(when2call_generation.samples(when2call_generation.Settings(path=path)))
+    assert Counter(sample.behavior for sample in samples) == counts
+    assert [sample.target["call"] is None for sample in samples] == [s.behavior != "tool_call" for s in samples]
+    assert len(list(when2call.samples(when2call.Settings(path=path)))) == len(asked) - len(free)
+    assert f"test.jsonl: {len(free)} more questions have no four answers" in capsys.readouterr().out
+    write_jsonl(Path(path), [free[0] | {"asked": "loudly"}])
+    with pytest.raises(DataError, match="'asked' must be"):
+        list(when2call_generation.samples(when2call_generation.Settings(path=path)))
+
+
+def test_few_questions_of_one_behavior_do_not_cost_those_of_others() -> None:
+    silent = [row(f"s:{n}", user(f"Play number {n} of my list."), call("play_song", title="Halo")) for n in range(20)]
+    counts = Counter(each["correct_answer"] for each in questions([*silent, *TALKS[:3]], SETTINGS, 0))
+    assert counts == {"tool_call": 10, "direct": 10, "cannot_answer": 10, "request_for_info": 3}

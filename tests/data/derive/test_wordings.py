@@ -1,4 +1,5 @@
 import random
+import re
 from collections import Counter
 
 import pytest
@@ -17,8 +18,14 @@ from calltune.data.derive.wordings import bare_refusal, claim, question, refusal
         ("x", "This tool allows you to search for books (e.g. novels) by title.", "search for books by title"),
         ("x", "Shows the menu to the customer.", "show the menu to you"),
         ("x", "Fetches and returns a specific article using the provided id.", "fetch and return an article"),
-        ("send_mail", "", "send mail"),
-        ("getUserInfo", "User info service", "get user info"),
+        ("send_mail", "", "send the mail"),
+        ("getUserInfo", "User info service", "get the user info"),
+        ("turn_on_light", "", "turn on light"),
+        ("list_invoices", "The latest invoices of a number.", "list the latest invoices of a number"),
+        ("check_coverage", "How good the signal is at a place.", "tell you how good the signal is at a place"),
+        ("is_in_stock", "Whether an article is in stock", "tell you whether an article is in stock"),
+        ("get_pdf", "Returns the URL of the invoice", "get the URL of the invoice"),
+        ("escalate", "Hands over to a colleague when the customer asks for it.", "hand over to a colleague"),
         ("weather", "A weather service", ""),
     ],
 )
@@ -37,6 +44,10 @@ def test_what_a_tool_does(name: str, description: str, phrase: str) -> None:
         ("query", "query", ""),
         ("XqNkc8h6YR", "", ""),
         ("XqNkc8h6YR", "The number of results to return.", "the number of results to return"),
+        ("phone", "The Brightline number", "the Brightline number"),
+        ("reason", "Why the customer sends it back", "the reason"),
+        ("since", "", "since when"),
+        ("sku", "", "the SKU"),
     ],
 )
 def test_what_a_parameter_is(name: str, description: str, phrase: str) -> None:
@@ -67,6 +78,28 @@ def test_they_name_what_is_missing() -> None:
     assert all("city" in question(BOOK, "city", rng).content for _ in range(50))
     assert any("Ann, Bob or Cid" in question(SEND, "person", rng).content for _ in range(50))
     assert options({"enum": list(range(9))}) == []
+    assert options({"enum": ["changed_mind", "wrong-item", "a4"]}) == ["changed mind", "wrong item", "a4"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "phrase"),
+    [
+        ("enabled", "boolean", "whether it should be enabled"),
+        ("is_active", "boolean", "whether it is active"),
+        ("include_tax", "boolean", "whether to include tax"),
+        ("express", "boolean", "whether you want it express"),
+        ("guests", "integer", "the number of guests"),
+        ("number_of_guests", "integer", "the number of guests"),
+        ("address", "string", "the address"),
+    ],
+)
+def test_what_a_parameter_of_a_type_is(name: str, kind: str, phrase: str) -> None:
+    assert thing(name, {"type": kind}) == plain_name(name, {"type": kind}) == phrase
+    asked = tool("order", "Order a taxi.", (name,), **{name: kind})
+    texts = {question(asked, name, random.Random(n)).content for n in range(30)}
+    assert all(phrase in text for text in texts)
+    # A clause stands behind "tell me" and the like alone.
+    assert phrase.startswith("the ") or not any(re.search(r"need whether|give me whether|is whether", t) for t in texts)
 
 
 def test_no_wording_where_the_description_would_turn_it_round() -> None:

@@ -283,7 +283,7 @@ def test_a_tool_that_gives_the_behaviour_away(run: Callable[..., tuple[int, str]
 
 def test_check_reads_all_and_writes_nothing(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
     _, shown = run([*GOOD, GOOD[0]], verb="check")
-    assert "check: 1 questions of 1 benchmarks can be read" in shown
+    assert "INFO: 1 questions of 1 benchmarks can be read" in shown
     assert "doctor: 10 rows read, 9 kept, 1 rejected" in shown
     assert not (tmp_path / "runs").exists()
 

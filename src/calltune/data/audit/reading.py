@@ -22,18 +22,23 @@ _ROWS_FOR_TWO = 300
 """Rows of a file's kilobytes below which a second process would take longer to start than it saves."""
 
 
-def audited(path: str) -> dict[str, Any]:
+def audited(path: str, tools: str | None = None) -> dict[str, Any]:
     """Return what a file, or a folder of files, is and holds, as JSON has it.
+
+    Args:
+        tools: a file of tools, or an MCP server, for rows that name none.
 
     Raises:
         DataError: there is no such file, or none of the files can be read.
     """
     with ChangeLog() as changes, changes_told_to(changes.hear):
-        files = data_files(path)
+        files = [file for file in data_files(path) if not tools or file.resolve() != Path(tools).resolve()]
         if Path(path).is_dir():
             tell_passed_over(path, files)
-        known, problems = _described(files)
+        known, problems = _described(files, tools)
         if not known:
+            if not problems:
+                raise DataError(f"{path}: holds tools and no rows")
             more = f" (and {len(problems) - 1:,} more files cannot be read)" if len(problems) > 1 else ""
             raise DataError(f"{problems[0]['problem']}{more}")
         rows, tally = dict.fromkeys((str(each.file) for each in known), 0), Tally()
@@ -55,12 +60,12 @@ def audited(path: str) -> dict[str, Any]:
         }
 
 
-def _described(files: Sequence[Path]) -> tuple[list[Described], list[dict[str, str]]]:
+def _described(files: Sequence[Path], tools: str | None) -> tuple[list[Described], list[dict[str, str]]]:
     """Return the files whose layout is known, and what is wrong with the others."""
     known, problems = list[Described](), list[dict[str, str]]()
     for file in files:
         try:
-            known.append(described(file))
+            known.append(described(file, tools))
         except DataError as error:
             problems.append({"file": str(file), "problem": str(error)})
     return known, problems

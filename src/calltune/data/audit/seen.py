@@ -12,10 +12,15 @@ from calltune.types import Example, Preference, Rejected
 
 @dataclass(slots=True)
 class Seen:
-    """What is known of a row; `personal` are kinds and digests of the details in its messages and calls."""
+    """What is known of a row.
+
+    `personal` are kinds and digests of the details in its messages and calls. `decides` says whether the row is a call
+    that answers a user's message, of which `[data.derive]` makes rows of the other behaviours.
+    """
 
     facts: Facts
     personal: tuple[tuple[str, bytes], ...] = ()
+    decides: bool = False
 
 
 class Auditor:
@@ -31,7 +36,8 @@ class Auditor:
             return Seen(facts, personal=personal_details(line))
         if any(finding == "broken" for finding, _ in facts.problems):
             return Seen(facts)
-        return Seen(facts, _personal(row))
+        decides = facts.kind == "example" and facts.has_call and row.prompt[-1:] and row.prompt[-1].role == "user"
+        return Seen(facts, _personal(row), bool(decides))
 
 
 def _personal(row: Example | Preference) -> tuple[tuple[str, bytes], ...]:

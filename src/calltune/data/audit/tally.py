@@ -23,6 +23,7 @@ class Tally:
 
     def __init__(self) -> None:
         self._facts: list[Facts] = []
+        self._decides: list[bool] = []
         self._called, self._broken = Counter[str](), Counter[str]()
         self._faults: dict[str, Counter[str]] = defaultdict(Counter)
         self._unknown: dict[str, Counter[str]] = defaultdict(Counter)
@@ -32,6 +33,7 @@ class Tally:
     def add(self, seen: Seen) -> None:
         """Count a row."""
         self._facts.append(seen.facts)
+        self._decides.append(seen.decides)
         self._called.update(seen.facts.called)
         for tool in {tool for _, tool, _ in seen.facts.faults}:
             self._broken[tool] += 1
@@ -55,6 +57,7 @@ class Tally:
         leaks = label_leaks(self._facts)
         return {
             "rows": len({place_of(facts.id) for facts in self._facts}),
+            "conversations": len({facts.question for facts in self._facts if facts.kind != "unread"}),
             **{name: sum(facts.kind == kind for facts in self._facts) for kind, name in _KINDS.items()},
             "unread": sum(facts.kind == "unread" for facts in self._facts),
             "behaviors": {name: _behaviors(self._facts, kept, kind) for kind, name in _KINDS.items()},
@@ -70,6 +73,9 @@ class Tally:
             },
             "trainable": {
                 **{name: sum(facts.kind == kind for facts in kept) for kind, name in _KINDS.items()},
+                "deciding_calls": sum(
+                    decides and facts.verdict is None for facts, decides in zip(self._facts, self._decides, strict=True)
+                ),
                 "left_out": dict(Counter(facts.verdict[0] for facts in self._facts if facts.verdict).most_common()),
             },
         }

@@ -5,7 +5,8 @@ learns when not to call. `derive` makes those rows by rule, each naming its pare
 test of the same kind from the conversations that are held out of training.
 """
 
-from calltune.data.derive.making import Counts, derive, is_held_out
+from calltune.data.derive.holding import Conversations
+from calltune.data.derive.making import Counts, derive
 from calltune.data.derive.questions import questions
 
-__all__ = ["Counts", "derive", "is_held_out", "questions"]
+__all__ = ["Conversations", "Counts", "derive", "questions"]

@@ -57,7 +57,9 @@ def small_talk_for(tools: Iterable[Tool], rng: random.Random, *, held_out: bool 
         if words & _KNOW_ALL and subject != "chat":
             continue
         if not words & (set(_SUBJECT_WORDS[subject].split()) | content_words(question)):
-            return (rng.choice(_OPENINGS) if question.endswith("?") else "") + question, answer
+            # A greeting begins by itself.
+            takes_opening = question.endswith("?") and not question.startswith(("Hi", "Hey", "Hello"))
+            return (rng.choice(_OPENINGS) if takes_opening else "") + question, answer
     return None
 
 

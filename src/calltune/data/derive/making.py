@@ -10,7 +10,6 @@ from calltune.data.derive.pairs import Counts, pairs
 from calltune.data.derive.rewriting import can_be_asked, rewritten
 from calltune.data.derive.rules import RULES, Derived, Workshop, asking
 from calltune.data.randomness import unit_interval
-from calltune.data.text import first_question
 from calltune.models.endpoint import Endpoint
 from calltune.types import Example, Preference
 
@@ -84,11 +83,3 @@ def _by_model(cases: list[Deciding], wanted: int, shop: Workshop, counts: Counts
             else:
                 counts["request_for_info", found] += 1
     return done
-
-
-def is_held_out(row: Row, settings: DeriveConfig, seed: int) -> bool:
-    """Return whether a row belongs to a conversation that is kept for questions, and so from training.
-
-    Rows with the same first message of the user fall on one side: they are steps of one conversation, or as good as.
-    """
-    return unit_interval(seed, "held out", first_question(row.prompt, row.id)) < settings.held_out

@@ -7,6 +7,7 @@ from typing import Any
 
 from calltune.calling.arguments import argument_schemas
 from calltune.calling.schema import call_problems
+from calltune.data.derive.tone import tone_of
 from calltune.data.derive.twins import similarity
 from calltune.data.derive.values import forms, same_value
 from calltune.data.derive.vocabulary import content_words
@@ -72,6 +73,7 @@ class Material:
 
     def __init__(self, rows: Sequence[Example | Preference]) -> None:
         self.deciding: list[Deciding] = []
+        self.tone = tone_of(rows)
         self._tools: dict[str, Tool] = {}
         self._values: dict[tuple[str, str], dict[str, Any]] = {}
         self.names: set[str] = set()

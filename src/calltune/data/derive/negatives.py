@@ -20,8 +20,8 @@ Negative = Callable[[Derived, Workshop, random.Random], Message | None]
 def refused(made: Derived, shop: Workshop, rng: random.Random) -> Message | None:
     """Return a refusal of what could be done."""
     if made.row.behavior == "direct":
-        return wordings.bare_refusal(rng, held_out=shop.held_out)
-    return wordings.refusal(made.case.target, rng, held_out=shop.held_out)
+        return wordings.bare_refusal(rng, held_out=shop.held_out, tone=shop.tone)
+    return wordings.refusal(made.case.target, rng, held_out=shop.held_out, tone=shop.tone)
 
 
 def asked(made: Derived, shop: Workshop, rng: random.Random) -> Message | None:
@@ -33,7 +33,9 @@ def asked(made: Derived, shop: Workshop, rng: random.Random) -> Message | None:
     if made.row.behavior == "tool_call":
         # What was not told might be worth asking for, so what was told is preferred.
         names = [name for name in names if name in made.case.call.arguments] or names
-    return wordings.question(tool, rng.choice(names), rng, held_out=shop.held_out) if names else None
+    if not names:
+        return None
+    return wordings.question(tool, rng.choice(names), rng, held_out=shop.held_out, tone=shop.tone)
 
 
 def made_up(made: Derived, shop: Workshop, rng: random.Random) -> Message | None:

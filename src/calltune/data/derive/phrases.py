@@ -24,7 +24,8 @@ _POINTING = re.compile(
     r"\b(?:(an?) )?(?:specified|provided|given|desired|specific|chosen|selected) (?=(\w))", re.IGNORECASE
 )
 _TAIL = re.compile(
-    r"\s+(?:using (?:the|a|an|its)|via (?:the|a)|based on (?:(?:the )?(?:provided|specified|given)|various|optional))\b"
+    r"\s+(?:(?:if|when|whenever) (?:the|a) (?:user|customer|caller)|using (?:the|a|an|its)|via (?:the|a)|"
+    r"based on (?:(?:the )?(?:provided|specified|given)|various|optional))\b"
     r".*$",
     re.IGNORECASE,
 )
@@ -34,10 +35,39 @@ _FORMAT = re.compile(
     re.IGNORECASE,
 )
 _OPENS_BADLY = re.compile(
-    r"^(?:whether|if|specif\w*|indicat\w*|filter|for|to|in|on|by|of|when|what|which|who|where|how|is|are|can|should|optional|"
+    r"^(?:whether|if|specif\w*|indicat\w*|filter|for|to|in|on|by|of|when|what|which|who|where|why|how|is|are|can|should|optional|"
     r"required|type|input|value|string|boolean|an? |any |all |find|include|set|only)\b",
     re.IGNORECASE,
 )
+_FIRST_VERBS = {
+    form: verb
+    for verb, third in (("have", "has"), ("hand", "hands"), ("escalate", "escalates"))
+    for form in (verb, third)
+}
+_CLAUSES = frozenset({"whether", "what", "how", "which", "who", "when", "where", "why"})
+_NO_ARTICLE = frozenset(
+    {
+        "on",
+        "off",
+        "in",
+        "out",
+        "up",
+        "down",
+        "to",
+        "for",
+        "by",
+        "with",
+        "from",
+        "at",
+        "a",
+        "an",
+        "the",
+        "my",
+        "all",
+        "any",
+    }
+)
+_ACRONYMS = frozenset({"id", "url", "isbn", "ip", "zip", "sku", "iban", "pdf", "vat", "pin", "sim", "eta", "api"})
 _VAGUE = frozenset({"query", "q", "text", "input", "value", "string", "search", "keyword", "keywords", "term", "data"})
 _LONGEST_ABILITY, _LONGEST_THING = 16, 9
 
@@ -48,11 +78,21 @@ def ability(tool: Tool) -> str:
     The text is empty when the tool's texts hold no known verb.
     """
     words = _TAIL.sub("", _PREAMBLE.sub("", _first_sentence(tool.description))).split()
-    verb = imperative(words[0]) if words else None
+    if len(words) > 2 and words[0].lower() in _CLAUSES:
+        # "How good the signal is" is what the tool tells.
+        return _spoken(" ".join(["tell you", *_cut([words[0].lower(), *words[1:]], _LONGEST_ABILITY)]))
+    named = [word for word in tokens(tool.name) if not word.isdigit()]
+    verb = _verb(words[0]) if words else None
+    if words and words[0].lower() == "returns":
+        verb = "get"
     if verb is None or len(words) < 2:
-        words = [word for word in tokens(tool.name) if not word.isdigit()]
-        verb = imperative(words[0]) if words else None
-        if verb is None or len(words) < 2:
+        verb = _verb(named[0]) if named else None
+        if verb and len(words) > 1 and words[0].lower() in ("the", "a", "an") and not _is_kind_of_tool(words):
+            # "The latest invoices" of `list_invoices` is what it lists.
+            words = [verb, words[0].lower(), *words[1:]]
+        elif verb and len(named) > 1:
+            words = [verb, *([] if named[1] in _NO_ARTICLE else ["the"]), *named[1:]]
+        else:
             return ""
     # In "Searches and returns" the second verb loses its ending, too.
     rest = [
@@ -60,6 +100,18 @@ def ability(tool: Tool) -> str:
         for before, word in pairwise(words)
     ]
     return _spoken(" ".join([verb, *_cut(rest, _LONGEST_ABILITY)]))
+
+
+def _verb(word: str) -> str | None:
+    """Return the base form of a verb that may begin what a tool does; in other places these few are no such sign."""
+    return imperative(word) or _FIRST_VERBS.get(word.lower())
+
+
+def _is_kind_of_tool(words: list[str]) -> bool:
+    """Return whether a description says what kind of thing the tool is, not what it gives: `a weather service`."""
+    return bool(
+        {word.lower().rstrip("s") for word in words} & {"tool", "service", "api", "function", "endpoint", "helper"}
+    )
 
 
 def _first_sentence(text: str) -> str:
@@ -120,26 +172,53 @@ def thing(name: str, schema: Mapping[str, Any]) -> str:
     The text is empty if nothing says what the parameter is.
     """
     text = _first_sentence(str(schema.get("description", "")))
-    text = re.sub(r"^the ", "", _FORMAT.sub("", text).strip(" .,'\""), flags=re.IGNORECASE)
+    text = _FORMAT.sub("", text).strip(" .,'\"")
+    has_article = text[:4].lower() == "the "
+    text = text[4:] if has_article else text
     words = text.split()
-    plain = plain_name(name)
+    plain = plain_name(name, schema)
+    if schema.get("type") == "boolean" and plain:
+        return plain
     if not 1 < len(words) <= _LONGEST_THING or _OPENS_BADLY.match(text) or not text.isascii():
         return plain
     # "Customer Name" is a heading; acronyms and names inside a sentence keep their capitals.
     if text.istitle():
         words = text.lower().split()
-    first = words[0] if words[0][1:] != words[0][1:].lower() else words[0].lower()
+    # A capital that begins no sentence is a name's, too.
+    first = words[0] if has_article or words[0][1:] != words[0][1:].lower() else words[0].lower()
     return _spoken(f"the {' '.join([first, *words[1:]])}")
 
 
-def plain_name(name: str) -> str:
-    """Return a parameter's name in words: `the pickup date`; an empty text for a name that says nothing."""
+def plain_name(name: str, schema: Mapping[str, Any] | None = None) -> str:
+    """Return a parameter's name in words: `the pickup date`; an empty text for a name that says nothing.
+
+    Of what is true or false it is a clause: `whether it should be enabled`. Of numbers of things it is `the number of
+    guests`.
+    """
     words = [word for word in tokens(name) if not word.isdigit()]
     # Many data sets hide names behind random letters, which nobody can say.
     opaque = re.search(r"\d[A-Za-z]|[A-Za-z]\d", name) or (len(words) > 2 and len("".join(words)) < 3 * len(words))
     if not words or set(words) <= _VAGUE or opaque:
         return ""
-    return f"the {' '.join(word.upper() if word in ('id', 'url', 'isbn', 'ip', 'zip') else word for word in words)}"
+    if words in (["since"], ["until"]):
+        return f"{words[0]} when"
+    kind = (schema or {}).get("type")
+    if kind == "boolean":
+        return _whether(words)
+    spoken = " ".join(word.upper() if word in _ACRONYMS else word for word in words)
+    is_many = kind in ("integer", "number") and words[-1].endswith("s") and not words[-1].endswith("ss")
+    return f"the number of {spoken}" if is_many and words[0] not in ("number", "num") else f"the {spoken}"
+
+
+def _whether(words: list[str]) -> str:
+    """Return what a parameter that is true or false asks: `whether to include tax`, `whether it is active`."""
+    spoken = " ".join(words)
+    if words[0] in ("is", "has", "can", "should"):
+        return f"whether it {spoken}"
+    if words[-1].endswith("ed"):
+        return f"whether it should be {spoken}"
+    is_verb = words[0] in ("include", "exclude") or imperative(words[0]) == words[0]
+    return f"whether to {spoken}" if is_verb and words[1:] else f"whether you want it {spoken}"
 
 
 def options(schema: Mapping[str, Any]) -> list[str]:
@@ -147,4 +226,8 @@ def options(schema: Mapping[str, Any]) -> list[str]:
     allowed = schema.get("enum")
     if not isinstance(allowed, list | tuple) or not 2 <= len(allowed) <= 5:
         return []
-    return [str(value) for value in allowed if isinstance(value, str | int | float) and str(value).strip()]
+    return [
+        re.sub(r"(?<=\w)[_-](?=\w)", " ", str(value)) if isinstance(value, str) else str(value)
+        for value in allowed
+        if isinstance(value, str | int | float) and str(value).strip()
+    ]

@@ -61,6 +61,7 @@ _STATEMENT = re.compile(
 _MAY_HAVE = re.compile(
     r"\b(?:can|could|may|might|to|please|like|i'll|we'll|you)(?: (?:i|we|please|just|also))* have$", re.IGNORECASE
 )
+_SUBJECTS = word_set("i it we they he she that this you")
 _STATEMENT_END = re.compile(r"\s*(?:[.!;]+\s*|$)")
 _WORD_AFTER = re.compile(r"\s*([\w'\u2019-]+)")
 _QUOTES = {'"': '"', "'": "'", "\u201c": "\u201d", "\u2018": "\u2019", "`": "`"}
@@ -72,13 +73,27 @@ def without(text: str, value: object, vocabulary: Set[str]) -> str | None:
     Args:
         vocabulary: stems of the tool's words. A noun among them is what the value describes, not a part of the value.
     """
+    original = text
     while places := spans(text, value):
         start, end = places[-1]
         shorter = _without_statement(text, start, end) or _without_span(text, start, end, vocabulary)
         if shorter is None or len(spans(shorter, value)) >= len(places):
             return None
         text = shorter
-    return text
+    return _without_stubs(text, original)
+
+
+def _without_stubs(text: str, original: str) -> str | None:
+    """Drop sentences of which the value left a subject and a verb alone: "It began.", "I pay."."""
+    sentences = re.split(r"(?<=[.!?])\s+", text)
+    kept = [each for each in sentences if each in original or not _is_stub(each.split())]
+    if len(kept) == len(sentences):
+        return text
+    return " ".join(kept) if len(" ".join(kept).split()) > 2 else None
+
+
+def _is_stub(words: list[str]) -> bool:
+    return 0 < len(words) < 3 and words[0].lower() in _SUBJECTS
 
 
 def _without_statement(text: str, start: int, end: int) -> str | None:

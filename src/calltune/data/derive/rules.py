@@ -8,6 +8,7 @@ from calltune.config.data import DeriveConfig
 from calltune.data.derive import missing, wordings
 from calltune.data.derive.direct import small_talk_for
 from calltune.data.derive.material import Deciding, Material
+from calltune.data.derive.tone import Tone
 from calltune.data.derive.twins import twins
 from calltune.data.randomness import generator
 from calltune.types import Behavior, Example, Message, Tool
@@ -30,6 +31,11 @@ class Workshop:
     seed: int
     material: Material
     held_out: bool = False
+
+    @property
+    def tone(self) -> Tone:
+        """The agent's own way to refuse and to ask; none for held-out questions, which share no wording with it."""
+        return Tone() if self.held_out else self.material.tone
 
     def chance(self, rule: str, case: Deciding) -> random.Random:
         """Return the random numbers of one rule on one row."""
@@ -54,7 +60,7 @@ def cannot_answer(case: Deciding, shop: Workshop) -> Derived | str:
     offered = [] if bare else _offered(tools, case, shop, rng, always=not tools)
     if not offered and not bare:
         return "no other tool would be left"
-    answer = wordings.refusal(case.target, rng, held_out=shop.held_out)
+    answer = wordings.refusal(case.target, rng, held_out=shop.held_out, tone=shop.tone)
     if answer is None:
         return "no refusal can be worded"
     prompt, lacking = case.prompt, ""
@@ -84,7 +90,7 @@ def request_for_info(case: Deciding, shop: Workshop) -> Derived | str:
 def asking(case: Deciding, parameter: str, prompt: Sequence[Message], shop: Workshop) -> Derived | str:
     """Return the row of a cleaned prompt, or why it cannot be made."""
     rng = shop.chance("asking", case)
-    answer = wordings.question(case.target, parameter, rng, held_out=shop.held_out)
+    answer = wordings.question(case.target, parameter, rng, held_out=shop.held_out, tone=shop.tone)
     if answer is None:
         return "no question can be worded"
     tools = _offered(list(case.row.tools), case, shop, rng)

@@ -183,11 +183,16 @@ class Described:
     rows: Iterator[Noun]
 
 
-def described(file: Path) -> Described:
+def described(file: Path, tools: str | None = None) -> Described:
     """Return what a file is, from its first rows; the others are read with `rows`.
+
+    Args:
+        tools: as in the keys of an `auto` source.
 
     Raises:
         DataError: the file is broken as a whole, or its layout is not known.
     """
     look = _look(file)
-    return Described(file, _layout_line(look), _sureness(look), look.source, _rows_of(look, Settings(path=str(file))))
+    return Described(
+        file, _layout_line(look), _sureness(look), look.source, _rows_of(look, Settings(path=str(file), tools=tools))
+    )

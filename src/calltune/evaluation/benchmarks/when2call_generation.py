@@ -55,8 +55,8 @@ def samples(settings: Settings) -> Iterator[Sample]:
     Raises:
         DataError: as `questions` does.
     """
-    for question in questions(settings):
-        call = question.answers["tool_call"].tool_calls[0]
+    for question in questions(settings, with_four=False):
+        due = question.answers["tool_call"].tool_calls[0] if question.correct == "tool_call" else None
         yield Sample(
             id=question.id,
             benchmark="when2call_generation",
@@ -64,7 +64,7 @@ def samples(settings: Settings) -> Iterator[Sample]:
             tools=question.tools,
             target={
                 "behavior": question.correct,
-                "call": {"name": call.name, "arguments": call.arguments} if question.correct == "tool_call" else None,
+                "call": {"name": due.name, "arguments": due.arguments} if due else None,
             },
             behavior=question.correct,
             group=question.group,

@@ -7,6 +7,7 @@ the whole prompt as calltune writes messages, of which `question` is the last.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -21,6 +22,7 @@ from calltune.config.table import Table
 from calltune.errors import DataError
 from calltune.evaluation.answers import message_from
 from calltune.files.json_lines import parse_object, read_jsonl, require
+from calltune.runtime.terminal import say
 from calltune.types import BEHAVIORS, ROLES, Behavior, Message, Tool, ToolCall
 
 
@@ -42,7 +44,7 @@ class QuestionSettings(Table):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One row: the answers of all four behaviours, one of which is right."""
+    """One row: the answers of all four behaviours, one of which is right; of one that is asked freely the right one."""
 
     id: str
     messages: tuple[Message, ...]
@@ -58,23 +60,46 @@ class Question:
         return "class", self.correct
 
 
-def questions(settings: QuestionSettings) -> Iterator[Question]:
+def questions(settings: QuestionSettings, *, with_four: bool = True) -> Iterator[Question]:
     """The questions, parsed.
+
+    Args:
+        with_four: whether only questions with all four answers are wanted. The others, which are marked as asked
+            freely, are then left out, and their number is told.
 
     Raises:
         DataError: the data is missing, has no rows, repeats an id, or a row is broken: file, line and field.
     """
     seen: set[str] = set()
+    left_out = Counter[str]()
     rows = ((where, row) for where, row in _rows(settings) if settings.source in (None, row.get("source")))
-    for where, row in islice(rows, settings.limit):
+    wanted = (each for each in rows if not (with_four and _is_free(*each, left_out)))
+    for where, row in islice(wanted, settings.limit):
         question = _question(row, where)
         if question.id in seen:
             raise DataError(f"{where}: 'uuid' {question.id} occurs twice")
         seen.add(question.id)
         yield question
+    if number := left_out["freely"]:
+        name = Path(settings.path).name
+        say(f"{name}: {number:,} more questions have no four answers; when2call_generation asks them")
     if not seen:
         of_source = f" of the source '{settings.source}'" if settings.source else ""
         raise DataError(f"{settings.path}: holds no questions{of_source}")
+
+
+def _is_free(where: str, row: Mapping[str, Any], counts: Counter[str]) -> bool:
+    """Return whether a question is asked freely, as it has the right answer alone; count it then.
+
+    Raises:
+        DataError: it says something else of how it is asked.
+    """
+    if "asked" not in row:
+        return False
+    if row["asked"] != "freely":
+        raise DataError(f"{where}: 'asked' must be \"freely\" where it is there")
+    counts["freely"] += 1
+    return True
 
 
 def _rows(settings: QuestionSettings) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -103,7 +128,8 @@ def _question(row: Mapping[str, Any], where: str) -> Question:
         raise DataError(f"{where}: 'correct_answer' must be one of {', '.join(BEHAVIORS)}, not '{correct}'")
     tools = require(row, "tools", list, where)
     messages: dict[Behavior, Message] = {}
-    for behavior in BEHAVIORS:
+    behaviors = (correct,) if _is_free(where, row, Counter()) else BEHAVIORS
+    for behavior in behaviors:
         text = require(answers, behavior, str, f"{where}: answers")
         if not text.strip():
             raise DataError(f"{where}: answers: '{behavior}' is empty")
@@ -117,7 +143,7 @@ def _question(row: Mapping[str, Any], where: str) -> Question:
         published={
             "question": row["question"],
             "tools": [tool if isinstance(tool, str) else json.dumps(tool, allow_nan=False) for tool in tools],
-            "answers": {behavior: answers[behavior] for behavior in BEHAVIORS},
+            "answers": {behavior: answers[behavior] for behavior in behaviors},
             **({"messages": row["messages"]} if "messages" in row else {}),
         },
     )

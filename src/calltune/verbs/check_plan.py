@@ -1,0 +1,121 @@
+"""The plan that `calltune check` tells: how many steps and questions, in which memory, and with `--time` how long."""
+
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from calltune.config.run_file import Config
+from calltune.evaluation.jobs import SAMPLES_BETWEEN_SAVES, Job, ask, num_characters, open_backend, read_jobs
+from calltune.evaluation.power import power_line
+from calltune.runtime.notes import Notes
+
+if TYPE_CHECKING:
+    from calltune.models.backends import OpenedBackend
+    from calltune.training.estimate import Estimate
+    from calltune.training.settings import StageSettings
+    from calltune.training.steady import Budget
+
+_FEW_STEPS = 30
+"""Optimiser steps below which a stage hardly moves a model at the rates of a usual run."""
+
+
+def as_timed(config: Config, with_time: bool) -> Config:
+    """The run file as it is, or so that no time is taken and none reckoned."""
+    if with_time:
+        return config
+    return config.model_copy(
+        update={"plan": config.plan.model_copy(update={"probe_seconds": 0.0, "device": None, "mfu": None})}
+    )
+
+
+def trial_of(config: Config, place: str) -> Config:
+    """The run, written elsewhere and tracked nowhere else."""
+    tracking = config.tracking.model_copy(update={"mlflow": config.tracking.mlflow and config.tracking.uri is None})
+    return config.model_copy(update={"output": place, "tracking": tracking})
+
+
+def seconds_to_start(config: Config) -> dict[str, float]:
+    """Import what `evaluate`, and the training commands, import; how long each would take alone.
+
+    They are needed here too, so it is by this process's own start that theirs is known.
+    """
+    found, begun = {}, time.perf_counter()
+    asked = ["mlflow", "calltune.models.backends.hf"] if config.tracking.mlflow else ["calltune.models.backends.hf"]
+    with warnings.catch_warnings():
+        # Packages warn of their own dependencies when they are imported; none of it is the user's to mend.
+        warnings.simplefilter("ignore")
+        for commands, modules in (("evaluate", asked), ("sft and dpo", ["calltune.verbs.sft", "calltune.verbs.dpo"])):
+            for module in modules:
+                import_module(module)
+            found[commands] = time.perf_counter() - begun
+    return found
+
+
+def tell_plan(
+    config: Config, stages: "Sequence[StageSettings]", starts: dict[str, float], notes: Notes
+) -> float | None:
+    """Tell how much there is to train on and to ask, and the plan; return its seconds, None where none say."""
+    if not config.stages and not config.evaluate.benchmarks:
+        return None
+    from calltune.training import estimate as plan
+    from calltune.training.steady import Budget
+    from calltune.verbs import dpo, sft
+
+    recipes = {"sft": sft.RECIPE, "dpo": dpo.RECIPE}
+    budget = Budget(config.plan.probe_seconds, len(stages) + len(config.evaluate.benchmarks))
+    plans = [plan.plan_training(config, settings, recipes[settings.stage], budget) for settings in stages]
+    weighed = list(zip(plans, stages, strict=True))
+    # A later round's pairs are not known either; as many as in the first are as good a guess.
+    plans += [replace(plans[-1], stage=name) for name in config.checkpoints[len(config.stages) + 1 :]]
+    jobs = read_jobs(config)
+    if jobs:
+        plans.append(_plan_evaluation(config, jobs, budget))
+    seconds = plan.show_plan(config, plans, starts)
+    for each, settings in weighed:
+        if not (config.mine and settings.stage == "dpo"):
+            _weigh_stage(each, settings, notes)
+    for job in jobs:
+        is_few, line = power_line(job.title, len(job.samples))
+        if is_few:
+            notes.warning(f"{line}; add conversations, or raise data.derive.held_out")
+        else:
+            notes.info(line)
+    return seconds
+
+
+def _weigh_stage(plan: "Estimate", settings: "StageSettings", notes: Notes) -> None:
+    """Say how many steps a stage has, and warn where they are too few to change anything."""
+    steps, kind = plan.steps or 0, "rows" if settings.stage == "sft" else "pairs"
+    line = f"{plan.stage}: {steps:,} step{'s'[: steps != 1]} with {plan.rows:,} {kind}"
+    if steps >= _FEW_STEPS:
+        notes.info(line)
+        return
+    notes.warning(
+        f"{line}: too few to move a model much; raise {settings.stage}.num_train_epochs, lower "
+        f"{settings.stage}.gradient_accumulation_steps, or add rows ('calltune init' sets sizes and rates by the rows)"
+    )
+
+
+def _plan_evaluation(config: Config, jobs: Sequence[Job], budget: "Budget") -> "Estimate":
+    from calltune.models.load import load_skeleton
+    from calltune.training.estimate import Questions, plan_evaluation
+    from calltune.training.memory import shape_of
+
+    load_backend, _ = open_backend(config)
+    asked = []
+    for job in jobs:
+        samples, size = sorted(job.samples, key=num_characters, reverse=True), SAMPLES_BETWEEN_SAVES
+        parts = [samples[start : start + size] for start in range(0, len(samples), size)]
+        asked.append(Questions(job.title, parts, num_characters, partial(_ask, job)))
+    # A server may be paid, and vLLM takes the whole device: they are not started for a look.
+    is_timed = config.evaluate.backend == "hf"
+    load = partial(load_backend, config.model) if is_timed else None
+    return plan_evaluation(config, shape_of(load_skeleton(config.model)), asked, load, budget)
+
+
+def _ask(job: Job, backend: "OpenedBackend", samples: Sequence[Any]) -> object:
+    return ask(backend, job, samples)
