@@ -103,4 +103,4 @@ def test_its_run_file_passes_the_check(
         "evaluate.benchmarks=[{name='when2call', path='questions.jsonl'}]",
     ]
     assert main(words) == 0
-    assert f"check: the template of {model} passes its proof" in capsys.readouterr().out
+    assert f"INFO: the template of {model} passes its proof" in capsys.readouterr().out
