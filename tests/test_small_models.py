@@ -87,7 +87,7 @@ def test_its_model_is_built_and_loaded(name: str, model: Path) -> None:
     assert {*loaded.state_dict()} == {*skeleton.state_dict()}
     config = load_config(ROOT / "examples" / f"when2call-{name}.toml")
     assert config.stages == ("sft", "dpo")
-    # A packed row would be read as one by what remembers without attention.
+    # Packed rows need a kernel for their convolutions that is not installed by default.
     assert not stage_settings(config, "sft").arguments.packing
 
 
