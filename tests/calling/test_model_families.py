@@ -84,7 +84,7 @@ def test_a_known_template_has_no_row_of_the_rest_and_every_row_has_its_place() -
     [
         ("functionary", "another with ChatML with its tools in <tools>", None),
         ("hermes", "Qwen 2.5, Qwen 3 Instruct 2507, Qwen 3 VL", "hermes"),
-        ("mistral", "Mistral", "mistral"),
+        ("mistral", "Mistral v3 to v7", "mistral"),
         ("smollm", "Qwen 3", "hermes"),
     ],
 )

@@ -29,6 +29,12 @@ from calltune.types import Message, Tool, ToolCall
 
 HERE = Path(__file__).parent
 STORED, OWN = Path(trl.__path__[0]) / "chat_templates", HERE.parent / "material" / "templates"
+DEEPSEEK = tuple(
+    f"<\uff5ctool\u2581{mark}\uff5c>"
+    for mark in ("calls\u2581begin", "calls\u2581end", "call\u2581begin", "call\u2581end", "sep")
+)
+# What else ends an answer somewhere; a real tokenizer has these as its own tokens.
+ENDS = ("<turn|>", "<|tool_response>", "<tool_call|>", "<end_of_turn>", "<start_function_response>", "<|call|>")
 # Each with the token that ends its turns, and those without which a server's parser refuses to begin. `vllm:` is a
 # template that vLLM's package brings along.
 TEMPLATES = {
@@ -43,11 +49,19 @@ TEMPLATES = {
     "trl:llama3_2": ("<|eot_id|>", "<|python_tag|>"),
     "own:mistral": ("</s>", "[TOOL_CALLS]"),
     "vllm:gemma3_pythonic": ("<end_of_turn>",),
-    "vllm:xlam_qwen": ("<|im_end|>",),
+    "own:xlam": ("<|im_end|>",),
+    "trl:gemma4_v5": ("<eos>", "<|tool_call>", "<tool_call|>", '<|"|>'),
+    "own:functiongemma": ("<eos>", "<start_function_call>", "<end_function_call>", "<escape>"),
+    "trl:muse_glimmer": ("<|eot|>",),
+    "own:deepseek_v3": ("<|im_end|>", *DEEPSEEK),
+    "own:deepseek_v31": ("<|im_end|>", *DEEPSEEK),
+    "own:mistral_v11": ("</s>", "[TOOL_CALLS]", "[ARGS]"),
+    "own:granite": ("<|im_end|>", "<|tool_call|>"),
 }
 # SGLang names parsers by a template and by the vocabulary, so that these marks of a template become tokens.
 MARK = re.compile(r"</?[a-z_]+>|<\|[a-z_]+\|>|<\|[a-z]+>")
-NUM_TEXTS = 200
+NUM_TEXTS = 200  # of the first template of a format
+NUM_MORE = 50  # of a further one
 TOOLS = (
     Tool(
         "do_it",
@@ -94,7 +108,7 @@ def call_of(chance):
 
 def tokenizer_of(file, tokens):
     tokenizer = AutoTokenizer.from_pretrained(HERE.parents[1] / "examples" / "tiny-qwen3")
-    tokenizer.add_special_tokens({"additional_special_tokens": [tokens[0], "<|bos|>"]})
+    tokenizer.add_special_tokens({"additional_special_tokens": [tokens[0], "<|bos|>", *ENDS]})
     tokenizer.add_tokens(tokens[1:])
     tokenizer.eos_token, tokenizer.bos_token = tokens[0], "<|bos|>"
     tokenizer.chat_template = file.read_text(encoding="utf-8")
@@ -115,10 +129,10 @@ def detected(sglang):
     return {file.stem: sglang.detected(tokenizer_of(file, ["<|im_end|>", *marks[file]])) for file in files}
 
 
-def written_calls(chat, chance):
+def written_calls(chat, count, chance):
     """Give texts and the calls they were written from; and count the calls that the template itself does not keep."""
     rows, num_lost = [], 0
-    while len(rows) < NUM_TEXTS:
+    while len(rows) < count:
         calls = tuple(call_of(chance) for _ in range(chance.choice([1, 1, 1, 2])))
         try:
             text = chat.answer([QUESTION], TOOLS, Message("assistant", "", calls))
@@ -157,7 +171,8 @@ def main():
     for name in TEMPLATES:
         chat = chat_of(name, folders.vllm)
         family = family_of(chat)
-        rows, num_lost = written_calls(chat, random.Random(name))
+        is_first = all(section["format"] != chat.call_format for section in sections)
+        rows, num_lost = written_calls(chat, NUM_TEXTS if is_first else NUM_MORE, random.Random(name))
         section = {"template": name, "family": family.name, "format": chat.call_format, "num_lost": num_lost}
         names = {"vllm": family.calls.vllm, "sglang": family.calls.sglang}
         section |= names
@@ -182,7 +197,7 @@ def main():
     parts = []
     for section in sections:
         head = json.dumps({key: value for key, value in section.items() if key != "texts"})[:-1]
-        texts = ",\n".join(json.dumps(row, ensure_ascii=False) for row in section["texts"])
+        texts = ",\n".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) for row in section["texts"])
         parts.append(f'{head}, "texts": [\n{texts}]}}')
     lines.append('"sections": [\n' + ",\n".join(parts) + "]")
     (HERE / "served_calls.json").write_text("{" + ",\n".join(lines) + "}\n", encoding="utf-8")

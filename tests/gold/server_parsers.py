@@ -198,7 +198,7 @@ class Sglang:
     def __init__(self, folder):
         protocol = {"Tool": Tool, "Function": Function}
         given = {"sglang.srt.entrypoints.openai.protocol": protocol}
-        run = ("sglang.srt.function_call", "sglang.srt.parser")
+        run = ("sglang.srt.function_call", "sglang.srt.parser", "sglang.srt.environ")
         wanted = ("xgrammar", "openai_harmony", "msgspec", "orjson", "openai")
         self.missing = stand_in("sglang", folder, run, given, wanted)
         parsing = importlib.import_module("sglang.srt.function_call.function_call_parser")

@@ -47,6 +47,7 @@ class Family:
 _CHATML = ("<|im_start|>", "<tools>")
 _LLAMA = ("<|start_header_id|>",)
 _DEEPSEEK = ("<｜tool▁calls▁begin｜>",)  # noqa: RUF001  # DeepSeek's own bars
+_MISTRAL: tuple[tuple[str, CallFormat], ...] = (("Mistral v3 to v7", "mistral"), ("Mistral v11 on", "mistral_v11"))
 
 _LISTED = (
     *(
@@ -132,32 +133,32 @@ _LISTED = (
         source="vLLM recipes/models/zai-org/GLM-4.5.yaml; SGLang srt/parser/template_detection.py",
     ),
     Family(
-        *("Gemma 4", ("<|channel>", "enable_thinking"), None),
+        *("Gemma 4", ("<|channel>", "enable_thinking"), "gemma4"),
         calls=Parsers("gemma4", "gemma4"),
         thoughts=Parsers("gemma4", "gemma4"),
         switch="enable_thinking",
         source="vLLM recipes/models/Google/gemma-4-E2B-it.yaml; SGLang srt/parser/template_detection.py",
     ),
     Family(
-        *("FunctionGemma", ("<start_function_call>",), None),
+        *("FunctionGemma", ("<start_function_call>",), "functiongemma"),
         calls=Parsers("functiongemma"),
         source="vLLM docs/features/tool_calling.md",
     ),
     # Its `reasoning_effort` makes thoughts shorter, and none of its values leaves them out.
     Family(
-        *("gpt-oss", ("<|channel|>",), None),
+        *("gpt-oss", ("<|channel|>",), "harmony"),
         calls=Parsers("openai", "gpt-oss"),
         thoughts=Parsers("openai_gptoss", "gpt-oss"),
         source="vLLM recipes/models/openai/gpt-oss-20b.yaml; SGLang srt/parser/template_detection.py",
     ),
     Family(
-        *("DeepSeek V3, R1", _DEEPSEEK, None, "```json"),
+        *("DeepSeek V3, R1", _DEEPSEEK, "deepseek_v3"),
         calls=Parsers("deepseek_v3", "deepseekv3"),
         thoughts=Parsers("deepseek_r1", "deepseek-r1"),
         source="vLLM docs/features/tool_calling.md; SGLang srt/parser/template_detection.py",
     ),
     Family(
-        *("DeepSeek V3.1", (*_DEEPSEEK, "thinking"), None),
+        *("DeepSeek V3.1", (*_DEEPSEEK, "thinking"), "deepseek_v31"),
         calls=Parsers("deepseek_v31", "deepseekv31"),
         thoughts=Parsers("deepseek_v3", "deepseek-v3"),
         switch="thinking",
@@ -169,15 +170,24 @@ _LISTED = (
         source="vLLM docs/features/tool_calling.md",
     ),
     Family(
-        *("Granite 3", ("<|start_of_role|>",), None, "<|tool_call|>"),
+        *("Granite 3", ("<|start_of_role|>",), "granite"),
         calls=Parsers("granite"),
         source="vLLM docs/features/tool_calling.md",
     ),
+    *(
+        Family(
+            *(name, ("[TOOL_CALLS]",), call_format),
+            calls=Parsers("mistral", "mistral"),
+            thoughts=Parsers("mistral", "mistral"),
+            source="vLLM docs/features/tool_calling.md; SGLang srt/parser/template_detection.py",
+        )
+        for name, call_format in _MISTRAL
+    ),
     Family(
-        *("Mistral", ("[TOOL_CALLS]",), None, "[TOOL_CALLS]"),
-        calls=Parsers("mistral", "mistral"),
-        thoughts=Parsers("mistral", "mistral"),
-        source="vLLM docs/features/tool_calling.md; SGLang srt/parser/template_detection.py",
+        *("Muse Glimmer", ("<atem:function_calls>",), "atem"),
+        calls=Parsers("muse_glimmer", "muse"),
+        thoughts=Parsers("muse_glimmer", "muse"),
+        source="vLLM recipes/models/meta-models/Muse-Glimmer-30B.yaml",
     ),
 )
 
@@ -191,8 +201,14 @@ _WRITTEN: tuple[tuple[CallFormat | None, str, Parsers], ...] = (
     # Marks before formats: each of them has a parser of its own.
     (None, "[TOOL_CALLS]", Parsers("mistral", "mistral")),
     (None, "<|python_start|>", Parsers("llama4_pythonic", "pythonic")),
-    (None, "<|tool_call|>", Parsers("granite")),
+    ("granite", "", Parsers("granite")),
     ("list", "", Parsers("xlam")),
+    ("gemma4", "", Parsers("gemma4", "gemma4")),
+    ("functiongemma", "", Parsers("functiongemma")),
+    ("harmony", "", Parsers("openai", "gpt-oss")),
+    ("deepseek_v3", "", Parsers("deepseek_v3", "deepseekv3")),
+    ("deepseek_v31", "", Parsers("deepseek_v31", "deepseekv31")),
+    ("atem", "", Parsers("muse_glimmer", "muse")),
     ("pythonic", "", Parsers("pythonic", "pythonic")),
     ("hermes", "", Parsers("hermes", "qwen25")),
     ("xml", "", Parsers("qwen3_coder", "qwen3_coder")),
@@ -214,6 +230,10 @@ FAMILIES: tuple[Family, ...] = (
 
 MISREAD_BY_VLLM: dict[CallFormat, str] = {
     "xml": "an argument that is null reaches the client as the text 'None'",
+    "functiongemma": "arguments that are no texts are lost, and a text of digits becomes a number",
+    "gemma4": "numbers, true and null in an object become texts where the tool's schema does not name its properties",
+    "atem": "a text of digits becomes a number",
+    "mistral_v11": "[CALL_ID] and what follows it is taken for a part of the name",
 }
 """What vLLM's parser of a format reads otherwise than it was written, as `tests/gold` has it."""
 

@@ -17,7 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedModel
 
 from calltune.models.device import free_bytes, true_float32
-from calltune.models.layer_kinds import ATTENTION, RECURRENT, layer_kinds
+from calltune.models.layer_kinds import ATTENTION, RECURRENT, attention_heads, layer_kinds
 from calltune.models.prefix import backbone_outputs, shared_attention, windows_of
 from calltune.models.state_layers import states_fault
 from calltune.models.trie import num_shared, pack, places
@@ -50,6 +50,8 @@ def reason_against(model: PreTrainedModel) -> str | None:
         return fault
     if getattr(config, "attn_logit_softcapping", None) is not None:
         return "its attention scores are soft-capped, which SDPA cannot do"
+    if getattr(config, "is_heterogeneous", False) and len({*attention_heads(config)}) > 1:
+        return "its layers have attention heads of several sizes"
     if model.base_model is model:
         return "its backbone cannot be called without its head"
     # Models with states do not say that their attention takes what it is given, as their other layers need not.

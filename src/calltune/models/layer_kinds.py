@@ -23,6 +23,23 @@ def layer_kinds(model: Any) -> list[str]:
     return [kind] * config.num_hidden_layers
 
 
+def attention_heads(config: Any) -> list[tuple[int, int, int]]:
+    """Return for each layer how many heads ask, how many are asked, and their size, from a text model's settings.
+
+    Gemma 4's layers that see all have larger heads than those that see a window; its configuration says so layer by
+    layer, and raises where it is asked for all.
+    """
+    is_mixed = getattr(config, "is_heterogeneous", False)
+    layers = list(config.per_layer_config) if is_mixed else [config] * config.num_hidden_layers
+    return [_heads(layer) for layer in layers]
+
+
+def _heads(config: Any) -> tuple[int, int, int]:
+    queries = config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // queries
+    return queries, getattr(config, "num_key_value_heads", None) or queries, size
+
+
 def is_hybrid(model: Any) -> bool:
     """Whether a model has recurrent layers whose kind is known, and else nothing but attention."""
     kinds = frozenset(layer_kinds(model))

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from calltune.models.device import autocast_dtype
 from calltune.models.kernel_check import Heads, kernel_fault
+from calltune.models.layer_kinds import attention_heads
 from calltune.models.prefix import packed_attention, windows_of
 from calltune.models.tree_attention import LARGEST_HEAD, has_varlen
 from calltune.models.trie import Packed, Way
@@ -193,13 +194,11 @@ def ways_of(
         among: instead of the ways that are possible here.
     """
     config = model.config.get_text_config(decoder=True)
-    device, queries = model.device, config.num_attention_heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // queries
+    device, heads = model.device, attention_heads(config)[0]
     dtype = dtype_now(model)
-    candidates: list[Way] = list(among or possible_ways(device, dtype, size, is_compiling))
+    candidates: list[Way] = list(among or possible_ways(device, dtype, heads[2], is_compiling))
     if asked != "auto":
         candidates = [asked] if asked == "blocks" else [asked, "blocks"]
-    heads = (queries, getattr(config, "num_key_value_heads", None) or queries, size)
     ways = Ways(candidates, heads, windows_of(model), dtype, device)
     if not ways.is_plain:
         ways.check()

@@ -7,6 +7,7 @@ import torch
 from transformers import PreTrainedModel
 
 from calltune.errors import ConfigError
+from calltune.models.layer_kinds import attention_heads
 from calltune.models.trie import Packed
 
 # Dense bf16 peaks from the vendors' data sheets; a device's name holds the key.
@@ -26,8 +27,7 @@ class Flops:
         matrices = [p for p in model.base_model.parameters() if p.ndim == 2 and p is not embedding]
         is_dense = not any(p.ndim > 2 for p in model.base_model.parameters()) and not hasattr(config, "num_experts")
         self.per_token = float(sum(p.numel() * (6 if p.requires_grad else 4) for p in matrices)) if is_dense else None
-        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        self._per_score = 12.0 * config.num_attention_heads * width
+        self._per_score = [12.0 * queries * size for queries, _, size in attention_heads(config)]
         sliding = getattr(config, "sliding_window", None)
         kinds: list[Any] = getattr(config, "layer_types", None) or []
         by_layer = [sliding if kind == "sliding_attention" else None for kind in kinds]
@@ -44,7 +44,8 @@ class Flops:
             window: float(sum(_num_seen(stop, window) - _num_seen(start, window) for start, stop in spans))
             for window in {*self._windows}
         }
-        return self.per_token * num_tokens + self._per_score * sum(scores[window] for window in self._windows)
+        layers = zip(self._per_score, self._windows, strict=True)
+        return self.per_token * num_tokens + sum(per_score * scores[window] for per_score, window in layers)
 
 
 def _num_seen(length: int, window: int | None) -> int:

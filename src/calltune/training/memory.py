@@ -13,6 +13,7 @@ import torch
 
 from calltune.errors import ConfigError
 from calltune.models.device import free_bytes
+from calltune.models.layer_kinds import attention_heads
 from calltune.runtime.terminal import say
 from calltune.training.batch_tokens import BatchTokens
 from calltune.training.passes import check_passes
@@ -128,17 +129,16 @@ def layer_bytes(shape: Shape, autocast: bool) -> int:
 
 
 def shape_of(model: Any) -> Shape:
-    """Read the sizes of a model, which may be one without weights."""
+    """Read the sizes of a model, which may be one without weights; of its layers, the widest one's."""
     text = model.config.get_text_config()
     trained, everything = count_parameters(model)
-    heads = text.num_attention_heads
-    head_size = getattr(text, "head_dim", None) or text.hidden_size // heads
+    heads = attention_heads(text)
     return Shape(
         layers=text.num_hidden_layers,
         hidden=text.hidden_size,
         mlp=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
-        queries=heads * head_size,
-        keys=(getattr(text, "num_key_value_heads", None) or heads) * head_size,
+        queries=max(queries * size for queries, _, size in heads),
+        keys=max(keys * size for _, keys, size in heads),
         num_parameters=everything,
         num_trained=trained,
     )
