@@ -1,13 +1,12 @@
 """Floating-point operations of a training step over distinct tokens: the work that is useful, whatever was computed."""
 
 import math
-from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
 from calltune.errors import ConfigError
-from calltune.models.layer_kinds import attention_heads
+from calltune.models.layer_kinds import ATTENTION, attention_heads, layer_kinds
 from calltune.models.trie import Packed
 
 # Dense bf16 peaks from the vendors' data sheets; a device's name holds the key.
@@ -25,13 +24,18 @@ class Flops:
         config = model.config.get_text_config(decoder=True)
         embedding = model.get_input_embeddings().weight
         matrices = [p for p in model.base_model.parameters() if p.ndim == 2 and p is not embedding]
-        is_dense = not any(p.ndim > 2 for p in model.base_model.parameters()) and not hasattr(config, "num_experts")
+        # A short convolution's weights are few, and its work is not counted.
+        convolved = {id(m.weight) for m in model.base_model.modules() if isinstance(m, torch.nn.Conv1d)}
+        stacked = any(p.ndim > 2 and id(p) not in convolved for p in model.base_model.parameters())
+        is_dense = not stacked and not getattr(config, "num_experts", None)
         self.per_token = float(sum(p.numel() * (6 if p.requires_grad else 4) for p in matrices)) if is_dense else None
-        self._per_score = [12.0 * queries * size for queries, _, size in attention_heads(config)]
-        sliding = getattr(config, "sliding_window", None)
-        kinds: list[Any] = getattr(config, "layer_types", None) or []
-        by_layer = [sliding if kind == "sliding_attention" else None for kind in kinds]
-        self._windows = by_layer or [sliding] * config.num_hidden_layers
+        sliding, kinds = getattr(config, "sliding_window", None), layer_kinds(model)
+        # By layer, the window and the operations for each score. Only attention looks at the tokens before one by one.
+        self._layers = [
+            (sliding if kind == "sliding_attention" else None, 12.0 * queries * size)
+            for kind, (queries, _, size) in zip(kinds, attention_heads(config), strict=True)
+            if kind in ATTENTION
+        ]
 
     def of(self, packed: Packed) -> float:
         """Count the FLOPs of one forward and backward pass over a packed row; NaN where `per_token` is None."""
@@ -42,10 +46,9 @@ class Flops:
         num_tokens = sum(stop - start for start, stop in spans)
         scores = {
             window: float(sum(_num_seen(stop, window) - _num_seen(start, window) for start, stop in spans))
-            for window in {*self._windows}
+            for window in {window for window, _ in self._layers}
         }
-        layers = zip(self._per_score, self._windows, strict=True)
-        return self.per_token * num_tokens + sum(per_score * scores[window] for per_score, window in layers)
+        return self.per_token * num_tokens + sum(per_score * scores[window] for window, per_score in self._layers)
 
 
 def _num_seen(length: int, window: int | None) -> int:
