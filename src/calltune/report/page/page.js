@@ -237,8 +237,10 @@
     let writing = 0;
     function writeAddress() {
       clearTimeout(writing);
+      const before = location.hash;
       writing = setTimeout(() => {
-        if (address() !== (location.hash || "#")) history.replaceState(null, "", address());
+        // A link that was followed meanwhile is about to be read; it must not be written over.
+        if (location.hash === before && address() !== (before || "#")) history.replaceState(null, "", address());
       }, 200);
     }
     function readAddress() {
