@@ -6,11 +6,14 @@ runs their parsers over written calls.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from calltune.calling.calls import CallFormat
-from calltune.calling.chat import Chat
 from calltune.types import Message, Tool, ToolCall
+
+if TYPE_CHECKING:
+    # With transformers behind it, which takes longer than to find a mistake in a run file.
+    from calltune.calling.chat import Chat
 
 PromptFamily = Literal["default", "functionary", "hermes", "llama3_2", "qwen2_5", "xlam"]
 """NVIDIA's names of its prompts for When2Call; `qwen2_5` also serves Qwen3, for which there is none."""
@@ -242,7 +245,7 @@ _TOOL = Tool("f", "F.", {"type": "object", "properties": {"a": {"type": "string"
 _CALL = Message("assistant", "", (ToolCall("f", {"a": "b"}),))
 
 
-def family_of(chat: Chat) -> Family:
+def family_of(chat: "Chat") -> Family:
     """Return the family of a model.
 
     Raises:
