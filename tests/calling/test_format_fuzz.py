@@ -20,6 +20,8 @@ from calltune.types import Message
 
 NUM_CALLS = int(os.environ.get("CALLTUNE_FUZZ", "60"))
 _NUMBER = re.compile(r"-?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?")
+# Python, in which LFM2 writes, has more escapes than JSON, and they are written again as JSON's.
+_ESCAPE = re.compile(r"\\(?:u[0-9a-f]{4}|x[0-9a-fA-F]{2}|[0-7]{1,3}|[av])")
 _INSERTED = "\"'{}[]()<>|:,;=\\/\n ax0-.>`"
 
 
@@ -73,6 +75,7 @@ def broken(text: str, chance: random.Random) -> str:
 
 def spelled(text: str) -> str:
     """Return a text without what says nothing: white space, how a number or a backslash is written, and the order."""
+    text = _ESCAPE.sub("", text)
     text = _NUMBER.sub(lambda match: repr(float(match[0])), text).replace("\\\\", "\\")
     # Gemma's templates sort keys, so that one which is broken moves.
     return "".join(sorted("".join(text.split()))) if "call:" in text else "".join(text.split())
