@@ -12,6 +12,10 @@ CALL = ToolCall("add", {"a": 5, "b": 8})
 OBJECT = '{"name": "add", "arguments": {"a": 5, "b": 8}}'
 AS_TEXT = json.dumps({"name": "add", "arguments": json.dumps({"a": 5, "b": 8})})
 
+DEEPSEEK = "<|tool_calls_begin|><|tool_call_begin|>{}<|tool_call_end|><|tool_calls_end|>"
+# DeepSeek's marks are written with a bar and an underscore of their own.
+ODD = str.maketrans({"|": "\uff5c", "_": "\u2581"})
+
 READ = {
     "hermes": f"<tool_call>\n{OBJECT}\n</tool_call>",
     "hermes in Python": "<tool_call>\n{'name': 'add', 'arguments': {'a': 5, 'b': 8}}\n</tool_call>",
@@ -24,6 +28,13 @@ READ = {
     "llama": '<|python_tag|>{"name": "add", "parameters": {"a": 5, "b": 8}}<|eom_id|>',
     "granite": f"<|tool_call|>[{OBJECT}]",
     "lfm2": "<|tool_call_start|>[add(a=5, b=8)]<|tool_call_end|>",
+    "gemma 4": "<|tool_call>call:add{a:5,b:8}<tool_call|>",
+    "functiongemma": "<start_function_call>call:add{a:5,b:8}<end_function_call>",
+    "gpt-oss": '<|channel|>commentary to=functions.add <|constrain|>json<|message|>{"a": 5, "b": 8}<|call|>',
+    "gpt-oss behind a thought": "<|channel|>analysis<|message|>I add.<|end|><|start|>assistant to=functions.add"
+    '<|channel|>commentary json<|message|>{"a": 5, "b": 8}',
+    "deepseek v3": DEEPSEEK.format('function<|tool_sep|>add\n```json\n{"a": 5, "b": 8}\n```').translate(ODD),
+    "deepseek v3.1": DEEPSEEK.format('add<|tool_sep|>{"a": 5, "b": 8}').translate(ODD),
     "pythonic": "[add(a=5, b=8)]",
     "without a list": "add(a=5, b=8)",
     "json": OBJECT,
@@ -98,8 +109,9 @@ def test_names_that_python_does_not_have() -> None:
         "<\uff5ctool\u2581calls\u2581begin\uff5c><\uff5ctool\u2581call\u2581begin\uff5c>function<\uff5ctool\u2581sep\uff5c>add",
         "<|tool_calls_section_begin|><|tool_call_begin|>functions.add:0",
         '<function_calls><invoke name="add"></invoke></function_calls>',
-        "<|channel|>commentary to=functions.add<|message|>{}",
-        "<start_function_call>call:add{a:5}<end_function_call>",
+        "<|channel|>commentary to=functions.add<|message|>{",
+        "<start_function_call>call:add{a:5}",
+        "<|tool_call>call:add{a:five}<tool_call|>",
         '<minimax:tool_call>\n<invoke name="add">',
         "```tool_code\nprint(add(a=5))\n```",
         'Thought: I add.\nAction: add\nAction Input: {"a": 5}',

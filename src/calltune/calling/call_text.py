@@ -10,6 +10,8 @@
 | `<tool_call><function=name><parameter=key>value</parameter>...`                   | Qwen 3.5, Nemotron 3          |
 | `<tool_call>name<arg_key>key</arg_key><arg_value>value</arg_value>...`            | GLM                           |
 | `<|python_tag|>{...}`, `<|tool_call|>[{...}]`, `<|tool_call_start|>[f(a=1)]<|...>`| Llama, Granite, Phi, LFM2     |
+| `<|tool_call>call:name{...}<tool_call|>`, or FunctionGemma's and DeepSeek's marks  | Gemma 4, DeepSeek             |
+| `<|channel|>` and `<|message|>` around messages                                   | gpt-oss                       |
 | `{...}`, `[{...}]`, `[name(key="value")]` as the whole answer, bare or in a fence | Llama, xLAM, ToolACE          |
 
 A call that is begun and cannot be read, and one in a format that is known but not read, is malformed: it must never
@@ -22,24 +24,25 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from calltune.calling.calls import parse_answer
-from calltune.calling.parsed import ParsedAnswer, make_call
+from calltune.calling.loose_calls import NAMES, answer_of, json_at, listed_calls, loose_call, made_call
+from calltune.calling.parsed import ParsedAnswer
 from calltune.calling.strict_json import parse_literal, shortened
 from calltune.calling.untyped_calls import with_types_known
 from calltune.errors import DataError
-from calltune.types import Message, Tool, ToolCall
+from calltune.types import Tool, ToolCall
 
-_NAMES = ("name", "tool", "tool_name", "function", "function_name", "action")
-_ARGUMENTS = ("arguments", "parameters", "args", "input")
 _UNREAD = re.compile(
     r"<[|\uff5c]?(?:[\w.]{0,20}:)?(?:tool|function)[_\u2581]calls?(?:[_\u2581](?:section[_\u2581])?begin)?"
-    r"[|\uff5c]?>|<function_calls>|</?invoke\b|<tool_use>|<\|channel\|>|<start_function_call>|<\|action_start\|>|"
-    r"```tool_c(?:ode|all)|functools\[|^Action Input:|\u273fFUNCTION\u273f|<\uff5cDSML\uff5c|<\|tool_call>",
+    r"[|\uff5c]?>|<function_calls>|</?invoke\b|<tool_use>|<\|action_start\|>|"
+    r"```tool_c(?:ode|all)|functools\[|^Action Input:|\u273fFUNCTION\u273f|<\uff5cDSML\uff5c",
     re.MULTILINE | re.IGNORECASE,
 )
 _MARKS = re.compile(
     r"<tool_call>|</tool_call>|</?TOOLCALL>|\[TOOL_CALLS\]|<functioncall>|<function=|<\|python_(?:tag|start)\|>|"
-    r"<\|tool_call(?:_start)?\|>"
+    r"<\|tool_call(?:_start)?\|>|<\|tool_call>|<start_function_call>|<\|channel\|>|"
+    r"<\uff5ctool\u2581calls\u2581begin\uff5c>"
 )
+_DEEPSEEK = "<\uff5ctool\u2581calls\u2581begin\uff5c>"
 _HERMES = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
 _TOOLCALL = re.compile(r"<TOOLCALL>(.*?)</TOOLCALL>", re.DOTALL)
 _MISTRAL = re.compile(r"\s*([\w.\-]+)\s*(?:\[CALL_ID\]\s*\w+\s*)?(?:\[ARGS\])?\s*(?=\{)")
@@ -99,6 +102,10 @@ def _marked(text: str, marks: set[str], tools: Sequence[Tool]) -> ParsedAnswer:
         (("<|tool_call|>",), lambda text: _after(text, "<|tool_call|>")),
         (("<|python_tag|>", "<|python_start|>"), _tagged),
         (("<|tool_call_start|>",), _tagged),
+        (("<|tool_call>",), lambda text: parse_answer(text, "gemma4")),
+        (("<start_function_call>",), lambda text: parse_answer(text, "functiongemma")),
+        (("<|channel|>",), lambda text: parse_answer(text, "harmony")),
+        ((_DEEPSEEK,), lambda text: parse_answer(text, "deepseek_v3" if "```json" in text else "deepseek_v31")),
     )
     for own, reader in readers:
         if marks <= set(own):
@@ -124,11 +131,11 @@ def hermes_answer(text: str) -> ParsedAnswer:
 
 def _nemotron(text: str) -> ParsedAnswer:
     head, end, rest = text.rpartition("</TOOLCALL>")
-    calls = [call for block in _TOOLCALL.findall(head + end) for call in _listed(block, "<TOOLCALL>")]
+    calls = [call for block in _TOOLCALL.findall(head + end) for call in listed_calls(block, "<TOOLCALL>")]
     words = _TOOLCALL.sub("", head + end) + rest
     if "TOOLCALL>" in words or not calls:
         return ParsedAnswer(None, "<TOOLCALL> is not closed or holds no call")
-    return _answer(words, calls)
+    return answer_of(words, calls)
 
 
 def _mistral(text: str) -> ParsedAnswer:
@@ -137,23 +144,23 @@ def _mistral(text: str) -> ParsedAnswer:
     for block in blocks:
         block = block.strip().removesuffix("</s>").strip()
         if block.startswith(("[", "{")):
-            calls += _listed(block, "[TOOL_CALLS]")
+            calls += listed_calls(block, "[TOOL_CALLS]")
             continue
         place = 0
         while place < len(block):
             match = _MISTRAL.match(block, place)
             if not match:
                 return ParsedAnswer(None, "[TOOL_CALLS] is followed by no call")
-            arguments, place = _json_at(block, match.end(), "[TOOL_CALLS]")
-            calls.append(_made(match[1], arguments, "[TOOL_CALLS]"))
+            arguments, place = json_at(block, match.end(), "[TOOL_CALLS]")
+            calls.append(made_call(match[1], arguments, "[TOOL_CALLS]"))
             place += len(block[place:]) - len(block[place:].lstrip(" \n,;"))
-    return _answer(words, calls) if calls else ParsedAnswer(None, "[TOOL_CALLS] is followed by no call")
+    return answer_of(words, calls) if calls else ParsedAnswer(None, "[TOOL_CALLS] is followed by no call")
 
 
 def _glaive(text: str) -> ParsedAnswer:
     words, *blocks = text.split("<functioncall>")
     ends = (block.replace("<|endoftext|>", "").replace("</functioncall>", "").strip() for block in blocks)
-    return _answer(words, [call for end in ends for call in _listed(glaive_call(end), "<functioncall>")])
+    return answer_of(words, [call for end in ends for call in listed_calls(glaive_call(end), "<functioncall>")])
 
 
 def _functionary(text: str) -> ParsedAnswer:
@@ -164,7 +171,7 @@ def _functionary(text: str) -> ParsedAnswer:
 
 def _after(text: str, mark: str) -> ParsedAnswer:
     words, *blocks = text.split(mark)
-    return _answer(words, [call for block in blocks for call in _listed(block.strip(), mark)])
+    return answer_of(words, [call for block in blocks for call in listed_calls(block.strip(), mark)])
 
 
 def _tagged(text: str) -> ParsedAnswer:
@@ -177,7 +184,7 @@ def _tagged(text: str) -> ParsedAnswer:
     parsed = parse_answer(block, "json" if block.startswith("{") else "pythonic")
     if parsed.message is None or not parsed.message.tool_calls:
         return ParsedAnswer(None, parsed.reason or f"{mark} is followed by no call")
-    return _answer(words, parsed.message.tool_calls)
+    return answer_of(words, parsed.message.tool_calls)
 
 
 def _bare(text: str, tools: Sequence[Tool]) -> ParsedAnswer | None:
@@ -220,7 +227,7 @@ def _json_calls(text: str, names: set[str]) -> ParsedAnswer | None:
     values = value if isinstance(value, list) else [value]
     if not values or not any(_looks_called(each, names) for each in values):
         return None
-    return _answer("", [_call(each, "its JSON") for each in values])
+    return answer_of("", [loose_call(each, "its JSON") for each in values])
 
 
 def _looks_called(value: Any, names: set[str]) -> bool:
@@ -228,7 +235,7 @@ def _looks_called(value: Any, names: set[str]) -> bool:
         value = value["function"]
     if not isinstance(value, dict):
         return False
-    named = any(isinstance(value.get(key), str) and value[key] in names for key in _NAMES)
+    named = any(isinstance(value.get(key), str) and value[key] in names for key in NAMES)
     is_shaped = isinstance(value.get("name"), str) and "arguments" in value
     return (named and len(value) <= 4) or (is_shaped and len(value) <= 4)
 
@@ -247,12 +254,7 @@ def _pythonic(text: str, names: Sequence[str]) -> ParsedAnswer:
     calls = [ToolCall(stand_ins.get(call.name, call.name), call.arguments) for call in parsed.message.tool_calls]
     if sum(call.name in stand_ins for call in parsed.message.tool_calls) != number_of_replaced:
         return ParsedAnswer(None, "a text in its arguments looks like another call")
-    return _answer("", calls)
-
-
-def _listed(text: str, place: str) -> list[ToolCall]:
-    value = parse_literal(text.strip(), place)
-    return [_call(call, place) for call in (value if isinstance(value, list) else [value])]
+    return answer_of("", calls)
 
 
 def _filled(value: Any) -> Any:
@@ -260,39 +262,3 @@ def _filled(value: Any) -> Any:
     if isinstance(value, dict) and "name" in value and "arguments" in value and value["arguments"] in ("", None):
         return {**value, "arguments": {}}
     return value
-
-
-def _call(value: Any, place: str) -> ToolCall:
-    if isinstance(value, dict) and isinstance(value.get("function"), dict):
-        value = value["function"]
-    if not isinstance(value, dict):
-        raise DataError(f"{place} holds something that is no call")
-    name = next((value[key] for key in _NAMES if isinstance(value.get(key), str)), None)
-    arguments = next((value[key] for key in _ARGUMENTS if key in value), _ABSENT)
-    return _made(name, arguments, place)
-
-
-_ABSENT: Any = object()
-
-
-def _made(name: Any, arguments: Any, place: str) -> ToolCall:
-    if arguments in ("", None):
-        arguments = {}
-    if isinstance(arguments, str):
-        arguments = parse_literal(arguments, f"{place}: arguments")
-    call = make_call(name or None, arguments)
-    if isinstance(call, str):
-        raise DataError(f"{place}: a call {call}")
-    return call
-
-
-def _json_at(text: str, place: int, where: str) -> tuple[Any, int]:
-    try:
-        value, end = json.JSONDecoder().raw_decode(text, place)
-    except (ValueError, RecursionError):
-        raise DataError(f"{where}: the arguments at character {place} are not JSON") from None
-    return value, end
-
-
-def _answer(words: str, calls: Sequence[ToolCall]) -> ParsedAnswer:
-    return ParsedAnswer(Message("assistant", words.strip(), tuple(calls)))

@@ -27,7 +27,7 @@ _ONE_BEGIN, _ONE_END = "<\uff5ctool\u2581call\u2581begin\uff5c>", "<\uff5ctool\u
 _V3 = re.compile(r"function<\uff5ctool\u2581sep\uff5c>([^\n<]+)\n```json\n(.*)\n```", re.DOTALL)
 _V31 = re.compile(r"([^\n<]+)<\uff5ctool\u2581sep\uff5c>(.*)", re.DOTALL)
 _MISTRAL_ID = re.compile(r"[a-zA-Z0-9]{9}")
-_MISTRAL_V11 = re.compile(r"([^\s\[{]+)(?:\[CALL_ID\]([^\[]*))?\[ARGS\](.*)", re.DOTALL)
+_MISTRAL_V11 = re.compile(r"([^\s\[\]{}]+)(?:\[CALL_ID\]([^\[]*))?\[ARGS\](.*)", re.DOTALL)
 _RECIPIENT = re.compile(r">>>([^\s>{]+)\n")
 _NEXT_RECIPIENT = re.compile(r">>>[^\s>{]+\n(?=\{)")
 _NOT_NINE = "has an id that is not nine letters or digits"

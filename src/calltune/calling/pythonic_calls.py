@@ -1,7 +1,10 @@
 """Calls written as Python writes them: `[name(key="value"), ...]`. Only values are read; nothing is ever run."""
 
 import ast
+import io
+import tokenize
 import warnings
+from itertools import pairwise
 from typing import Any
 
 from calltune.calling.parsed import ParsedAnswer, make_call
@@ -53,6 +56,8 @@ def _list_of_calls(text: str, takes_json: bool) -> tuple[ToolCall, ...] | str:
             tree = ast.parse(text, mode="eval").body
         if not isinstance(tree, ast.List):
             raise _Unreadable("is no list")
+        if takes_json and _joins_texts(text):
+            raise _Unreadable("has two texts side by side")
         return tuple(_call(node, takes_json) for node in tree.elts)
     except (RecursionError, MemoryError):
         return "is nested too deeply"
@@ -61,6 +66,13 @@ def _list_of_calls(text: str, takes_json: bool) -> tuple[ToolCall, ...] | str:
         return f"is not written as Python{place}"
     except ValueError as error:
         return str(error) if isinstance(error, _Unreadable) else "is not written as Python"
+
+
+def _joins_texts(text: str) -> bool:
+    """Return whether two texts stand side by side, which Python makes one of: a list that lost a comma is not JSON."""
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    kinds = [token.type for token in tokens if token.type not in (tokenize.NL, tokenize.COMMENT)]
+    return any(first == second == tokenize.STRING for first, second in pairwise(kinds))
 
 
 class _Unreadable(ValueError):
