@@ -81,8 +81,10 @@ def read_gguf(file: Path, output: Path) -> Path:
         _convert(file, metadata, kinds, made)
         origin = {"file": file.name, "sha256": sha256, "name": str(metadata.get("general.name", ""))}
         (made / _ORIGIN).write_text(json.dumps(origin, indent=2, allow_nan=False), encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        made.rename(folder)
+        # A run beside this one may have read the same file meanwhile, and be at work with it.
+        if not (folder / _ORIGIN).is_file():
+            shutil.rmtree(folder, ignore_errors=True)
+            made.rename(folder)
     return folder
 
 
