@@ -182,6 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
     from calltune.errors import CalltuneError, GateError
     from calltune.runtime import child
+    from calltune.runtime.extras import line_for
     from calltune.runtime.stopping import Stopped, end_within_seconds, stoppable
 
     command = shlex.join(["calltune", *map(conceal, sys.argv[1:] if arguments is None else arguments)])
@@ -199,6 +200,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             else:
                 print(f"calltune: {conceal(str(error))}", file=sys.stderr)
             return 3 if isinstance(error, GateError) else 2
+        except ModuleNotFoundError as error:
+            if not (line := line_for(words.verb, error)):
+                raise
+            print(f"calltune: {line}", file=sys.stderr)
+            return 2
         except (KeyboardInterrupt, Stopped) as stop:
             tell_how_to_go_on()
             code = 128 + (stop.signal if isinstance(stop, Stopped) else signal.SIGINT)
