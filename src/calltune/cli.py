@@ -21,6 +21,7 @@ from calltune.config.secrets import conceal
 from calltune.runtime.allocator import let_memory_grow
 from calltune.runtime.threads import bound_threads
 from calltune.verbs.init import TEMPLATES
+from calltune.verbs.words import add_sagemaker
 
 VERBS = {
     "check": "look for mistakes in the run file, the data and the model; writes nothing",
@@ -38,17 +39,7 @@ INIT = "look at your logs and write a run file that fits them, or a commented on
 COMPLETION = "print what makes a shell complete verbs and options"
 AUDIT = "tell what files of rows are and hold, without a run file or a model; where to begin"
 LIST = "the runs in a folder: date, model, score, state, cost"
-SAGEMAKER = "look at a run's jobs on Amazon SageMaker, or clear them away"
 OTHERS = ("audit", "init", "list", "sagemaker", "completion")
-ACTIONS = {
-    "plan": "what run --on sagemaker would do, and its upper bound of cost",
-    "status": "every job of the run",
-    "logs": "what they printed",
-    "fetch": "bring what complete jobs made",
-    "stop": "stop the run's jobs and end their warm machines; what they wrote stays",
-    "stop-others": "the same for those that the run file, as it is now, does not ask for",
-    "clean": "stop jobs, end warm machines, delete what is in the bucket",
-}
 
 WRITES = (*(verb for verb in VERBS if verb != "check"), "plan", "fetch", "stop-others")
 """The verbs and actions that write into the run's folder; only one of these may run there at a time."""
@@ -137,18 +128,10 @@ def build_parser() -> argparse.ArgumentParser:
     words = verbs.add_parser("list", help=LIST, description=LIST)
     words.add_argument("path", nargs="?", type=Path, default=Path("runs"), metavar="DIR", help="default runs")
     words.add_argument("--json", action="store_true", dest="as_json", help="print one JSON list and nothing else")
-    _add_sagemaker(verbs)
+    add_sagemaker(verbs)
     words = verbs.add_parser("completion", help=COMPLETION, description=COMPLETION)
     words.add_argument("shell", choices=["bash", "zsh", "tcsh"], help="such as: calltune completion bash > FILE")
     return parser
-
-
-def _add_sagemaker(verbs: Any) -> None:
-    words = verbs.add_parser("sagemaker", help=SAGEMAKER, description=SAGEMAKER)
-    words.add_argument("action", choices=list(ACTIONS), help="; ".join(f"{k}: {v}" for k, v in ACTIONS.items()))
-    words.add_argument("run_file", type=Path, metavar="run.toml", help="the run file")
-    words.add_argument("overrides", nargs="*", default=[], metavar="key=value", help="laid over the run file")
-    words.add_argument("--yes", action="store_true", help="clean: do it")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
