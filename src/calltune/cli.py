@@ -21,7 +21,7 @@ from calltune.config.secrets import conceal
 from calltune.runtime.allocator import let_memory_grow
 from calltune.runtime.threads import bound_threads
 from calltune.verbs.init import TEMPLATES
-from calltune.verbs.words import add_sagemaker
+from calltune.verbs.words import add_mcp, add_sagemaker
 
 VERBS = {
     "check": "look for mistakes in the run file, the data and the model; writes nothing",
@@ -39,7 +39,7 @@ INIT = "look at your logs and write a run file that fits them, or a commented on
 COMPLETION = "print what makes a shell complete verbs and options"
 AUDIT = "tell what files of rows are and hold, without a run file or a model; where to begin"
 LIST = "the runs in a folder: date, model, score, state, cost"
-OTHERS = ("audit", "init", "list", "sagemaker", "completion")
+OTHERS = ("audit", "init", "list", "sagemaker", "mcp", "completion")
 
 WRITES = (*(verb for verb in VERBS if verb != "check"), "plan", "fetch", "stop-others")
 """The verbs and actions that write into the run's folder; only one of these may run there at a time."""
@@ -129,6 +129,7 @@ def build_parser() -> argparse.ArgumentParser:
     words.add_argument("path", nargs="?", type=Path, default=Path("runs"), metavar="DIR", help="default runs")
     words.add_argument("--json", action="store_true", dest="as_json", help="print one JSON list and nothing else")
     add_sagemaker(verbs)
+    add_mcp(verbs)
     words = verbs.add_parser("completion", help=COMPLETION, description=COMPLETION)
     words.add_argument("shell", choices=["bash", "zsh", "tcsh"], help="such as: calltune completion bash > FILE")
     return parser
@@ -207,6 +208,9 @@ def _do(words: argparse.Namespace, command: str) -> None:
     if words.verb in ("audit", "list"):
         # They begin at once, as they need nothing of what is imported below.
         _load(words.verb).run(words.path, words.as_json, *([words.page] if "page" in words else []))
+        return
+    if words.verb == "mcp":
+        _load("mcp").run(words.folder)
         return
     from calltune.config.run_file import load_config
     from calltune.config.run_folder import as_run_file

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 SAGEMAKER = "look at a run's jobs on Amazon SageMaker, or clear them away"
+MCP = "serve audit, check, list, a run's state and its report to a coding agent, as tools of an MCP server over stdio"
 ACTIONS = {
     "plan": "what run --on sagemaker would do, and its upper bound of cost",
     "status": "every job of the run",
@@ -22,3 +23,16 @@ def add_sagemaker(verbs: Any) -> None:
     words.add_argument("run_file", type=Path, metavar="run.toml", help="the run file")
     words.add_argument("overrides", nargs="*", default=[], metavar="key=value", help="laid over the run file")
     words.add_argument("--yes", action="store_true", help="clean: do it")
+
+
+def add_mcp(verbs: Any) -> None:
+    """Add `mcp [FOLDER]` to argparse's subparsers."""
+    words = verbs.add_parser("mcp", help=MCP, description=MCP)
+    words.add_argument(
+        "folder",
+        nargs="?",
+        type=Path,
+        default=Path(),
+        metavar="FOLDER",
+        help="the folder that paths are relative to, and that none may lead out of; default this one",
+    )
