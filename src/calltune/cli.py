@@ -30,7 +30,7 @@ VERBS = {
     "mine": "preference pairs from the SFT model's own mistakes, for dpo",
     "dpo": "preference optimisation of the SFT model",
     "evaluate": "measure every checkpoint on every benchmark",
-    "report": "put the results side by side, on a page too, and hold the gate; takes folders of runs too",
+    "report": "put the results side by side, on a page too, and apply the gate; takes folders of runs too",
     "export": "the last checkpoint as a model to hand on, checked against what was trained",
     "run": "all of these in order; what is complete and unchanged is skipped",
 }
