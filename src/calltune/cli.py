@@ -21,6 +21,7 @@ from calltune.config.secrets import conceal
 from calltune.runtime.allocator import let_memory_grow
 from calltune.runtime.threads import bound_threads
 from calltune.verbs.init import TEMPLATES
+from calltune.verbs.words import add_mcp, add_sagemaker
 
 VERBS = {
     "check": "look for mistakes in the run file, the data and the model; writes nothing",
@@ -29,7 +30,7 @@ VERBS = {
     "mine": "preference pairs from the SFT model's own mistakes, for dpo",
     "dpo": "preference optimisation of the SFT model",
     "evaluate": "measure every checkpoint on every benchmark",
-    "report": "put the results side by side, on a page too, and hold the gate; takes folders of runs too",
+    "report": "put the results side by side, on a page too, and apply the gate; takes folders of runs too",
     "export": "the last checkpoint as a model to hand on, checked against what was trained",
     "run": "all of these in order; what is complete and unchanged is skipped",
 }
@@ -38,17 +39,7 @@ INIT = "look at your logs and write a run file that fits them, or a commented on
 COMPLETION = "print what makes a shell complete verbs and options"
 AUDIT = "tell what files of rows are and hold, without a run file or a model; where to begin"
 LIST = "the runs in a folder: date, model, score, state, cost"
-SAGEMAKER = "look at a run's jobs on Amazon SageMaker, or clear them away"
-OTHERS = ("audit", "init", "list", "sagemaker", "completion")
-ACTIONS = {
-    "plan": "what run --on sagemaker would do, and its upper bound of cost",
-    "status": "every job of the run",
-    "logs": "what they printed",
-    "fetch": "bring what complete jobs made",
-    "stop": "stop the run's jobs and end their warm machines; what they wrote stays",
-    "stop-others": "the same for those that the run file, as it is now, does not ask for",
-    "clean": "stop jobs, end warm machines, delete what is in the bucket",
-}
+OTHERS = ("audit", "init", "list", "sagemaker", "mcp", "completion")
 
 WRITES = (*(verb for verb in VERBS if verb != "check"), "plan", "fetch", "stop-others")
 """The verbs and actions that write into the run's folder; only one of these may run there at a time."""
@@ -137,18 +128,11 @@ def build_parser() -> argparse.ArgumentParser:
     words = verbs.add_parser("list", help=LIST, description=LIST)
     words.add_argument("path", nargs="?", type=Path, default=Path("runs"), metavar="DIR", help="default runs")
     words.add_argument("--json", action="store_true", dest="as_json", help="print one JSON list and nothing else")
-    _add_sagemaker(verbs)
+    add_sagemaker(verbs)
+    add_mcp(verbs)
     words = verbs.add_parser("completion", help=COMPLETION, description=COMPLETION)
     words.add_argument("shell", choices=["bash", "zsh", "tcsh"], help="such as: calltune completion bash > FILE")
     return parser
-
-
-def _add_sagemaker(verbs: Any) -> None:
-    words = verbs.add_parser("sagemaker", help=SAGEMAKER, description=SAGEMAKER)
-    words.add_argument("action", choices=list(ACTIONS), help="; ".join(f"{k}: {v}" for k, v in ACTIONS.items()))
-    words.add_argument("run_file", type=Path, metavar="run.toml", help="the run file")
-    words.add_argument("overrides", nargs="*", default=[], metavar="key=value", help="laid over the run file")
-    words.add_argument("--yes", action="store_true", help="clean: do it")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -182,6 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
     from calltune.errors import CalltuneError, GateError
     from calltune.runtime import child
+    from calltune.runtime.extras import line_for
     from calltune.runtime.stopping import Stopped, end_within_seconds, stoppable
 
     command = shlex.join(["calltune", *map(conceal, sys.argv[1:] if arguments is None else arguments)])
@@ -199,6 +184,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             else:
                 print(f"calltune: {conceal(str(error))}", file=sys.stderr)
             return 3 if isinstance(error, GateError) else 2
+        except ModuleNotFoundError as error:
+            if not (line := line_for(words.verb, error)):
+                raise
+            print(f"calltune: {line}", file=sys.stderr)
+            return 2
         except (KeyboardInterrupt, Stopped) as stop:
             tell_how_to_go_on()
             code = 128 + (stop.signal if isinstance(stop, Stopped) else signal.SIGINT)
@@ -218,6 +208,9 @@ def _do(words: argparse.Namespace, command: str) -> None:
     if words.verb in ("audit", "list"):
         # They begin at once, as they need nothing of what is imported below.
         _load(words.verb).run(words.path, words.as_json, *([words.page] if "page" in words else []))
+        return
+    if words.verb == "mcp":
+        _load("mcp").run(words.folder)
         return
     from calltune.config.run_file import load_config
     from calltune.config.run_folder import as_run_file

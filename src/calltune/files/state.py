@@ -251,7 +251,9 @@ def is_newer(version: str) -> bool:
 
 
 def _numbers(version: str) -> list[int]:
-    return [int(part) for part in re.findall(r"\d{1,9}", version)][:3]
+    """The release of a version: `0.1.1.dev3+g1a2b3c` is not newer than 0.1.1."""
+    release = re.match(r"[\d.]*", version)
+    return [int(part) for part in re.findall(r"\d{1,9}", release[0] if release else "")][:3]
 
 
 def _other_shape(path: Path, shape: type[State], problem: str, value: Mapping[str, Any]) -> RunFolderError:

@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from calltune.errors import ConfigError
 from calltune.files.hashes import value_sha256
 from calltune.files.json_lines import write_json
 from calltune.files.state import Tracking, read_state
+from calltune.runtime.extras import INSTALL_TRAIN
 from calltune.runtime.processes import processes
 from calltune.runtime.stopping import Stopped
 from calltune.runtime.terminal import say
@@ -141,11 +143,15 @@ def track(config: Config, stage: str, inputs: Mapping[str, Any]) -> Iterator[Tra
 def track_report(config: Config) -> None:
     """Keep the report with the calltune run, when that was tracked."""
     ids = config.run_folder / "tracking.json"
-    if config.tracking.mlflow and ids.exists():
-        with _quiet():
-            tracker = Tracker(_client(config), read_state(ids, Tracking)["parent"])
-            for name in ("report.json", "report.html"):
-                tracker.file(config.run_folder / name)
+    if not config.tracking.mlflow or not ids.exists():
+        return
+    if find_spec("mlflow") is None:
+        say(f"warning: the report is not kept with the MLflow run, as MLflow is not installed: {INSTALL_TRAIN}")
+        return
+    with _quiet():
+        tracker = Tracker(_client(config), read_state(ids, Tracking)["parent"])
+        for name in ("report.json", "report.html"):
+            tracker.file(config.run_folder / name)
 
 
 def _open(config: Config, stage: str, inputs: Mapping[str, Any]) -> dict[str, Any]:

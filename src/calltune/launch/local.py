@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
 
@@ -48,6 +49,8 @@ def launch(config: Config, verb: str, *options: str) -> bool:
     alone = wanted.processes * wanted.machines == 1 and wanted.strategy == "ddp"
     if alone or child.is_child() or processes().count > 1:
         return False
+    if find_spec("accelerate") is None:
+        raise ModuleNotFoundError("No module named 'accelerate'", name="accelerate")
     folder = claim_run_folder(config) / "launch"
     write_json(folder / "config.json", config.model_dump(mode="json"), private=True)
     write_json(folder / "accelerate.json", accelerate_config(config, folder))

@@ -12,8 +12,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
 from calltune.errors import ModelError, special_file
 
 Shape = tuple[int, ...]
@@ -121,6 +119,8 @@ def read_shapes(model: str, file: Path) -> dict[str, Shape]:
     Raises:
         ModelError: the file is empty, cut off, or not safetensors.
     """
+    from safetensors import SafetensorError, safe_open
+
     if file.stat().st_size == 0:
         raise ModelError(f"model '{model}': {file.name} is empty; copy it again")
     try:

@@ -21,6 +21,7 @@ from calltune.data.sources.places import misplaced
 from calltune.errors import CalltuneError, DataError
 from calltune.evaluation.jobs import misplaced_questions, open_backend, open_benchmarks, own_questions, require_backend
 from calltune.models.folder import require_folder_or_hub_id
+from calltune.runtime.extras import INSTALL_TRAIN, missing_package
 from calltune.runtime.notes import Notes
 from calltune.runtime.stopping import at_forced_end, ended_soon
 from calltune.runtime.terminal import say, show_marked
@@ -51,6 +52,13 @@ def run(config: Config, show_rows: int = 0, with_time: bool = False, *, with_dat
     """
     notes = Notes()
     _look_here(config, notes)
+    if with_data and (package := missing_package()):
+        notes.warning(
+            f"{package} is not installed, so the model's template, rows, questions and time are not looked at: "
+            f"{INSTALL_TRAIN} ('calltune audit PATH' looks at rows without it)"
+        )
+        say(f"{notes.told()}. Next: {INSTALL_TRAIN}")
+        return config.run_folder
     is_timed = with_time and with_data and config.plan.mfu is None and config.plan.probe_seconds > 0
     starts = seconds_to_start(config) if is_timed else {}
     open_backend(config)
