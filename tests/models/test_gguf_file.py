@@ -10,8 +10,9 @@ from tokenizers import Regex
 from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from calltune.config.model_name import model_name
 from calltune.errors import ModelError
-from calltune.models.gguf_file import gguf_name, read_gguf
+from calltune.models.gguf_file import read_gguf
 from calltune.models.load import load_model, load_tokenizer
 
 # Names of Qwen3's tensors in GGUF, by their ends in transformers.
@@ -109,7 +110,7 @@ def test_it_becomes_an_ordinary_folder(file: Path, tiny_qwen3: Path, tmp_path: P
     folder = read_gguf(file, tmp_path / "runs")
     assert folder.parent == tmp_path / "runs" / "models"
     assert "tensors are dequantised to float32 (" in capsys.readouterr().out
-    assert gguf_name(str(folder)) == "toy.Q8_0.gguf"
+    assert model_name(str(folder)) == "toy.Q8_0.gguf"
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
     made, original = load_model(str(folder), torch.float32), load_model(str(tiny_qwen3), torch.float32)
     for name, value in original.state_dict().items():

@@ -29,6 +29,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from calltune.config.model_name import GGUF_ORIGIN
 from calltune.errors import ModelError
 from calltune.models.folder import one_line
 from calltune.runtime.terminal import say
@@ -36,7 +37,6 @@ from calltune.runtime.terminal import say
 FOLDER = "models"
 """Of an output folder: what was read of GGUF files, each under the hash of its bytes."""
 
-_ORIGIN = "gguf.json"
 _MAGIC = b"GGUF"
 _PLAIN = {"F32", "F16", "BF16"}
 _SPECIAL = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
@@ -69,7 +69,7 @@ def read_gguf(file: Path, output: Path) -> Path:
     """
     sha256 = _sha256(file)
     folder = output / FOLDER / sha256
-    if (folder / _ORIGIN).is_file():
+    if (folder / GGUF_ORIGIN).is_file():
         return folder
     if find_spec("gguf") is None:
         raise ModelError(f"model '{file}': needs the package 'gguf': pip install 'calltune[gguf]'")
@@ -80,20 +80,12 @@ def read_gguf(file: Path, output: Path) -> Path:
         say(f"model '{file}': {_told(kinds)}, into {folder}")
         _convert(file, metadata, kinds, made)
         origin = {"file": file.name, "sha256": sha256, "name": str(metadata.get("general.name", ""))}
-        (made / _ORIGIN).write_text(json.dumps(origin, indent=2, allow_nan=False), encoding="utf-8")
+        (made / GGUF_ORIGIN).write_text(json.dumps(origin, indent=2, allow_nan=False), encoding="utf-8")
         # A run beside this one may have read the same file meanwhile, and be at work with it.
-        if not (folder / _ORIGIN).is_file():
+        if not (folder / GGUF_ORIGIN).is_file():
             shutil.rmtree(folder, ignore_errors=True)
             made.rename(folder)
     return folder
-
-
-def gguf_name(model: str) -> str | None:
-    """The name of the GGUF file that a model's folder was read from; None for any other model."""
-    try:
-        return str(json.loads((Path(model) / _ORIGIN).read_text(encoding="utf-8"))["file"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def _sha256(file: Path) -> str:

@@ -15,6 +15,7 @@ import yaml
 
 from calltune.calling.chat import Chat
 from calltune.calling.serving import serving
+from calltune.config.model_name import model_name
 from calltune.config.run_file import Config, ExportConfig
 from calltune.config.stages import stage_of
 from calltune.data.preparation import open_sources
@@ -143,7 +144,7 @@ def _facts(config: Config, checkpoint: str, dtype: str) -> CardFacts:
     ]
     return CardFacts(
         name=config.name,
-        base=_public(config.model),
+        base=_public(model_name(config.model)),
         base_card=base_card(config.model),
         checkpoint=checkpoint,
         dtype=dtype,

@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from calltune.config.model_name import model_name
 from calltune.errors import CalltuneError, ConfigError
 from calltune.files.json_lines import json_text, read_json
 from calltune.files.lock_file import LOCK, owner_now, start_of
@@ -67,7 +68,7 @@ def _row(folder: Path) -> dict[str, Any]:
     row["date"] = datetime.fromtimestamp(newest).astimezone().isoformat(" ", "minutes")[:16]
     try:
         config = read_state(folder / "config.json", RunConfig)
-        row["model"] = config["model"]
+        row["model"] = model_name(config["model"])
         told = [read_state(path, Manifest) for path in manifests]
         row["seconds"] = float(sum(each.get("train_seconds") or each.get("seconds") or 0 for each in told))
         price = (config.get("plan") or {}).get("price_per_hour")

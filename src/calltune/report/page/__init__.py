@@ -14,6 +14,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
+from calltune.config.model_name import model_name
 from calltune.files.json_lines import atomic_writer
 from calltune.report.findings import Findings
 from calltune.report.page import view as figures
@@ -61,7 +62,7 @@ def page_html(findings: Findings, drawn: Mapping[str, str]) -> str:
     )
     for name in ("share", "span", "signed", "signed_span", "p_value", "count", "found", "found_span", "bias"):
         environment.filters[name] = getattr(figures, name)
-    environment.filters |= {"drawing": Markup, "breakable": _breakable}
+    environment.filters |= {"drawing": Markup, "breakable": _breakable, "model_name": model_name}
     shown = figures.view(findings, drawn)
     return environment.get_template("page.html.jinja").render(
         **shown,
