@@ -47,6 +47,7 @@ def project(tmp_path: Path) -> Path:
     ]
     (folder / "logs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     (folder / "bad.toml").write_text('name = "bad"\nmodell = "m"\n', encoding="utf-8")
+    (folder / "json.py").write_text("raise SystemExit('the folder was imported from')", encoding="utf-8")
     (tmp_path / "outside.jsonl").write_text("{}\n", encoding="utf-8")
     (folder / "link.jsonl").symlink_to(tmp_path / "outside.jsonl")
     return folder

@@ -137,7 +137,8 @@ async def _ask(folder: Path, *words: str) -> tuple[int, str, str]:
     """Run a verb in a process of its own: its exit code, what it printed, and the line of its mistake."""
     import anyio
 
-    command = [sys.executable, "-m", "calltune", *words]
+    # By -P no module is looked for in the folder, which may hold a json.py of anybody's.
+    command = [sys.executable, "-P", "-m", "calltune", *words]
     plain = {**os.environ, "NO_COLOR": "1"}
     done = await anyio.run_process(command, check=False, cwd=folder, env=plain)
     out, err = (text.decode(errors="replace") for text in (done.stdout, done.stderr))
