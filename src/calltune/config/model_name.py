@@ -8,7 +8,7 @@ GGUF_ORIGIN = "gguf.json"
 
 
 def model_name(model: str) -> str:
-    """Return the name of the GGUF file that a model's folder was read from; other models are called as they are given."""
+    """Return the name of the GGUF file that a model was read from; any other model is called as it is given."""
     try:
         return str(json.loads((Path(model) / GGUF_ORIGIN).read_text(encoding="utf-8"))["file"])
     except (OSError, ValueError, KeyError, TypeError):
