@@ -21,7 +21,7 @@ from calltune.config.secrets import conceal
 from calltune.runtime.allocator import let_memory_grow
 from calltune.runtime.threads import bound_threads
 from calltune.verbs.init import TEMPLATES
-from calltune.verbs.words import add_mcp, add_sagemaker
+from calltune.verbs.words import add_mcp, add_sagemaker, add_try, add_watch, split_question, try_options
 
 VERBS = {
     "check": "look for mistakes in the run file, the data and the model; writes nothing",
@@ -39,7 +39,7 @@ INIT = "look at your logs and write a run file that fits them, or a commented on
 COMPLETION = "print what makes a shell complete verbs and options"
 AUDIT = "tell what files of rows are and hold, without a run file or a model; where to begin"
 LIST = "the runs in a folder: date, model, score, state, cost"
-OTHERS = ("audit", "init", "list", "sagemaker", "mcp", "completion")
+OTHERS = ("audit", "init", "try", "watch", "list", "sagemaker", "mcp", "completion")
 
 WRITES = (*(verb for verb in VERBS if verb != "check"), "plan", "fetch", "stop-others")
 """The verbs and actions that write into the run's folder; only one of these may run there at a time."""
@@ -125,6 +125,8 @@ def build_parser() -> argparse.ArgumentParser:
         )
         words.add_argument("--dry-run", action="store_true", help="with --on sagemaker: print requests, send nothing")
         words.add_argument("--detach", action="store_true", help="with --on sagemaker: ask for a job, do not follow it")
+    add_try(verbs)
+    add_watch(verbs)
     words = verbs.add_parser("list", help=LIST, description=LIST)
     words.add_argument("path", nargs="?", type=Path, default=Path("runs"), metavar="DIR", help="default runs")
     words.add_argument("--json", action="store_true", dest="as_json", help="print one JSON list and nothing else")
@@ -150,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(shtab.complete(parser, shell=words.shell))
         return 0
     # argparse looks for no more overrides once an option came.
-    if unknown := [w for w in late if w.startswith("-") or "=" not in w or "overrides" not in words]:
+    if unknown := [w for w in late if w.startswith("-") or not _is_late(w, words)]:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     if late:
         words.overrides += late
@@ -199,6 +201,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _is_late(word: str, words: argparse.Namespace) -> bool:
+    """Whether a word that came after an option is an override, or a question to try."""
+    return "overrides" in words and ("=" in word or words.verb == "try")
+
+
 def _tell_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     print(conceal("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)
 
@@ -227,6 +234,7 @@ def _do(words: argparse.Namespace, command: str) -> None:
     if words.verb == "init":
         init.run(words.what, words.output, words.force, words.tools)
         return
+    questions = split_question(words) if words.verb == "try" else []
     place = words.run_file, words.overrides
     config = load_config(*(as_run_file(*place) if words.verb == "report" else place))
     if config.model.endswith(".gguf"):
@@ -239,7 +247,11 @@ def _do(words: argparse.Namespace, command: str) -> None:
         open_benchmarks(config)
     writes = (words.action if words.verb == "sagemaker" else words.verb) in WRITES
     with writing_to(config.run_folder), owning(config, command) if writes else nullcontext():
-        if words.verb == "sagemaker" or words.on == "sagemaker" or words.dry_run or words.detach:
+        if words.verb == "try":
+            _load("try_").run(config, questions, **try_options(words))
+        elif words.verb == "watch":
+            _load("watch").run(config)
+        elif words.verb == "sagemaker" or words.on == "sagemaker" or words.dry_run or words.detach:
             _on_sagemaker(config, words)
         elif words.verb not in IN_PROCESSES or not launch(config, words.verb, *_rounds(config, words)):
             names = ("show_rows", "with_time", "round_number", "full")

@@ -18,6 +18,9 @@ from calltune.files.json_lines import read_json
 
 _Noun = TypeVar("_Noun")
 Counts = dict[str, int]
+STEPS_NOW = "steps_now.json"
+"""Stands among the checkpoints of a stage that trains."""
+
 Pair = Annotated[list[float], pydantic.Field(min_length=2, max_length=2)]
 
 
@@ -120,6 +123,16 @@ class History(State):
 
     mend: ClassVar[str] = "the curves of this stage are left out; its model is whole, so nothing need be run again"
     log: list[dict[str, float]]
+
+
+class StepsNow(State):
+    """`STEPS_NOW`: how far training is; `seconds` are those since the step that this process began from."""
+
+    step: int
+    steps: int
+    begun_from: int
+    seconds: float
+    loss: float | None = None
 
 
 class RowCounts(State):

@@ -1,5 +1,6 @@
 """What the user sees: lines, tables, and a progress bar for everything that takes time. A pipe gets plain lines."""
 
+import math
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -76,6 +77,8 @@ class ProgressBar:
                 TimeRemainingColumn(),
                 TextColumn("{task.fields[note]}"),
                 console=_console(),
+                # rich would look half a minute back, in which a slow step may not have ended.
+                speed_estimate_period=math.inf,
             )
             self._bar.start()
             self._task = self._bar.add_task(self._description, total=self._total, completed=self._done, note="")

@@ -1,11 +1,15 @@
 """What a trainer tells while it runs: steps to the terminal, numbers to the tracker, and a stop when asked to."""
 
 import signal
+import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, TrainingArguments
 
+from calltune.files.json_lines import write_json
+from calltune.files.state import STEPS_NOW
 from calltune.files.tracking import Tracker
 from calltune.runtime import child
 from calltune.runtime.processes import processes
@@ -13,13 +17,18 @@ from calltune.runtime.stopping import StopRequest
 from calltune.runtime.terminal import ProgressBar
 from calltune.training.checkpoints import ends_epoch
 
+_SECONDS_BETWEEN_NOTES = 2.0
+
 
 class Progress(TrainerCallback):
-    """Steps and loss to the terminal, every number to the tracker."""
+    """Steps and loss to the terminal and, for `watch`, to a file; every number to the tracker."""
 
     def __init__(self, stage: str, tracker: Tracker) -> None:
         self._stage, self._tracker, self._note, self._tokens_before = stage, tracker, "", 0
         self._bar: ProgressBar | None = None
+        self._loss: float | None = None
+        self._begun = self._noted = 0.0
+        self._begun_from = 0
 
     def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
         """Open the bar; a resumed run begins where it stopped."""
@@ -29,11 +38,21 @@ class Progress(TrainerCallback):
         self._tokens_before = max((logs.get("num_tokens", 0) for logs in state.log_history), default=0)
         self._bar = ProgressBar(self._stage, state.max_steps, state.global_step)
         self._bar.__enter__()
+        self._begun, self._begun_from = time.monotonic(), state.global_step
 
     def on_step_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
         """One optimiser step."""
         if self._bar:
             self._bar.advance(1, self._note)
+        if processes().rank == 0 and time.monotonic() - self._noted >= _SECONDS_BETWEEN_NOTES:
+            self._leave_note(Path(str(args.output_dir)), state)
+
+    def _leave_note(self, folder: Path, state: Any) -> None:
+        """Write how far training is among the checkpoints, which go when the stage is complete."""
+        self._noted = time.monotonic()
+        folder.mkdir(parents=True, exist_ok=True)
+        note = {"step": state.global_step, "steps": state.max_steps, "begun_from": self._begun_from}
+        write_json(folder / STEPS_NOW, {**note, "seconds": round(self._noted - self._begun, 1), "loss": self._loss})
 
     def on_log(self, args: TrainingArguments, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """Keep the loss for the bar and hand every number on."""
@@ -46,7 +65,8 @@ class Progress(TrainerCallback):
         for key in {"num_tokens", "eval_num_tokens"} & entry.keys():
             entry[key] += self._tokens_before
         if "loss" in entry:
-            self._note = f"loss {float(entry['loss']):.3f}"
+            self._loss = float(entry["loss"])
+            self._note = f"loss {self._loss:.3f}"
         self._track(entry)
 
     def _track(self, entry: Mapping[str, Any]) -> None:

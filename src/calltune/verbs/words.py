@@ -1,10 +1,18 @@
 """The words of verbs with a command line of their own; the standard library alone, so that --help comes at once."""
 
+import re
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
+from calltune.errors import ConfigError
+
 SAGEMAKER = "look at a run's jobs on Amazon SageMaker, or clear them away"
 MCP = "serve audit, check, list, a run's state and its report to a coding agent, as tools of an MCP server over stdio"
+TRY = "ask the run's checkpoints one question, or your own over several turns, side by side"
+WATCH = "show what a run does now, how far it is and how long it takes, until it ends"
+PORT = 8000
+_OVERRIDE = re.compile(r"[A-Za-z_][\w.-]*=")
 ACTIONS = {
     "plan": "what run --on sagemaker would do, and its upper bound of cost",
     "status": "every job of the run",
@@ -36,3 +44,48 @@ def add_mcp(verbs: Any) -> None:
         metavar="FOLDER",
         help="the folder that paths are relative to, and that none may lead out of; default this one",
     )
+
+
+def add_try(verbs: Any) -> None:
+    """Add the verb to the parser's verbs."""
+    words: ArgumentParser = verbs.add_parser("try", help=TRY, description=TRY)
+    words.add_argument("run_file", type=Path, metavar="run.toml", help="the run file")
+    words.add_argument(
+        "overrides",
+        nargs="*",
+        default=[],
+        metavar="QUESTION",
+        help="a question, in quotes; without one you are asked for it; key=value is laid over the run file",
+    )
+    words.add_argument("--tools", metavar="FILE", dest="tools_file", help="a JSON file of tools, not the run's own")
+    words.add_argument(
+        "--first", type=int, default=0, metavar="N", help="the run's first N test questions, as text for a document"
+    )
+    words.add_argument("--serve", action="store_true", help="as a page and an OpenAI-compatible server on this machine")
+    words.add_argument("--port", type=int, metavar="PORT", help=f"of --serve; default {PORT}, 0 takes a free one")
+
+
+def add_watch(verbs: Any) -> None:
+    """Add the verb that looks at a run while it goes on."""
+    words = verbs.add_parser("watch", help=WATCH, description=WATCH)
+    words.add_argument("run_file", type=Path, metavar="run.toml", help="the run file")
+    words.add_argument("overrides", nargs="*", default=[], metavar="key=value", help="laid over the run file")
+
+
+def try_options(words: Namespace) -> dict[str, Any]:
+    """What `try` is given beside the questions.
+
+    Raises:
+        ConfigError: a port without a server.
+    """
+    if words.port is not None and not words.serve:
+        raise ConfigError("--port goes with --serve")
+    port = (PORT if words.port is None else words.port) if words.serve else None
+    return {"tools_file": words.tools_file, "first": words.first, "port": port}
+
+
+def split_question(words: Namespace) -> list[str]:
+    """Take the questions out of the overrides, which are as `key=value`, and return them."""
+    questions = [word for word in words.overrides if not _OVERRIDE.match(word)]
+    words.overrides = [word for word in words.overrides if _OVERRIDE.match(word)]
+    return questions

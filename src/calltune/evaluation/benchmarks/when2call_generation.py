@@ -12,7 +12,7 @@ import pydantic
 
 from calltune.calling.behavior import message_behavior
 from calltune.evaluation.benchmarks import BROKEN_ANSWERS, Metric, Summary, confusion_table
-from calltune.evaluation.benchmarks.when2call_rows import QuestionSettings, questions
+from calltune.evaluation.benchmarks.when2call_rows import Question, QuestionSettings, questions
 from calltune.evaluation.statistics import macro_f1, recall_per_class, wilson_interval
 from calltune.types import BEHAVIORS, Completion, Sample, Score
 
@@ -55,20 +55,24 @@ def samples(settings: Settings) -> Iterator[Sample]:
     Raises:
         DataError: as `questions` does.
     """
-    for question in questions(settings, with_four=False):
-        due = question.answers["tool_call"].tool_calls[0] if question.correct == "tool_call" else None
-        yield Sample(
-            id=question.id,
-            benchmark="when2call_generation",
-            messages=question.messages,
-            tools=question.tools,
-            target={
-                "behavior": question.correct,
-                "call": {"name": due.name, "arguments": due.arguments} if due else None,
-            },
-            behavior=question.correct,
-            group=question.group,
-        )
+    return map(sample_of, questions(settings, with_four=False))
+
+
+def sample_of(question: Question) -> Sample:
+    """A question as it is asked freely."""
+    due = question.answers["tool_call"].tool_calls[0] if question.correct == "tool_call" else None
+    return Sample(
+        id=question.id,
+        benchmark="when2call_generation",
+        messages=question.messages,
+        tools=question.tools,
+        target={
+            "behavior": question.correct,
+            "call": {"name": due.name, "arguments": due.arguments} if due else None,
+        },
+        behavior=question.correct,
+        group=question.group,
+    )
 
 
 def score(sample: Sample, completion: Completion) -> Score:

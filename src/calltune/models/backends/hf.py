@@ -12,12 +12,13 @@ from transformers import GenerationConfig
 from calltune.calling.chat import Chat
 from calltune.config.table import Table
 from calltune.models.backends.continuous import Chosen, ContinuousGenerator, Writer, has_continuous
-from calltune.models.backends.drawing import Drawing, numbers_for
+from calltune.models.backends.drawing import Answer, Drawing, numbers_for
 from calltune.models.backends.generation import Generator, segment_fault
 from calltune.models.backends.plain import PlainGenerator, batches_of_like_length, pad_left
 from calltune.models.backends.state_check import state_fault
 from calltune.models.backends.state_generation import StateGenerator
 from calltune.models.backends.states import States
+from calltune.models.backends.streaming import Listener, Pieces
 from calltune.models.backends.tokens import completion, encode_requests, end_ids, not_finite
 from calltune.models.exactness import can_share
 from calltune.models.layer_kinds import is_hybrid
@@ -113,22 +114,36 @@ class Backend:
         """Answers drawn at random; a prompt is computed once for all its answers."""
         return self._answers(self.chat.in_mode(bool(thinking)), samples, max_new_tokens, sampling)
 
+    @torch.inference_mode()
+    def stream(
+        self, sample: Sample, max_new_tokens: int, listener: Listener, thinking: bool | None = None
+    ) -> Completion:
+        """The greedy answer, told piece by piece while it is written."""
+        chat = self.chat.in_mode(bool(thinking))
+        prompt = self._prompts(chat, [sample], max_new_tokens)
+        writer = PlainGenerator(self._model, self._ends, self._pad, self._tokens_per_batch)
+        pieces = Pieces(chat, self._ends, listener)
+        return self._completion(chat, sample, writer.write(prompt, max_new_tokens, streamer=pieces)[0][0])
+
+    def _prompts(self, chat: Chat, samples: Sequence[Sample], room: int) -> list[list[int]]:
+        prompts = [chat.tokenizer(chat.prompt(s.messages, s.tools)).input_ids for s in samples]
+        self._look_at(prompts, room)
+        return prompts
+
+    def _completion(self, chat: Chat, sample: Sample, answer: Answer) -> Completion:
+        return completion(chat, self._ends, sample, answer.tokens) if answer.is_finite else not_finite(sample)
+
     def _answers(
         self, chat: Chat, samples: Sequence[Sample], max_new_tokens: int, sampling: Sampling | None = None
     ) -> list[list[Completion]]:
-        prompts = [chat.tokenizer(chat.prompt(s.messages, s.tools)).input_ids for s in samples]
-        self._look_at(prompts, max_new_tokens)
-        drawing = None
+        prompts, drawing = self._prompts(chat, samples, max_new_tokens), None
         if sampling:
             copies = sampling.num_answers
             numbers = numbers_for(sampling.seed, [sample.id for sample in samples], copies, max_new_tokens)
             drawing = Drawing(numbers.to(self._device), copies, sampling.temperature, sampling.top_p)
         answers = self._generator().answers(prompts, max_new_tokens, drawing) if prompts else []
         return [
-            [
-                completion(chat, self._ends, sample, answer.tokens) if answer.is_finite else not_finite(sample)
-                for answer in own
-            ]
+            [self._completion(chat, sample, answer) for answer in own]
             for sample, own in zip(samples, answers, strict=True)
         ]
 

@@ -37,13 +37,19 @@ class PlainGenerator:
         return answers
 
     def write(
-        self, prompts: Sequence[list[int]], room: int, drawing: Drawing | None = None, cache: Any = None
+        self,
+        prompts: Sequence[list[int]],
+        room: int,
+        drawing: Drawing | None = None,
+        cache: Any = None,
+        streamer: Any = None,
     ) -> list[list[Answer]]:
         """Answers to the prompts of one batch.
 
         Args:
             cache: what the model keeps of all but the last token of each prompt, padded on the left, with a row for
                 each answer.
+            streamer: what `generate` hands the tokens to as they are written, for one prompt.
         """
         copies = drawing.num_answers if drawing else 1
         ids, mask = pad_left(prompts, self._pad, self._model.device)
@@ -56,6 +62,7 @@ class PlainGenerator:
             attention_mask=mask.repeat_interleave(copies, dim=0),
             max_new_tokens=room,
             logits_processor=processors,
+            streamer=streamer,
             **({} if cache is None else {"past_key_values": cache}),
         )
         answers: list[list[Answer]] = [[] for _ in prompts]
