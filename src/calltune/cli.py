@@ -21,7 +21,7 @@ from calltune.config.secrets import conceal
 from calltune.runtime.allocator import let_memory_grow
 from calltune.runtime.threads import bound_threads
 from calltune.verbs.init import TEMPLATES
-from calltune.verbs.words import add_mcp, add_sagemaker, add_try, add_watch, split_question, try_options
+from calltune.verbs.words import add_mcp, add_sagemaker, add_try, add_watch, is_late, split_question, try_options
 
 VERBS = {
     "check": "look for mistakes in the run file, the data and the model; writes nothing",
@@ -152,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(shtab.complete(parser, shell=words.shell))
         return 0
     # argparse looks for no more overrides once an option came.
-    if unknown := [w for w in late if w.startswith("-") or not _is_late(w, words)]:
+    if unknown := [w for w in late if w.startswith("-") or not is_late(w, words)]:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     if late:
         words.overrides += late
@@ -199,11 +199,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 end_within_seconds(code)
             return code
     return 0
-
-
-def _is_late(word: str, words: argparse.Namespace) -> bool:
-    """Whether a word that came after an option is an override, or a question to try."""
-    return "overrides" in words and ("=" in word or words.verb == "try")
 
 
 def _tell_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -89,3 +89,8 @@ def split_question(words: Namespace) -> list[str]:
     questions = [word for word in words.overrides if not _OVERRIDE.match(word)]
     words.overrides = [word for word in words.overrides if _OVERRIDE.match(word)]
     return questions
+
+
+def is_late(word: str, words: Namespace) -> bool:
+    """Return whether a word that came after an option is an override, or a question to try."""
+    return "overrides" in words and ("=" in word or words.verb == "try")
