@@ -21,6 +21,7 @@ from calltune.errors import ConfigError
 from calltune.files.hashes import value_sha256
 from calltune.files.json_lines import write_json
 from calltune.files.state import Tracking, read_state
+from calltune.files.tracked import PARAMETERS_AT_ONCE, as_parameters, dataset_input, tell_parent
 from calltune.runtime.extras import INSTALL_TRAIN
 from calltune.runtime.processes import processes
 from calltune.runtime.stopping import Stopped
@@ -28,8 +29,8 @@ from calltune.runtime.terminal import say
 
 _SECONDS_BETWEEN_SENDS = 5.0
 _SECONDS_BEFORE_NEXT_TRY = 60.0
-# MLflow's own bounds for one request.
-_METRICS_AT_ONCE, _PARAMETERS_AT_ONCE, _CHARACTERS_OF_VALUE = 1000, 100, 500
+# MLflow's own bound for one request.
+_METRICS_AT_ONCE = 1000
 # MLflow tries for minutes; a mistyped address should be told in seconds, and training should not wait.
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
@@ -41,17 +42,39 @@ class Tracker:
     """
 
     def __init__(
-        self, client: Any = None, run_id: str = "", first_step: int = 0, parameters: Collection[str] = ()
+        self,
+        client: Any = None,
+        run_id: str = "",
+        first_step: int = 0,
+        parameters: Collection[str] = (),
+        parent: str | None = None,
     ) -> None:
         self._client, self._run_id, self._first_step, self._told = client, run_id, first_step, parameters
+        self._parent = parent
         self._waiting: list[tuple[str, Any]] = []
         self._next_send = 0.0
         self._answers = True
 
     def parameters(self, values: Mapping[str, Any]) -> None:
-        """Record what the stage was told; values are shown as text, cut at 500 characters."""
-        new = {key: str(value)[:_CHARACTERS_OF_VALUE] for key, value in values.items() if key not in self._told}
+        """Record what the stage was told; values are shown as text, cut at 500 characters, and no secret is."""
+        new = {key: text for key, text in as_parameters(values).items() if key not in self._told}
         self._waiting += [("param", pair) for pair in new.items()]
+        self._send()
+
+    def dataset(self, path: str, sha256: str, context: str, name: str = "") -> None:
+        """Record rows that the stage reads, with the run and its parent.
+
+        Args:
+            path: the file of the rows, the Hub id, or empty for rows that a module makes.
+            context: what they are read for: `training`, `validation` or `evaluation`.
+            name: by default the file's name.
+        """
+        self._waiting.append(("dataset", (name or Path(path).name, sha256, path, context)))
+        self._send()
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Set tags, over those of the same names."""
+        self._waiting += [("tag", pair) for pair in values.items()]
         self._send()
 
     def metrics(self, values: Mapping[str, Any], step: int = 0) -> None:
@@ -89,14 +112,19 @@ class Tracker:
             self._answers, self._next_send = True, time.monotonic() + _SECONDS_BETWEEN_SENDS
 
     def _send_all(self) -> None:
-        from mlflow.entities import Metric, Param
+        from mlflow.entities import Metric, Param, RunTag
 
         parameters = [Param(*value) for kind, value in self._waiting if kind == "param"]
-        for start in range(0, len(parameters), _PARAMETERS_AT_ONCE):
-            self._client.log_batch(self._run_id, params=parameters[start : start + _PARAMETERS_AT_ONCE])
+        for start in range(0, len(parameters), PARAMETERS_AT_ONCE):
+            self._client.log_batch(self._run_id, params=parameters[start : start + PARAMETERS_AT_ONCE])
         metrics = [Metric(*value) for kind, value in self._waiting if kind == "metric"]
         for start in range(0, len(metrics), _METRICS_AT_ONCE):
             self._client.log_batch(self._run_id, metrics=metrics[start : start + _METRICS_AT_ONCE])
+        if tags := [RunTag(*value) for kind, value in self._waiting if kind == "tag"]:
+            self._client.log_batch(self._run_id, tags=tags)
+        if inputs := [dataset_input(*value) for kind, value in self._waiting if kind == "dataset"]:
+            for run_id in filter(None, (self._run_id, self._parent)):
+                self._client.log_inputs(run_id, inputs)
         for kind, value in self._waiting:
             if kind == "file":
                 self._client.log_artifact(self._run_id, value)
@@ -126,7 +154,7 @@ def track(config: Config, stage: str, inputs: Mapping[str, Any]) -> Iterator[Tra
     with _quiet():
         client = _client(config)
     parent = Tracker(client, opened["parent"])
-    child = Tracker(client, opened["child"], opened["first_step"], opened["parameters"])
+    child = Tracker(client, opened["child"], opened["first_step"], opened["parameters"], opened["parent"])
     status = "FAILED"
     try:
         yield child
@@ -169,6 +197,7 @@ def _open(config: Config, stage: str, inputs: Mapping[str, Any]) -> dict[str, An
             client = _client(config)
             experiment = _experiment(client, config)
             known["parent"] = _run(client, experiment, known["parent"], config.name, {})
+            tell_parent(client, known["parent"], config)
             before = known["stages"].get(stage, {})
             tags = {"mlflow.parentRunId": known["parent"], "calltune.stage": stage}
             old = before["run"] if before.get("inputs") == identity else None

@@ -1,6 +1,7 @@
 """Tables that go word for word to TRL and PEFT: checked against their dataclasses, laid over our defaults."""
 
 import dataclasses
+import enum
 import importlib.util
 import os
 import re
@@ -49,6 +50,19 @@ _DEFAULTS: dict[str, Any] = {
     "disable_tqdm": True,
     "ddp_find_unused_parameters": False,
 }
+
+
+def not_default(arguments: TrlArguments) -> dict[str, Any]:
+    """Those of TRL's arguments that are not as TRL has them by default, as plain values."""
+    plain = arguments.to_dict()
+    return {name: plain[name] for name, default in _defaults(type(arguments)) if str(plain[name]) != str(default)}
+
+
+def _defaults(kind: type[TrlArguments]) -> Iterator[tuple[str, Any]]:
+    for field in dataclasses.fields(kind):
+        made = field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
+        if field.init:
+            yield field.name, made.value if isinstance(made, enum.Enum) else made
 
 
 def check_table(stage: Stage, table: Mapping[str, Any]) -> None:

@@ -21,7 +21,7 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from calltune.files.tracking import Tracker
 from calltune.runtime.terminal import say
-from calltune.training.arguments import refusals_of_trl
+from calltune.training.arguments import not_default, refusals_of_trl
 from calltune.training.finite import row_names
 from calltune.training.pieces import Pieces
 from calltune.training.reference import can_store, time_reference
@@ -191,7 +191,7 @@ def _whole_steps(plan: _Plan, trainer: Any, work: Work, pieces: Pieces, limit: f
     trainer.add_callback(watch)
     begun = time.perf_counter()
     with tracking as tracker:
-        tracker.parameters(trainer.args.to_dict())
+        tracker.parameters(not_default(trainer.args))
         once = time.perf_counter() - begun
         names = row_names(ready.chat, ready.rows)
         state, _ = train(trainer, f"{stage}, a probe", None, tracker, names, stops_at_once=True)
@@ -211,7 +211,7 @@ def _parts_of_steps(plan: _Plan, trainer: Any, work: Work, pieces: Pieces, limit
     """Forward and backward passes over parts of batches, and one optimiser step; or forward passes alone."""
     begun = time.perf_counter()
     with tracking as tracker:
-        tracker.parameters(trainer.args.to_dict())
+        tracker.parameters(not_default(trainer.args))
     once = time.perf_counter() - begun
     _compute_a_loss(plan.ready.settings.stage, trainer)
     has_gone_back = pieces.go_back(limit)

@@ -23,7 +23,7 @@ from calltune.models.device import give_memory_back
 from calltune.models.load import check_tokens, load_tokenizer
 from calltune.runtime.processes import processes
 from calltune.runtime.terminal import say
-from calltune.training.arguments import TrlArguments, allow_sharding_on_cpu, is_spread
+from calltune.training.arguments import TrlArguments, allow_sharding_on_cpu, is_spread, not_default
 from calltune.training.batch_tokens import batch_tokens
 from calltune.training.checkpoints import newest_whole
 from calltune.training.collating import lay_out_batches
@@ -154,7 +154,10 @@ def _train_and_save(config: Config, recipe: Recipe, model: str, folder: Path, in
             f"{stage}: {tuned['tuning']}: {tuned['parameters_trained']:,} of {tuned['parameters']:,} parameters "
             f"are trained, {tuned['trainable_share']:.2%}"
         )
-        tracker.parameters({"model": model, **tuned, **_hashes(run_folder / "data"), **trainer.args.to_dict()})
+        tracker.parameters({"model": model, **tuned, **_hashes(run_folder / "data"), **not_default(trainer.args)})
+        tracker.dataset(str(run_folder / recipe.train_file), inputs["train rows"], "training")
+        if ready.watched.texts:
+            tracker.dataset(str(run_folder / recipe.validation_file), inputs["validation rows"], "validation")
         counts = KeepCounts(sharing, begun_from, settings.tokens_per_batch)
         trainer.add_callback(counts)
         state, seconds = train(trainer, stage, begun_from, tracker, names)

@@ -104,6 +104,8 @@ def _evaluate(config: Config, checkpoint: str, jobs: Sequence[Job], folder: Path
             answer_the_rest(place / COMPLETIONS, job.samples, done, asking, title, ours)
             ours.wait()
             result = ours.first(partial(_finish, backend, job, checkpoint, place, inputs, start))
+            asked_from = str(getattr(job.settings, "path", None) or "")
+            tracker.dataset(asked_from, job.data_sha256, "evaluation", job.title)
             tracker.parameters({"checkpoint": checkpoint, "benchmark": job.title, "prompt": result["prompt"]})
             tracker.metrics({key: value for key, value in result["metrics"].items() if value is not None})
             tracker.metrics({key: value for key, value in result.items() if key.startswith("num_")})
