@@ -1,6 +1,7 @@
 """What MLflow holds of a run beside its numbers, read back from its sqlite store with its own client."""
 
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -119,7 +120,7 @@ def test_data_sets_stand_with_the_stage_and_with_the_run(open_run: Callable[...,
         assert len(inputs) == 3
         assert {(i.dataset.name, i.dataset.digest, i.dataset.source_type, i.tags[0].value) for i in inputs} == wanted
         local, hub = (mlflow.data.get_source(i) for i in sorted(inputs, key=lambda i: i.dataset.digest)[:2])
-        assert (local.uri, hub.path) == (str(rows), "nvidia/When2Call")
+        assert (local.to_dict()["uri"], hub.to_dict()["path"]) == (str(rows), "nvidia/When2Call")
 
 
 def test_the_commit_of_a_checkout_is_a_tag(
@@ -139,3 +140,67 @@ def test_the_commit_of_a_checkout_is_a_tag(
     (tmp_path / "kept.txt").write_text("two")
     open_run()
     assert runs(tmp_path)["toy"].data.tags["mlflow.source.git.dirty"] == "true"
+
+
+def test_an_experiment_opens_under_model_training(open_run: Callable[..., Config], tmp_path: Path) -> None:
+    def kind() -> str:
+        experiment = client(tmp_path).get_experiment_by_name("calltune")
+        assert experiment is not None
+        return experiment.tags["mlflow.experimentKind"]
+
+    open_run()
+    assert kind() == "custom_model_development"
+    # What a user chose stays, and an experiment that was there without a kind gets one.
+    client(tmp_path).set_experiment_tag("1", "mlflow.experimentKind", "genai_development")
+    open_run()
+    assert kind() == "genai_development"
+    client(tmp_path).create_experiment("older")
+    open_run("tracking.experiment=older")
+    older = client(tmp_path).get_experiment_by_name("older")
+    assert older is not None
+    assert older.tags["mlflow.experimentKind"] == "custom_model_development"
+
+
+def test_the_machine_is_measured_while_a_stage_runs(
+    open_run: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.2")
+    config = open_run()
+    run_id = runs(tmp_path)["toy-sft"].info.run_id
+
+    def steps() -> list[int]:
+        history = client(tmp_path).get_metric_history(run_id, "system/cpu_utilization_percentage")
+        return sorted(metric.step for metric in history)
+
+    def measure(more_than: int) -> list[int]:
+        deadline = time.monotonic() + 60
+        with track(config, "sft", {}):
+            while len(steps()) <= more_than and time.monotonic() < deadline:
+                time.sleep(0.1)
+        return steps()
+
+    first = measure(0)
+    second = measure(len(first))
+    # A stage that goes on counts on.
+    assert 0 < len(first) < len(second)
+    assert second == list(range(len(second)))
+    monkeypatch.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "false")
+    with track(config, "dpo", {}):
+        time.sleep(0.5)
+    assert not [name for name in runs(tmp_path)["toy-dpo"].data.metrics if name.startswith("system/")]
+
+
+def test_a_table_is_read_by_mlflow_and_stands_once(open_run: Callable[..., Config], tmp_path: Path) -> None:
+    config = open_run()
+    for answer in ("one", "two"):
+        with track(config, "evaluate-base-mine", {}) as tracker:
+            tracker.table("answers.json", {"question": ["Q", "Wer?"], "answer": [answer, "ein Ä"]})
+    run_id = runs(tmp_path)["toy-evaluate-base-mine"].info.run_id
+    table = client(tmp_path).load_table("1", "answers.json", run_ids=[run_id])
+    assert table.to_dict(orient="list") == {"question": ["Q", "Wer?"], "answer": ["two", "ein Ä"]}
+
+
+def test_metrics_of_odd_names_are_kept(open_run: Callable[..., Config], tmp_path: Path) -> None:
+    with track(open_run(), "sft", {}) as tracker:
+        tracker.metrics({"f1 (macro)": 0.5})
+    assert runs(tmp_path)["toy-sft"].data.metrics["f1 _macro_"] == 0.5

@@ -63,7 +63,7 @@ def test_a_run_has_a_child_for_each_stage(config: Config, tmp_path: Path) -> Non
         fail(KeyboardInterrupt())
     assert {run.info.run_name: run.info.status for run in runs(tmp_path / "runs")}["toy-dpo"] == "KILLED"
     (config.run_folder / "report.json").write_text("{}")
-    track_report(config)
+    track_report(config, {"when2call.acc_norm": 0.5}, {"calltune.gate": "none"})
     assert [f.path for f in client(tmp_path / "runs").list_artifacts(parent.info.run_id)] == ["report.json"]
 
 

@@ -3,7 +3,7 @@
 import re
 import shlex
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,18 @@ def dataset_input(name: str, sha256: str, path: str, context: str) -> Any:
     return DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, context)])
 
 
+def log_table(client: Any, run_id: str, name: str, columns: Mapping[str, Sequence[str]]) -> None:
+    """Keep a table that MLflow's evaluation page shows, in the place of one of that name.
+
+    `MlflowClient.log_table` has the same layout, but adds rows to a table that is there.
+    """
+    from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
+
+    rows = [list(row) for row in zip(*columns.values(), strict=True)]
+    client.log_dict(run_id, {"columns": list(columns), "data": rows}, name)
+    client.set_tag(run_id, MLFLOW_LOGGED_ARTIFACTS, json_text([{"path": name, "type": "table"}]))
+
+
 def _written_keys(config: Config) -> dict[str, Any]:
     """The keys that stand in the run file or were laid over it, flattened: `sft.max_steps`, `data.sources.0.name`."""
     words = shlex.split(config.words)
@@ -78,10 +90,12 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 def as_parameters(values: Mapping[str, Any]) -> dict[str, str]:
     """Values as text of at most 500 characters, under keys of which MLflow takes every one; secrets are `***`."""
-    return {
-        re.sub(r"[^\w./: -]", "_", key)[:_CHARACTERS_OF_KEY]: _text(key.rpartition(".")[2], value)
-        for key, value in values.items()
-    }
+    return {as_key(key): _text(key.rpartition(".")[2], value) for key, value in values.items()}
+
+
+def as_key(name: str) -> str:
+    """A name as MLflow takes it for a parameter or a metric."""
+    return re.sub(r"[^\w./: -]", "_", name)[:_CHARACTERS_OF_KEY]
 
 
 def _text(name: str, value: Any) -> str:

@@ -4,24 +4,21 @@ The runs' ids are kept in `tracking.json` in the run's folder, so a killed stage
 that is done anew, because something changed, has a new one. Only the first of several processes tracks.
 """
 
-import logging
-import os
-import sys
 import time
-import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from calltune.config.run_file import Config
-from calltune.config.secrets import conceal
 from calltune.errors import ConfigError
 from calltune.files.hashes import value_sha256
 from calltune.files.json_lines import write_json
+from calltune.files.mlflow_store import address, client_of, experiment_id, no_answer, one_line, quiet
 from calltune.files.state import Tracking, read_state
-from calltune.files.tracked import PARAMETERS_AT_ONCE, as_parameters, dataset_input, tell_parent
+from calltune.files.system_metrics import measured
+from calltune.files.tracked import PARAMETERS_AT_ONCE, as_key, as_parameters, dataset_input, log_table, tell_parent
 from calltune.runtime.extras import INSTALL_TRAIN
 from calltune.runtime.processes import processes
 from calltune.runtime.stopping import Stopped
@@ -31,8 +28,6 @@ _SECONDS_BETWEEN_SENDS = 5.0
 _SECONDS_BEFORE_NEXT_TRY = 60.0
 # MLflow's own bound for one request.
 _METRICS_AT_ONCE = 1000
-# MLflow tries for minutes; a mistyped address should be told in seconds, and training should not wait.
-_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
 
 class Tracker:
@@ -82,7 +77,7 @@ class Tracker:
         if step >= self._first_step:
             now = int(time.time() * 1000)
             numbers = {k: float(v) for k, v in values.items() if isinstance(v, int | float) and not isinstance(v, bool)}
-            self._waiting += [("metric", (key, value, now, step)) for key, value in numbers.items()]
+            self._waiting += [("metric", (as_key(key), value, now, step)) for key, value in numbers.items()]
         if time.monotonic() >= self._next_send:
             self._send()
 
@@ -91,6 +86,11 @@ class Tracker:
         if path.exists():
             self._waiting.append(("file", str(path)))
             self._send()
+
+    def table(self, name: str, columns: Mapping[str, Sequence[str]]) -> None:
+        """Keep a table with the run, for MLflow's evaluation page; `columns` are of one length."""
+        self._waiting.append(("table", (name, columns)))
+        self._send()
 
     def end(self, status: str) -> bool:
         """Send what is left and end the run as FINISHED, FAILED or KILLED; whether the store took it."""
@@ -104,9 +104,9 @@ class Tracker:
             return
         try:
             self._send_all()
-        except _no_answer() as error:
+        except no_answer() as error:
             if self._answers:
-                say(f"warning: the tracking store does not answer, training goes on without it: {_one_line(error)}")
+                say(f"warning: the tracking store does not answer, training goes on without it: {one_line(error)}")
             self._answers, self._next_send = False, time.monotonic() + _SECONDS_BEFORE_NEXT_TRY
         else:
             self._answers, self._next_send = True, time.monotonic() + _SECONDS_BETWEEN_SENDS
@@ -128,6 +128,8 @@ class Tracker:
         for kind, value in self._waiting:
             if kind == "file":
                 self._client.log_artifact(self._run_id, value)
+            if kind == "table":
+                log_table(self._client, self._run_id, *value)
         for kind, value in self._waiting:
             if kind == "status":
                 self._client.set_terminated(self._run_id, status=value)
@@ -151,33 +153,36 @@ def track(config: Config, stage: str, inputs: Mapping[str, Any]) -> Iterator[Tra
     if processes().rank > 0:
         yield Tracker()
         return
-    with _quiet():
-        client = _client(config)
+    with quiet():
+        client = client_of(config)
     parent = Tracker(client, opened["parent"])
     child = Tracker(client, opened["child"], opened["first_step"], opened["parameters"], opened["parent"])
     status = "FAILED"
     try:
-        yield child
+        with measured(opened["child"], address(config)):
+            yield child
         status = "FINISHED"
     except (KeyboardInterrupt, Stopped):
         status = "KILLED"
         raise
     finally:
-        with _quiet():
+        with quiet():
             if child.end(status):
                 parent.end(status)
 
 
-def track_report(config: Config) -> None:
-    """Keep the report with the calltune run, when that was tracked."""
+def track_report(config: Config, figures: Mapping[str, float], tags: Mapping[str, str]) -> None:
+    """Keep the report, its figures and its verdict with the calltune run, when that was tracked."""
     ids = config.run_folder / "tracking.json"
     if not config.tracking.mlflow or not ids.exists():
         return
     if find_spec("mlflow") is None:
         say(f"warning: the report is not kept with the MLflow run, as MLflow is not installed: {INSTALL_TRAIN}")
         return
-    with _quiet():
-        tracker = Tracker(_client(config), read_state(ids, Tracking)["parent"])
+    with quiet():
+        tracker = Tracker(client_of(config), read_state(ids, Tracking)["parent"])
+        tracker.metrics(figures)
+        tracker.tags(tags)
         for name in ("report.json", "report.html"):
             tracker.file(config.run_folder / name)
 
@@ -193,9 +198,9 @@ def _open(config: Config, stage: str, inputs: Mapping[str, Any]) -> dict[str, An
         known = {"store": [store, config.tracking.experiment], "parent": None, "stages": {}}
     try:
         # Runs that begin together may not make one database, or one experiment, twice.
-        with _quiet(), FileLock(Path(config.output).resolve() / ".mlflow.lock"):
-            client = _client(config)
-            experiment = _experiment(client, config)
+        with quiet(), FileLock(Path(config.output).resolve() / ".mlflow.lock"):
+            client = client_of(config)
+            experiment = experiment_id(client, config)
             known["parent"] = _run(client, experiment, known["parent"], config.name, {})
             tell_parent(client, known["parent"], config)
             before = known["stages"].get(stage, {})
@@ -204,8 +209,8 @@ def _open(config: Config, stage: str, inputs: Mapping[str, Any]) -> dict[str, An
             child = _run(client, experiment, old, f"{config.name}-{stage}", tags)
             steps = [metric.step for metric in client.get_metric_history(child, "loss")]
             parameters = sorted(client.get_run(child).data.params)
-    except _no_answer() as error:
-        raise ConfigError(f"'tracking.uri': {store} cannot be used: {_one_line(error)}") from error
+    except no_answer() as error:
+        raise ConfigError(f"'tracking.uri': {store} cannot be used: {one_line(error)}") from error
     known["stages"][stage] = {"run": child, "inputs": identity}
     write_json(path, known, private=True)
     return {
@@ -229,49 +234,3 @@ def _run(client: Any, experiment: str, run_id: str | None, name: str, tags: Mapp
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
     return client.create_run(experiment, run_name=name, tags=dict(tags)).info.run_id
-
-
-def _client(config: Config) -> Any:
-    for name, value in _PATIENCE.items():
-        os.environ.setdefault(name, value)
-    from mlflow.tracking import MlflowClient, set_tracking_uri
-
-    # It writes tracebacks of what is told in one line here.
-    logging.getLogger("mlflow").setLevel(logging.CRITICAL)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    uri = config.tracking.uri or f"sqlite:///{Path(config.output).resolve() / 'mlflow.db'}"
-    # Plug-ins, such as SageMaker's, ask for it there.
-    set_tracking_uri(uri)
-    return MlflowClient(tracking_uri=uri)
-
-
-def _experiment(client: Any, config: Config) -> str:
-    found = client.get_experiment_by_name(config.tracking.experiment)
-    artifacts = None if config.tracking.uri else (Path(config.output).resolve() / "mlflow").as_uri()
-    return found.experiment_id if found else client.create_experiment(config.tracking.experiment, artifacts)
-
-
-def _no_answer() -> tuple[type[Exception], ...]:
-    """What a store that is away, full, or not what it was said to be may raise."""
-    from mlflow.exceptions import MlflowException
-    from requests import RequestException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    found: tuple[type[Exception], ...] = (MlflowException, RequestException, SQLAlchemyError, OSError)
-    if "botocore" in sys.modules:
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        found = (*found, BotoCoreError, ClientError)
-    return found
-
-
-def _one_line(error: Exception) -> str:
-    return conceal((str(error).strip().splitlines() or [type(error).__name__])[0])[:300]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """MLflow's imports and calls warn of their dependencies; none of it is the user's to mend."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

@@ -19,11 +19,12 @@ from calltune.evaluation.answers import (
     count,
     count_thoughts,
     keep_in_order,
+    score_from,
 )
 from calltune.evaluation.benchmarks import check_stated
 from calltune.evaluation.jobs import Job, ask, open_backend, open_benchmarks, read_jobs
 from calltune.evaluation.records import COMPLETIONS, SCORES, can_be_kept, is_whole, mend
-from calltune.files.json_lines import write_json, write_jsonl
+from calltune.files.json_lines import read_own_jsonl, write_json, write_jsonl
 from calltune.files.manifest import (
     begin,
     claim_run_folder,
@@ -35,6 +36,7 @@ from calltune.files.manifest import (
 )
 from calltune.files.tracking import track
 from calltune.models.backends import OpenedBackend
+from calltune.report.in_mlflow import answer_table
 from calltune.runtime.processes import processes
 from calltune.runtime.terminal import say
 from calltune.types import Completion
@@ -110,6 +112,14 @@ def _evaluate(config: Config, checkpoint: str, jobs: Sequence[Job], folder: Path
             tracker.metrics({key: value for key, value in result["metrics"].items() if value is not None})
             tracker.metrics({key: value for key, value in result.items() if key.startswith("num_")})
             tracker.file(place / "result.json")
+            if config.tracking.mlflow and ours.rank == 0:
+                tracker.table("answers.json", _table(job, checkpoint, place))
+
+
+def _table(job: Job, checkpoint: str, place: Path) -> dict[str, list[str]]:
+    done = answered(place / COMPLETIONS)
+    scores = [score_from(row, where) for where, row in read_own_jsonl(place / SCORES)]
+    return answer_table(job.samples, [done[sample.id] for sample in job.samples], scores, checkpoint)
 
 
 def _begin(place: Path, inputs: dict[str, Any], job: Job) -> None:

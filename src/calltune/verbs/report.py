@@ -11,6 +11,7 @@ from calltune.files.json_lines import write_json
 from calltune.files.tracking import track_report
 from calltune.report.findings import find
 from calltune.report.finite import for_file
+from calltune.report.in_mlflow import headline_figures, verdict_tags
 from calltune.report.page import write_page
 from calltune.report.results import checkpoints, read_results
 from calltune.report.told import next_command, tell_all, tell_shortly
@@ -42,7 +43,7 @@ def run(config: Config, full: bool = False, begun: float | None = None) -> Path:
     path = config.run_folder / "report.json"
     write_json(path, report)
     page = write_page(findings, config.run_folder)
-    track_report(config)
+    track_report(config, headline_figures(findings), verdict_tags(findings))
     tell_shortly(findings)
     if full:
         tell_all(findings)

@@ -63,11 +63,11 @@ def _row(benchmark: Measured, number: int, sample: Sample, texts: _Pool, tools: 
     call = None if sample.choices else expected_call(sample)
     return [
         sample.id,
-        [[message.role, texts.number(_message_text(message))] for message in sample.messages],
+        [[message.role, texts.number(message_text(message))] for message in sample.messages],
         [tools.number(_tool(tool)) for tool in sample.tools],
         texts.number(sample.group[1]),
-        texts.number(_target_text(sample)),
-        [[texts.number(label), texts.number(_message_text(choice))] for label, choice in sample.choices.items()],
+        texts.number(target_text(sample)),
+        [[texts.number(label), texts.number(message_text(choice))] for label, choice in sample.choices.items()],
         [
             _answer(sample, benchmark.answers[name].completions[number], benchmark.answers[name].scores[number], texts)
             for name in benchmark.paired()
@@ -79,7 +79,7 @@ def _row(benchmark: Measured, number: int, sample: Sample, texts: _Pool, tools: 
 def _answer(sample: Sample, completion: Completion, score: Score, texts: _Pool) -> list[Any]:
     found = mistakes(sample, completion) if score.value is not None else None
     told = found and [[mistake.argument, mistake.kind, mistake.expected, mistake.given] for mistake in found]
-    text = completion.text or (_message_text(completion.message) if completion.message else "")
+    text = completion.text or (message_text(completion.message) if completion.message else "")
     return [
         score.value,
         texts.number(score.label),
@@ -94,7 +94,8 @@ def _answer(sample: Sample, completion: Completion, score: Score, texts: _Pool) 
     ]
 
 
-def _message_text(message: Message) -> str:
+def message_text(message: Message) -> str:
+    """What a message says, and its calls as JSON, a line each."""
     calls = (
         json.dumps({"name": call.name, "arguments": dict(call.arguments)}, ensure_ascii=False, allow_nan=False)
         for call in message.tool_calls
@@ -102,7 +103,7 @@ def _message_text(message: Message) -> str:
     return "\n".join(part for part in (message.content, *calls) if part)
 
 
-def _target_text(sample: Sample) -> str:
+def target_text(sample: Sample) -> str:
     """The behaviour that is right where it says all; where a call is due, the target as the scorer has it."""
     if sample.behavior not in (None, "tool_call"):
         return sample.behavior
