@@ -32,6 +32,11 @@ class TrackingConfig(Table):
     """The address of the store; by default a sqlite file, `mlflow.db`, beside the run's folder."""
 
     experiment: str = "calltune"
+    log_model: bool = False
+    """Whether MLflow keeps a copy of the exported model; otherwise it is told where the folder is."""
+
+    register_model: Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None
+    """The model in MLflow's registry of which each export becomes a version."""
 
 
 class ExportConfig(Table):

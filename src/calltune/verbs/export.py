@@ -31,6 +31,7 @@ from calltune.files.manifest import (
     set_aside,
     versions,
 )
+from calltune.files.registry import track_export
 from calltune.files.state import TrainedManifest, read_state
 from calltune.models.load import load_tokenizer, stored_dtype
 from calltune.models.parity import Parity
@@ -72,6 +73,7 @@ def run(config: Config) -> Path:
         raise RunFolderError(f"{folder}: is there already and no export of calltune's; name another [export] folder")
     if is_complete(folder, inputs):
         say("export: complete and unchanged, skipped")
+        _track(config, folder, checkpoint, inputs)
         return folder
     if folder.exists():
         say(set_aside(folder, read_manifest(folder)["inputs"], inputs))
@@ -92,7 +94,13 @@ def run(config: Config) -> Path:
     say(f"export: serve it with: {line.command}")
     if line.note:
         say(f"export: {line.note}")
+    _track(config, folder, checkpoint, inputs)
     return folder
+
+
+def _track(config: Config, folder: Path, checkpoint: str, inputs: Mapping[str, str]) -> None:
+    # A card that tells more makes no other model.
+    track_export(config, folder, checkpoint, value_sha256([inputs["model"], inputs["settings"]]))
 
 
 def _is_export(folder: Path) -> bool:
