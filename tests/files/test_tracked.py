@@ -75,6 +75,27 @@ def test_keys_that_change_keep_the_parent_and_stand_in_a_tag(open_run: Callable[
     assert "calltune.changed_keys" not in runs(tmp_path)["toy"].data.tags
 
 
+def test_a_killed_run_goes_on_in_its_parent(write_run_file: Callable[..., Path], tmp_path: Path) -> None:
+    config = load_config(write_run_file(), [ON])
+    config.run_folder.mkdir(parents=True)
+
+    def stage(ending: type[BaseException] | None) -> dict:
+        try:
+            with track(config, "sft", {}) as tracker:
+                tracker.dataset("", "a" * 64, "training", "rows")
+                if ending:
+                    raise ending
+        except KeyboardInterrupt:
+            pass
+        return runs(tmp_path)
+
+    killed, done = stage(KeyboardInterrupt)["toy"], stage(None)["toy"]
+    assert (killed.info.status, done.info.status) == ("KILLED", "FINISHED")
+    assert (done.info.run_id, done.data.params) == (killed.info.run_id, killed.data.params)
+    assert len(done.inputs.dataset_inputs) == 1
+    assert len(runs(tmp_path)) == 2
+
+
 def test_parameters_hold_no_secret_and_every_key_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLANTED_API_KEY", "planted-value")
     told = as_parameters(

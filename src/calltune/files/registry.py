@@ -47,17 +47,15 @@ def track_export(config: Config, folder: Path, checkpoint: str, identity: str) -
 
 def _place(client: Any, run_id: str, folder: Path, identity: str, copied: bool) -> str:
     """The address of the model: of a copy among the run's artifacts, or of the folder itself, which a tag names."""
-    run, here = client.get_run(run_id), folder.resolve().as_uri()
-    if not copied:
-        client.set_tag(run_id, _EXPORT, here)
-        return here
+    run = client.get_run(run_id)
     # Each model has a place of its own, so that a registered version stays what it was.
     place = f"export/{identity[:12]}"
-    if run.data.tags.get(_COPIED) != identity:
+    if copied and run.data.tags.get(_COPIED) != identity:
         client.log_artifacts(run_id, str(folder), place)
-        client.set_tag(run_id, _EXPORT, f"{run.info.artifact_uri}/{place}")
         client.set_tag(run_id, _COPIED, identity)
-    return f"{run.info.artifact_uri}/{place}"
+    source = f"{run.info.artifact_uri}/{place}" if copied else folder.resolve().as_uri()
+    client.set_tag(run_id, _EXPORT, source)
+    return source
 
 
 def _register(client: Any, name: str, source: str, run_id: str, tags: dict[str, str]) -> int:
