@@ -285,7 +285,7 @@ def _on_sagemaker(config: Any, words: argparse.Namespace) -> None:
     if words.verb == "sagemaker":
         sagemaker.act(config, words.action, words.yes)
     elif words.verb == "deploy":
-        _load("deploy").run(config, words.dry_run)
+        _load("deploy").run(config, words.dry_run, words.down)
     elif words.on != "sagemaker":
         if words.detach:
             raise ConfigError("--detach goes with --on sagemaker")

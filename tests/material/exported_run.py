@@ -14,7 +14,7 @@ from calltune.files.manifest import finish
 
 ENDPOINT = """
 [launch.sagemaker.deploy]
-instance_type = "ml.g5.xlarge"
+instance_type = "ml.g4dn.xlarge"
 """
 SERVE = (
     "vllm serve export --enable-auto-tool-choice --tool-call-parser hermes --reasoning-parser qwen3 "

@@ -41,6 +41,7 @@ def _add_deploy(verbs: Any) -> None:
     words.add_argument("overrides", nargs="*", default=[], metavar="key=value", help="laid over the run file")
     words.add_argument("--on", choices=["sagemaker"], required=True, help="the account of [launch.sagemaker]")
     words.add_argument("--dry-run", action="store_true", help="print the requests, send nothing")
+    words.add_argument("--down", action="store_true", help="delete the run's endpoints; packages stay")
 
 
 def add_mcp(verbs: Any) -> None:

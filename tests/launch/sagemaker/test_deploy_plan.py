@@ -47,9 +47,9 @@ def test_the_requests(exported: Exported, capsys: pytest.CaptureFixture[str]) ->
     assert package["ModelApprovalStatus"] == "PendingManualApproval"
     assert "Tags" not in package
     (variant,) = requests["CreateEndpointConfig"]["ProductionVariants"]
-    assert (variant["InstanceType"], variant["InitialInstanceCount"]) == ("ml.g5.xlarge", 2)
+    assert (variant["InstanceType"], variant["InitialInstanceCount"]) == ("ml.g4dn.xlarge", 2)
     assert requests["CreateEndpoint"]["EndpointName"].startswith("toy-deploy-")
-    assert said == "deploy: the endpoint costs 3.00 USD for each hour that it stands, on 2 x ml.g5.xlarge\n"
+    assert said == "deploy: the endpoint costs 3.00 USD for each hour that it stands, on 2 x ml.g4dn.xlarge\n"
 
 
 def test_without_a_price_none_is_made_up(exported: Exported, capsys: pytest.CaptureFixture[str]) -> None:
