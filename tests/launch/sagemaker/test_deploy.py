@@ -17,9 +17,22 @@ Command = Callable[..., str]
 MADE = ["CreateModel", "CreateEndpointConfig", "CreateEndpoint"]
 
 
+def reads_calls(request: dict) -> dict:
+    """A container that calls the first tool where it is asked to book, and whose parser reads that."""
+    name = request["tools"][0]["function"]["name"]
+    call = {"id": "1", "type": "function", "function": {"name": name, "arguments": '{"city": "Rome"}'}}
+    return completion({"content": None, "tool_calls": [call]}, "tool_calls")
+
+
+def completion(message: dict, reason: str = "stop") -> dict:
+    return {"choices": [{"index": 0, "message": {"role": "assistant", **message}, "finish_reason": reason}]}
+
+
 @pytest.fixture
 def deploy(fake: FakeAws, capsys: pytest.CaptureFixture[str]) -> Command:
     """Run the command; what it printed, the errors last."""
+
+    fake.answers = reads_calls
 
     def run(file: Path, *words: str, code: int = 0) -> str:
         assert main(["deploy", str(file), "--on", "sagemaker", *words]) == code
@@ -137,3 +150,64 @@ def test_down_deletes_the_runs_own_and_no_others(fake: FakeAws, exported: Export
     assert left(fake)[:3] == [1, 1, 1]
     assert "no endpoint of toy-bucket/calltune/toy/ stands" in deploy(file, "--down")
     assert left(fake)[3] == 2, "packages stay, and how many machines serve one is not in it"
+
+
+def test_the_runs_own_questions_are_asked(fake: FakeAws, exported: Exported, deploy: Command) -> None:
+    said = deploy(exported())
+    asked = fake.asked("InvokeEndpoint")
+    assert [body["messages"][0]["content"][:10] for body in asked] == [f"Question {n}" for n in (1, 5, 0, 2)]
+    assert {body["model"] for body in asked} == {"toy"}
+    assert {body["temperature"] for body in asked} == {0}
+    assert asked[0]["tools"][0]["function"]["name"] == "book_1"
+    told = " ".join(said.split())
+    assert re.search(r'book_1\({"city": "City 1"}\).*book_1\({"city": "Rome"}\)', told)
+    assert "request_for_info" in told
+
+
+LEFT = '<tool_call>\n{"name": "book_1", "arguments": {"city": "Rome"}}\n</tool_call>'
+
+
+@pytest.mark.parametrize(
+    ("answer", "fault"),
+    [
+        (completion({"content": LEFT}), "the server left <tool_call> in the text"),
+        (completion({"content": '{"name": "book_1", "arguments": {"city": "Rome"}}'}), "a call was left in the text"),
+        (
+            completion({"tool_calls": [{"function": {"name": "a", "arguments": "{"}}]}),
+            "has arguments that are not JSON",
+        ),
+        ({"generated_text": "It is four."}, "is no chat completion"),
+        (["text"], "is no chat completion"),
+    ],
+)
+def test_what_cannot_be_read_is_taken_down(
+    fake: FakeAws, exported: Exported, deploy: Command, answer: object, fault: str
+) -> None:
+    file = exported()
+    fake.answers = lambda request: answer
+    said = deploy(file, code=2)
+    assert re.search(rf"deploy: smoke test: 4 of 4 answers cannot be read; 'q-1': .*{fault}", said)
+    assert left(fake)[:3] == [0, 0, 0]
+
+
+def test_without_a_parser_a_call_is_text(fake: FakeAws, exported: Exported, deploy: Command) -> None:
+    file = exported(serve="vllm serve export --override-generation-config '{}'")
+    fake.answers = lambda request: completion({"content": LEFT})
+    assert 'book_1({"city": "Rome"})' in " ".join(deploy(file).split())
+
+
+def test_an_endpoint_that_stood_is_left_when_it_does_not_answer(
+    fake: FakeAws, exported: Exported, deploy: Command
+) -> None:
+    file = exported()
+    deploy(file)
+    fake.answers = lambda request: {}
+    assert "stood before this command, and is left" in deploy(file, code=2)
+    assert left(fake)[:3] == [1, 1, 1]
+
+
+def test_a_run_without_questions_says_so(fake: FakeAws, exported: Exported, deploy: Command, tmp_path: Path) -> None:
+    file = exported()
+    (tmp_path / "toy" / "data" / "test.jsonl").write_text("")
+    assert "warning: no smoke test: the run holds out no questions" in deploy(file)
+    assert fake.asked("InvokeEndpoint") == []

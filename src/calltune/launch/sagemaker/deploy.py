@@ -35,6 +35,7 @@ class Made:
 
     aws: Aws
     pieces: list[Piece] = field(default_factory=list)
+    endpoint_stood: bool = False
 
     def take_down(self) -> None:
         """Delete it, the endpoint first; what cannot be deleted is told, and stays in the list."""
@@ -49,6 +50,8 @@ def made_or_nothing(aws: Aws) -> Iterator[Made]:
         try:
             yield made
         except BaseException:
+            if made.endpoint_stood:
+                say("deploy: the endpoint stood before this command, and is left; --down ends it")
             made.take_down()
             raise
 
@@ -110,6 +113,7 @@ def stand_up(aws: Aws, config: Config, plan: Deployment, made: Made) -> None:
     for operation, piece in pieces.items():
         if piece in there and not (piece.kind == "endpoint" and _was_removed(aws, config, piece)):
             say(f"deploy: the {piece.kind} {piece.name} is there already")
+            made.endpoint_stood = piece.kind == "endpoint"
             continue
         made.pieces.append(piece)
         with plainly(f"{piece.kind} '{piece.name}' was not accepted"), _unless_it_exists():

@@ -16,9 +16,10 @@ from typing import Any
 from calltune.config.launch import DeployConfig
 from calltune.config.run_file import Config
 from calltune.errors import ConfigError, RunFolderError
+from calltune.files.handed_on import ExportManifest, ReportFile
 from calltune.files.hashes import value_sha256
 from calltune.files.manifest import MANIFEST, read_manifest, require_sealed
-from calltune.files.state import ExportManifest, ReportFile, read_state
+from calltune.files.state import read_state
 from calltune.launch.sagemaker.images import serving_image_of
 from calltune.launch.sagemaker.limits import require_accepted
 from calltune.launch.sagemaker.request import RUN_TAG, account, run_prefix, run_tag
