@@ -39,7 +39,7 @@ INIT = "look at your logs and write a run file that fits them, or a commented on
 COMPLETION = "print what makes a shell complete verbs and options"
 AUDIT = "tell what files of rows are and hold, without a run file or a model; where to begin"
 LIST = "the runs in a folder: date, model, score, state, cost"
-OTHERS = ("audit", "init", "try", "watch", "list", "sagemaker", "mcp", "completion")
+OTHERS = ("audit", "init", "try", "watch", "list", "sagemaker", "deploy", "mcp", "completion")
 
 WRITES = (*(verb for verb in VERBS if verb != "check"), "plan", "fetch", "stop-others")
 """The verbs and actions that write into the run's folder; only one of these may run there at a time."""
@@ -284,6 +284,8 @@ def _on_sagemaker(config: Any, words: argparse.Namespace) -> None:
 
     if words.verb == "sagemaker":
         sagemaker.act(config, words.action, words.yes)
+    elif words.verb == "deploy":
+        _load("deploy").run(config, words.dry_run, words.down)
     elif words.on != "sagemaker":
         if words.detach:
             raise ConfigError("--detach goes with --on sagemaker")

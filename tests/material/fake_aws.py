@@ -1,6 +1,7 @@
 """moto's server, with SageMaker's jobs played in front of it by `fake_jobs`, over real HTTP on loopback."""
 
 import functools
+import io
 import json
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -25,6 +26,8 @@ class FakeAws:
 
     `faults` are answers (status, code, message) that the next calls get instead, by operation; `denied` those that
     every call gets. The reply of a call in `lost` is lost on its way back: it is done, and answered with a 500.
+    `endpoint_states` are what the next looks at an endpoint see instead of moto's InService, with a reason;
+    `on_describe` is called at each look; `answers` plays the container: a request's body gives the answer's.
     `puts` are the keys that were put, with the encryption that was asked for.
     """
 
@@ -36,14 +39,21 @@ class FakeAws:
         self.lost: list[str] = []
         self.puts: list[tuple[str, str | None, str | None]] = []
         self.jobs = FakeJobs()
+        self.endpoint_states: list[tuple[str, str]] = []
+        self.on_describe: Callable[[], object] | None = None
+        self.answers: Callable[[dict[str, Any]], Any] | None = None
         self._one_put = threading.Lock()
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if environ["PATH_INFO"].endswith("/invocations"):
+            return self._invoke(environ, start_response)
         service, _, operation = environ.get("HTTP_X_AMZ_TARGET", "").partition(".")
         operation = operation or _s3_operation(environ)
         request = {}
         if service == "SageMaker":
-            request = json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
+            body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+            environ["wsgi.input"] = io.BytesIO(body)
+            request = json.loads(body)
             self.requests.append((operation, request))
         faults = self.faults.get(operation)
         if fault := faults.pop(0) if faults else self.denied.get(operation):
@@ -57,6 +67,14 @@ class FakeAws:
                 return [*self._moto(environ, start_response)]
         if service != "SageMaker":
             return self._moto(environ, start_response)
+        if operation == "DescribeEndpoint" and self.on_describe:
+            self.on_describe()
+        if operation == "DescribeEndpoint" and self.endpoint_states:
+            state, reason = self.endpoint_states.pop(0)
+            return _answer(start_response, 200, {**request, "EndpointStatus": state, "FailureReason": reason})
+        if not hasattr(self.jobs, operation):
+            # Packages, models and endpoints.
+            return self._moto(environ, start_response)
         try:
             status, answer = 200, getattr(self.jobs, operation)(request)
         except Refused as refused:
@@ -65,6 +83,12 @@ class FakeAws:
             self.lost.remove(operation)
             status, answer = 500, {"__type": "InternalFailure", "message": "the reply was lost"}
         return _answer(start_response, status, answer)
+
+    def _invoke(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """The runtime, which moto plays without a container."""
+        request = json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
+        self.requests.append(("InvokeEndpoint", request))
+        return _answer(start_response, 200, self.answers(request) if self.answers else {})
 
     def asked(self, operation: str) -> list[dict[str, Any]]:
         return [request for name, request in self.requests if name == operation]

@@ -29,6 +29,26 @@ OUR_TAGS = ("calltune-run", "calltune-stage")
 """By these a run's jobs are found."""
 
 
+class DeployConfig(Table):
+    """`[launch.sagemaker.deploy]`: the endpoint that `calltune deploy` makes of the exported model."""
+
+    instance_type: InstanceType
+    """A machine with a GPU."""
+
+    instance_count: Annotated[int, pydantic.Field(ge=1, le=64)] = 1
+    """Machines that answer, each with the whole model."""
+
+    image: Annotated[str, pydantic.Field(pattern=r"^\S+$", max_length=255)] | None = None
+    """An image that takes vLLM's flags as `SM_VLLM_...`; by default AWS's own vLLM for the region."""
+
+    max_model_len: Annotated[int, pydantic.Field(ge=1)] | None = None
+    """The most tokens of a prompt and its answer together; by default what the model knows, and the GPU may lack the
+    memory for that."""
+
+    price_per_hour: Annotated[float, pydantic.Field(gt=0)] | None = None
+    """US dollars for one of these machines."""
+
+
 class SageMakerConfig(Table):
     """`[launch.sagemaker]`."""
 
@@ -96,6 +116,9 @@ class SageMakerConfig(Table):
 
     model_s3: Annotated[str, pydantic.Field(pattern=r"^s3://[^/]+/.+")] | None = None
     """A folder with the base model, instead of one from the Hub."""
+
+    deploy: DeployConfig | None = None
+    """`[launch.sagemaker.deploy]`."""
 
     secret: str | None = None
     """Its ARN. The job itself reads it: a Hugging Face token, or a JSON object of environment variables."""

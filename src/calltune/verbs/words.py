@@ -8,6 +8,7 @@ from typing import Any
 from calltune.errors import ConfigError
 
 SAGEMAKER = "look at a run's jobs on Amazon SageMaker, or clear them away"
+DEPLOY = "register the exported model on Amazon SageMaker with what the report says of it, and serve it at an endpoint"
 MCP = "serve audit, check, list, a run's state and its report to a coding agent, as tools of an MCP server over stdio"
 TRY = "ask the run's checkpoints one question, or your own over several turns, side by side"
 WATCH = "show what a run does now, how far it is and how long it takes, until it ends"
@@ -25,12 +26,22 @@ ACTIONS = {
 
 
 def add_sagemaker(verbs: Any) -> None:
-    """Add `sagemaker ACTION run.toml` to argparse's subparsers."""
+    """Add `sagemaker ACTION run.toml` and `deploy run.toml --on sagemaker` to argparse's subparsers."""
     words = verbs.add_parser("sagemaker", help=SAGEMAKER, description=SAGEMAKER)
     words.add_argument("action", choices=list(ACTIONS), help="; ".join(f"{k}: {v}" for k, v in ACTIONS.items()))
     words.add_argument("run_file", type=Path, metavar="run.toml", help="the run file")
     words.add_argument("overrides", nargs="*", default=[], metavar="key=value", help="laid over the run file")
     words.add_argument("--yes", action="store_true", help="clean: do it")
+    _add_deploy(verbs)
+
+
+def _add_deploy(verbs: Any) -> None:
+    words = verbs.add_parser("deploy", help=DEPLOY, description=DEPLOY)
+    words.add_argument("run_file", type=Path, metavar="run.toml", help="the run file")
+    words.add_argument("overrides", nargs="*", default=[], metavar="key=value", help="laid over the run file")
+    words.add_argument("--on", choices=["sagemaker"], required=True, help="the account of [launch.sagemaker]")
+    words.add_argument("--dry-run", action="store_true", help="print the requests, send nothing")
+    words.add_argument("--down", action="store_true", help="delete the run's endpoints; packages stay")
 
 
 def add_mcp(verbs: Any) -> None:

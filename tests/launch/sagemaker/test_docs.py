@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from calltune.config.launch import SageMakerConfig
+from calltune.config.launch import DeployConfig, SageMakerConfig
 
 ROOT = Path(__file__).parents[3]
 POLICIES = sorted((ROOT / "docs" / "sagemaker").glob("*.json"))
@@ -27,8 +27,9 @@ def test_the_caller_may_do_what_the_code_calls() -> None:
     source = "".join(path.read_text() for path in (ROOT / "src/calltune/launch/sagemaker").glob("*.py"))
     called = {
         f"{service}:{''.join(word.title() for word in (page or name).split('_'))}"
-        for service, name, page in re.findall(r'aws\.(sagemaker|logs)\.(\w+)\((?:"(\w+)"\))?', source)
+        for service, name, page in re.findall(r'aws\.(sagemaker|logs)(?:_runtime)?\.(\w+)\((?:"(\w+)"\))?', source)
     }
+    assert "sagemaker:InvokeEndpoint" in called
     assert len(called) >= 6
     assert called <= allowed("caller-policy.json")
 
@@ -36,3 +37,5 @@ def test_the_caller_may_do_what_the_code_calls() -> None:
 def test_the_page_names_every_key() -> None:
     page = (ROOT / "docs" / "sagemaker.md").read_text()
     assert [key for key in SageMakerConfig.model_fields if f"`{key}`" not in page] == []
+    table = page.partition("[launch.sagemaker.deploy]")[2]
+    assert [key for key in DeployConfig.model_fields if f"`{key}`" not in table and f"\n{key} = " not in table] == []

@@ -40,12 +40,12 @@ class Aws:
     _clients: dict[str, Any] = field(default_factory=dict)
 
     def __getattr__(self, service: str) -> Any:
-        """Return the client of `sagemaker`, `s3` or `logs`.
+        """Return the client of `sagemaker`, `sagemaker_runtime`, `s3` or `logs`.
 
         Raises:
             ConfigError: boto3 is not installed.
         """
-        if service not in ("sagemaker", "s3", "logs"):
+        if service not in ("sagemaker", "sagemaker_runtime", "s3", "logs"):
             raise AttributeError(service)
         if service not in self._clients:
             try:
@@ -57,7 +57,7 @@ class Aws:
             tries: Any = {"mode": "standard", "total_max_attempts": self.num_tries}
             settings = Config(retries=tries, connect_timeout=10, read_timeout=60)
             session: Any = boto3.Session(region_name=self.region)
-            self._clients[service] = session.client(service, config=settings)
+            self._clients[service] = session.client(service.replace("_", "-"), config=settings)
         return self._clients[service]
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from calltune.config.run_file import Config
 from calltune.errors import ConfigError
+from calltune.launch.sagemaker.deployment import endpoint_table
 from calltune.launch.sagemaker.jobs import ENDED
 from calltune.launch.sagemaker.request import account, machines
 
@@ -71,6 +72,17 @@ def _num_machines(job: Mapping[str, Any]) -> int:
 def _most_hours(job: Mapping[str, Any]) -> float:
     seconds = job["StoppingCondition"]["MaxRuntimeInSeconds"]
     return (seconds + job["ResourceConfig"].get("KeepAlivePeriodInSeconds", 0)) * _num_machines(job) / 3600
+
+
+def endpoint_price(config: Config) -> str:
+    """Say what the machines of the run's endpoint cost for an hour.
+
+    Raises:
+        ConfigError: the run file has no table of an endpoint.
+    """
+    endpoint = endpoint_table(config)
+    usd = None if endpoint.price_per_hour is None else endpoint.price_per_hour * endpoint.instance_count
+    return f"{in_words(usd)} for each hour that it stands, on {endpoint.instance_count} x {endpoint.instance_type}"
 
 
 def in_words(usd: float | None) -> str:

@@ -2,13 +2,17 @@
 
 import re
 
-from calltune.config.launch import SageMakerConfig
+from calltune.config.launch import DeployConfig, SageMakerConfig
 from calltune.errors import ConfigError
 
 # They are patched until July 2027, and hold PyTorch 2.12, Python 3.12; on a GPU CUDA 13.0, DeepSpeed and flash-attn.
 _TAGS = {"gpu": "2.12-cu130-amzn2023-sagemaker", "cpu": "2.12-cpu-amzn2023-sagemaker"}
 
-# AWS keeps this image in these accounts and under these domains. They are from the SDK's own table for it,
+# vLLM 0.31.0 with CUDA 13.0, from `docs/src/data/vllm/0.31.0-gpu-sagemaker.yml` of aws/deep-learning-containers. Its
+# entry point makes `--tool-call-parser hermes` of `SM_VLLM_TOOL_CALL_PARSER=hermes`, and a bare flag of `true`.
+_VLLM = "vllm:0.31.0-gpu-py312-cu130-ubuntu24.04-sagemaker"
+
+# AWS keeps its images in these accounts and under these domains. They are from the SDK's own table for PyTorch,
 # sagemaker-core 2.27.0, `image_uri_config/pytorch-amzn2023.json`, and `ALTERNATE_DOMAINS` of `common_utils.py`. The
 # same accounts stand in `docs/reference/region_availability.md` of aws/deep-learning-containers.
 _USUAL_ACCOUNT = "763104351884"
@@ -83,12 +87,30 @@ def image_of(wanted: SageMakerConfig) -> str:
     if wanted.image:
         return wanted.image
     device = device_of(wanted)
-    if wanted.region not in _ACCOUNTS:
+    return f"{_registry(wanted.region)}/pytorch:{_TAGS[device]}"
+
+
+def serving_image_of(wanted: SageMakerConfig, endpoint: DeployConfig) -> str:
+    """Return the image of the endpoint: the run file's, or AWS's own vLLM for the region.
+
+    Raises:
+        ConfigError: calltune knows none for the region, or AWS's does not run on the machine.
+    """
+    if endpoint.image:
+        return endpoint.image
+    if _device(endpoint.instance_type, "launch.sagemaker.deploy.instance_type") == "cpu":
         raise ConfigError(
-            f"'launch.sagemaker.region': where AWS keeps its images in '{wanted.region}' is not known; name an 'image'"
+            f"'launch.sagemaker.deploy.instance_type': {endpoint.instance_type} has no GPU, which vLLM's image needs"
         )
-    domain = _DOMAINS.get(wanted.region, "amazonaws.com")
-    return f"{_ACCOUNTS[wanted.region]}.dkr.ecr.{wanted.region}.{domain}/pytorch:{_TAGS[device]}"
+    return f"{_registry(wanted.region)}/{_VLLM}"
+
+
+def _registry(region: str) -> str:
+    if region not in _ACCOUNTS:
+        raise ConfigError(
+            f"'launch.sagemaker.region': where AWS keeps its images in '{region}' is not known; name an 'image'"
+        )
+    return f"{_ACCOUNTS[region]}.dkr.ecr.{region}.{_DOMAINS.get(region, 'amazonaws.com')}"
 
 
 def device_of(wanted: SageMakerConfig) -> str:
@@ -109,12 +131,12 @@ def may_have_volume_key(wanted: SageMakerConfig) -> bool:
     return all(_WITHOUT_DISKS.fullmatch(kind) for kind in wanted.instance_types)
 
 
-def _device(kind: str) -> str:
+def _device(kind: str, key: str = "launch.sagemaker.instance_type") -> str:
     for pattern, why in _NOT_FOR_THE_IMAGE:
         if pattern.fullmatch(kind):
-            raise ConfigError(f"'launch.sagemaker.instance_type': {kind} {why}; name an 'image' that is made for it")
+            raise ConfigError(f"'{key}': {kind} {why}; name an 'image' that is made for it")
     if _CPU.fullmatch(kind):
         return "cpu"
     if _GPU.fullmatch(kind):
         return "gpu"
-    raise ConfigError(f"'launch.sagemaker.instance_type': which image {kind} takes is not known; name an 'image'")
+    raise ConfigError(f"'{key}': which image {kind} takes is not known; name an 'image'")

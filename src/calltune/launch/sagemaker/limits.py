@@ -18,6 +18,16 @@ def require_within_limits(request: Mapping[str, Any]) -> None:
         raise ConfigError(f"SageMaker would refuse the job: {problem}")
 
 
+def require_accepted(operation: str, request: Mapping[str, Any]) -> None:
+    """Check the request of any other operation by the model alone.
+
+    Raises:
+        ConfigError: the first thing that SageMaker would refuse.
+    """
+    for problem in _problems(request, _model().operation_model(operation).input_shape, ""):
+        raise ConfigError(f"SageMaker would refuse {operation}: {problem}")
+
+
 def problems(request: Mapping[str, Any]) -> Iterator[str]:
     """Yield all that is wrong with a CreateTrainingJob request, by the model and by what its documentation adds."""
     yield from _problems(request, _model().shape_for("CreateTrainingJobRequest"), "")
@@ -96,4 +106,8 @@ def _bound_problems(value: Any, shape: Any, where: str) -> Iterator[str]:
 
 def _python_pattern(pattern: str) -> str:
     """Put Java's Unicode classes into Python's words. It is near enough: they stand for letters, digits and spaces."""
+    # The end of a text that may be repeated says no more than the end, and Python refuses to read it.
+    pattern = re.sub(r"\$\{1,\d+\}$", "", pattern)
+    # These are all but what controls a printer.
+    pattern = pattern.replace(r"\p{L}\p{M}\p{Z}\p{S}\p{N}\p{P}", r"\w\W")
     return pattern.replace(r"\p{L}\p{Z}\p{N}", r"\w\s").replace(r"\p{Alnum}", "A-Za-z0-9")

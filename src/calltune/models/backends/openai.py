@@ -95,8 +95,8 @@ class Backend:
             )
 
         async def work(number: int) -> Completion:
-            names = sent_names(_names(samples[number]))
-            body = _body(samples[number], names)
+            names = sent_names(names_in(samples[number]))
+            body = request_body(samples[number], names)
             options: dict[str, Any] = {self._settings.token_limit: max_new_tokens, **told}
             if self._settings.greedy:
                 options["temperature"] = 0
@@ -201,12 +201,14 @@ def _call(call: Any, names: Mapping[str, str]) -> ToolCall | str:
     return make_call(names.get(function["name"], function["name"]), arguments)
 
 
-def _names(sample: Sample) -> list[str]:
+def names_in(sample: Sample) -> list[str]:
+    """Return the names of the tools that a question offers, and of those that were called in it."""
     called = [call.name for message in sample.messages for call in message.tool_calls]
     return [tool.name for tool in sample.tools] + called
 
 
-def _body(sample: Sample, names: Mapping[str, str]) -> dict[str, Any]:
+def request_body(sample: Sample, names: Mapping[str, str]) -> dict[str, Any]:
+    """Return a question's `messages` and `tools` as OpenAI's API takes them; `names` are those that are sent."""
     messages: list[dict[str, Any]] = []
     open_ids: list[str] = []
     for place, message in enumerate(sample.messages):
