@@ -58,7 +58,7 @@ def run(config: Config, dry_run: bool = False, down: bool = False) -> Path:
             smoke_test(aws, plan, asked)
         else:
             say("warning: no smoke test: the run holds out no questions")
-    say(f"deploy: {plan.name} answers; 'calltune deploy ... --on sagemaker --down' ends it")
+    say(f"deploy: {plan.name} answers; 'calltune deploy {config.words} --on sagemaker --down' ends it")
     return config.run_folder
 
 

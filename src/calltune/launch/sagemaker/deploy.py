@@ -211,7 +211,7 @@ def _deleted(aws: Aws, piece: Piece) -> bool:
         was_there = _delete(aws, piece)
     except CalltuneError as error:
         billed = " and is billed" if piece.kind == "endpoint" else ""
-        say(f"warning: {error}; it stands{billed} until 'calltune deploy ... --down' deletes it")
+        say(f"warning: {error}; it stands{billed} until the same command with --down deletes it")
         return False
     if was_there:
         say(f"deploy: deleted the {piece.kind} {piece.name}")
