@@ -121,7 +121,7 @@ def wait_until(happened: Callable[[], object]) -> None:
 
 @pytest.fixture
 def toy_package(tmp_path: Path) -> Path:
-    """A package named calltune whose `sft` counts to `sft.steps` and does at the third step what `sft.does` says."""
+    """A package named calltune whose `sft` counts to `max_steps` and does at the third step what `run_name` says."""
     package = tmp_path / "package" / "calltune"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
@@ -141,7 +141,7 @@ first = step = int(step_file.read_text()) if step_file.exists() else 0
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 print("token", os.environ.get("HF_TOKEN"), "from step", first)
 print(f"parent is process {os.getppid()}, output={words['output']}")
-while step < table.get("steps", 4):
+while step < table.get("max_steps", 4):
     step += 1
     time.sleep(0.1)
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # a file half-written is another test's
@@ -149,14 +149,14 @@ while step < table.get("steps", 4):
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
     print(f"sft: {step} steps")
     if step == 3 and first == 0:
-        if table.get("does") == "error":
+        if table.get("run_name") == "error":
             print("calltune: data/train.jsonl:7: 'tools' is missing", file=sys.stderr)
             sys.exit(2)
-        if table.get("does") == "raise":
+        if table.get("run_name") == "raise":
             raise ValueError("loss is not a number")
-        while table.get("does") == "wait":
+        while table.get("run_name") == "wait":
             time.sleep(1)  # until it is stopped
-if table.get("does") == "end as the signal comes":
+if table.get("run_name") == "end as the signal comes":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.kill(os.getppid(), signal.SIGTERM)
     time.sleep(0.3)

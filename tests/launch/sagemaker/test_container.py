@@ -80,7 +80,7 @@ def test_process_1_at_opt_ml_hands_sigterm_on(
         return (root / "checkpoints" / "toy" / "sft" / "checkpoints" / "step.txt").exists()
 
     literal.jobs.events = [Event("interrupt", told_its_number)]
-    config = prepared('stages=["sft"]', "sft.steps=15")
+    config = prepared('stages=["sft"]', "sft.max_steps=15")
     run_stages(aws, config, make_plan(config, toy_package, []), ["sft"])
     text = capsys.readouterr().out
     assert "parent is process 1, output=/opt/ml/checkpoints" in text

@@ -20,7 +20,7 @@ SOURCE = Path(__file__).parents[3] / "src" / "calltune" / "launch" / "sagemaker"
 def test_a_signal_from_elsewhere_is_a_failure_with_a_next_attempt(
     fake: FakeAws, toy: Toy, run_sft: RunSft, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = toy("sft.steps=12")
+    config = toy("sft.max_steps=12")
     fake.jobs.events = [Event("sigterm", at_step(2))]
     with pytest.raises(JobError) as error:
         run_sft(config)
@@ -36,7 +36,7 @@ def test_a_signal_from_elsewhere_is_a_failure_with_a_next_attempt(
 
 
 def test_a_stage_that_ends_as_the_signal_comes_is_handed_over(fake: FakeAws, toy: Toy, run_sft: RunSft) -> None:
-    job = run_sft(toy('sft.does="end as the signal comes"'))
+    job = run_sft(toy('sft.run_name="end as the signal comes"'))
     assert job["TrainingJobStatus"] == "Completed"
     assert artefact(fake, job) == {"first": 0, "steps": 4}
 
@@ -66,7 +66,7 @@ def test_before_there_is_a_stage_the_signal_is_no_success(tmp_path: Path) -> Non
 def test_complete_without_a_model_is_a_failed_attempt(
     fake: FakeAws, toy: Toy, run_sft: RunSft, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = toy("sft.steps=12", more="price_per_hour = 3.6")
+    config = toy("sft.max_steps=12", more="price_per_hour = 3.6")
     fake.jobs.events = [Event("vanish", at_step(2))]
     with pytest.raises(JobError, match=r"ended as complete, but left no whole sft; it cost 0.06 USD; run again"):
         run_sft(config)
@@ -92,7 +92,7 @@ def test_an_artefact_that_was_removed_is_made_again(
 
 
 def test_stopped_as_asked_stays_stopped(fake: FakeAws, toy: Toy, run_sft: RunSft) -> None:
-    config = toy("sft.does=wait", more="max_runtime_hours = 0.0006")
+    config = toy("sft.run_name=wait", more="max_runtime_hours = 0.0006")
     with pytest.raises(JobError, match="stopped: MaxRuntimeExceeded"):
         run_sft(config)
     (record,) = fake.jobs.records.values()

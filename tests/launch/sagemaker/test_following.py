@@ -50,7 +50,7 @@ def once_it_steps(fake: FakeAws, do: Callable[[], object]) -> Iterator[None]:
 def test_who_may_no_longer_look_is_told_that_the_job_goes_on(
     fake: FakeAws, toy: Toy, run_sft: RunSft, code: tuple[int, str, str], said: str
 ) -> None:
-    config = toy("sft.steps=20")
+    config = toy("sft.max_steps=20")
     with (
         once_it_steps(fake, lambda: fake.denied.update(DescribeTrainingJob=code)),
         pytest.raises(JobError) as error,
@@ -119,7 +119,7 @@ def test_without_any_reply_the_job_may_be_there(fake: FakeAws, toy: Toy, run_sft
         run_sft(config)
     # What it may take is not given to another job.
     with pytest.raises(ConfigError, match=r"what runs already up to 8\.00"):
-        run_sft(toy("sft.steps=5", more="price_per_hour = 1.0\nmax_runtime_hours = 8\nmax_usd = 10"))
+        run_sft(toy("sft.max_steps=5", more="price_per_hour = 1.0\nmax_runtime_hours = 8\nmax_usd = 10"))
 
 
 def test_s3_is_tried_again(fake: FakeAws, toy: Toy, run_sft: RunSft) -> None:

@@ -32,7 +32,7 @@ def test_spot_interruption_goes_on_from_its_checkpoint(
     fake: FakeAws, toy: Toy, run_sft: Callable[..., dict], capsys: pytest.CaptureFixture[str]
 ) -> None:
     fake.jobs.events = [Event("interrupt", at_step(2))]
-    job = run_sft(toy("sft.steps=12", more="spot = true"))
+    job = run_sft(toy("sft.max_steps=12", more="spot = true"))
     assert artefact(fake, job)["first"] >= 2
     text = capsys.readouterr().out
     assert "sft: Interrupted: Training job interrupted" in text
@@ -44,7 +44,7 @@ def test_nothing_is_published_of_an_interrupted_life(fake: FakeAws, toy: Toy, ru
     seen = []
     fake.jobs.events = [Event("interrupt", at_step(2))]
     fake.jobs.between_attempts = lambda machines: seen.append(keys(fake, "/output/"))
-    run_sft(toy("sft.steps=12"))
+    run_sft(toy("sft.max_steps=12"))
     assert seen == [[]]
 
 
@@ -59,7 +59,7 @@ def test_a_failure_is_told_in_the_users_words(
     fake: FakeAws, toy: Toy, run_sft: Callable[..., dict], does: str, reason: str
 ) -> None:
     with pytest.raises(JobError) as error:
-        run_sft(toy(f"sft.does={does}"))
+        run_sft(toy(f"sft.run_name={does}"))
     assert reason in str(error.value)
     assert len(str(error.value).splitlines()) == 1
 
@@ -67,11 +67,11 @@ def test_a_failure_is_told_in_the_users_words(
 def test_killed_for_memory(fake: FakeAws, toy: Toy, run_sft: Callable[..., dict]) -> None:
     fake.jobs.events = [Event("kill", at_step(2))]
     with pytest.raises(JobError, match=r"killed by SIGKILL, exit code: 1 \(the machine's memory is full; take"):
-        run_sft(toy("sft.steps=50"))
+        run_sft(toy("sft.max_steps=50"))
 
 
 def test_the_next_attempt_goes_on_from_the_checkpoints(fake: FakeAws, toy: Toy, run_sft: Callable[..., dict]) -> None:
-    config = toy("sft.does=raise")
+    config = toy("sft.run_name=raise")
     with pytest.raises(JobError):
         run_sft(config)
     job = run_sft(config)
@@ -83,8 +83,8 @@ def test_a_changed_run_file_does_not_resume_old_checkpoints(
     fake: FakeAws, toy: Toy, run_sft: Callable[..., dict]
 ) -> None:
     with pytest.raises(JobError):
-        run_sft(toy("sft.does=raise"))
-    job = run_sft(toy("sft.does=nothing"))
+        run_sft(toy("sft.run_name=raise"))
+    job = run_sft(toy("sft.run_name=nothing"))
     assert job["TrainingJobName"].endswith("-1")
     assert artefact(fake, job)["first"] == 0
 
@@ -97,13 +97,13 @@ def test_stopped_by_somebody_is_no_success(fake: FakeAws, aws: Aws, toy: Toy, ru
     thread = threading.Thread(target=stop)
     thread.start()
     with pytest.raises(JobError, match="stopped: stopped by you or somebody else; run again to go on"):
-        run_sft(toy("sft.does=wait"))
+        run_sft(toy("sft.run_name=wait"))
     thread.join()
     assert keys(fake, "/output/") == []
 
 
 def test_out_of_time_is_no_success(fake: FakeAws, toy: Toy, run_sft: Callable[..., dict]) -> None:
-    config = toy("sft.does=wait", more="max_runtime_hours = 0.0006")
+    config = toy("sft.run_name=wait", more="max_runtime_hours = 0.0006")
     with pytest.raises(JobError, match=r"stopped: MaxRuntimeExceeded \(raise 'max_runtime_hours'; run again"):
         run_sft(config)
     assert artefact(fake, run_sft(config))["first"] == 3
@@ -112,7 +112,7 @@ def test_out_of_time_is_no_success(fake: FakeAws, toy: Toy, run_sft: Callable[..
 def test_a_live_job_is_joined_and_a_finished_one_taken(
     fake: FakeAws, toy: Toy, run_sft: Callable[..., dict], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = toy("sft.steps=20")
+    config = toy("sft.max_steps=20")
     first = threading.Thread(target=run_sft, args=(config,))
     first.start()
     wait_until(lambda: fake.jobs.records)
@@ -127,7 +127,7 @@ def test_a_live_job_is_joined_and_a_finished_one_taken(
 
 
 def test_what_is_there_is_not_sent_again(fake: FakeAws, aws: Aws, toy: Toy, run_sft: Callable[..., dict]) -> None:
-    config = toy("sft.does=raise")
+    config = toy("sft.run_name=raise")
     with pytest.raises(JobError):
         run_sft(config)
     listed = client("s3", fake.jobs.url).list_objects_v2
@@ -181,7 +181,7 @@ def test_clean_stops_ends_and_deletes_and_nothing_else(
 ) -> None:
     s3 = client("s3", fake.jobs.url)
     s3.put_object(Bucket="toy-bucket", Key="calltune/toy-2/x", Body=b"another run's")
-    config = toy("sft.does=wait", more="keep_alive_minutes = 5")
+    config = toy("sft.run_name=wait", more="keep_alive_minutes = 5")
 
     def be_stopped() -> None:
         with pytest.raises(JobError, match="stopped by you or somebody else"):

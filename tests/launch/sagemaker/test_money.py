@@ -38,8 +38,8 @@ def test_a_job_that_runs_counts_with_its_bound(
     fake: FakeAws, aws: Aws, prepared: Toy, ask: Callable[..., None]
 ) -> None:
     """Each job may take up to 12 USD: two are within the limit, three are not."""
-    ask(prepared("sft.does=wait", more=f"{AT_MOST_12}max_usd = 36"), "sft")
-    config = prepared("sft.does=wait", more=f"{AT_MOST_12}max_usd = 30")
+    ask(prepared("sft.run_name=wait", more=f"{AT_MOST_12}max_usd = 36"), "sft")
+    config = prepared("sft.run_name=wait", more=f"{AT_MOST_12}max_usd = 30")
     assert running_usd(config, jobs_of_run(aws, config)) == 12.0
     with pytest.raises(ConfigError) as error:
         ask(config, "sft", "dpo", "evaluate")
@@ -51,8 +51,8 @@ def test_a_job_that_runs_counts_with_its_bound(
 
 def test_it_is_looked_at_again_before_each_job(fake: FakeAws, toy: Toy, aws: Aws, toy_package: Path) -> None:
     """While the first job ran, somebody asked for another one of the run, with another run file."""
-    config = toy("sft.steps=8", more=f"{AT_MOST_12}max_usd = 12")
-    other = toy("sft.steps=9", "sft.does=wait", more=AT_MOST_12)
+    config = toy("sft.max_steps=8", more=f"{AT_MOST_12}max_usd = 12")
+    other = toy("sft.max_steps=9", "sft.run_name=wait", more=AT_MOST_12)
     plan = make_plan(config, toy_package, [])
     run_stages(aws, other, make_plan(other, toy_package, []), ["sft"], detach=True)
     with pytest.raises(ConfigError, match=r"sft may take up to 12.00 USD, what runs already up to 12.00"):
@@ -86,7 +86,7 @@ def test_of_two_commands_at_once_one_is_refused(
     gate, looks = threading.Barrier(2), itertools.count()
     # For jobs that nobody wants, for the run's cost, and once more before the job is asked for.
     fake.jobs.before_search = lambda: gate.wait(timeout=20) if next(looks) < 6 else None
-    told = at_once([toy(f"sft.steps={n}", "sft.does=wait", more=f"{AT_MOST_12}max_usd = 20") for n in (8, 9)])
+    told = at_once([toy(f"sft.max_steps={n}", "sft.run_name=wait", more=f"{AT_MOST_12}max_usd = 20") for n in (8, 9)])
     assert len(fake.asked("CreateTrainingJob")) == 1
     assert told[1] == "asked"
     assert "what runs already up to 12.00" in told[0]
@@ -97,7 +97,7 @@ def test_as_many_are_asked_for_as_there_is_room_for(
 ) -> None:
     """Also while SageMaker's search does not show the new jobs yet."""
     fake.jobs.hides_new_jobs = True
-    configs = [toy(f"sft.steps={n}", "sft.does=wait", more=f"{AT_MOST_12}max_usd = 30") for n in range(10, 15)]
+    configs = [toy(f"sft.max_steps={n}", "sft.run_name=wait", more=f"{AT_MOST_12}max_usd = 30") for n in range(10, 15)]
     told = at_once(configs)
     assert len(fake.asked("CreateTrainingJob")) == 2
     assert told.count("asked") == 2
@@ -106,7 +106,7 @@ def test_as_many_are_asked_for_as_there_is_room_for(
 def test_one_job_that_two_commands_ask_for_counts_once(
     fake: FakeAws, toy: Toy, at_once: Callable[[Sequence[Config]], list[str]]
 ) -> None:
-    assert at_once([toy("sft.does=wait", more=f"{AT_MOST_12}max_usd = 12")] * 2) == ["asked"] * 2
+    assert at_once([toy("sft.run_name=wait", more=f"{AT_MOST_12}max_usd = 12")] * 2) == ["asked"] * 2
     assert len(fake.jobs.records) == 1
 
 
@@ -137,7 +137,7 @@ def test_a_refused_job_takes_nothing_of_the_budget(fake: FakeAws, toy: Toy, ask:
     config = toy(more=f"{AT_MOST_12}max_usd = 20")
     with pytest.raises(JobError, match="ask for a higher quota"):
         ask(config, "sft")
-    ask(toy("sft.steps=5", more=f"{AT_MOST_12}max_usd = 20"), "sft")
+    ask(toy("sft.max_steps=5", more=f"{AT_MOST_12}max_usd = 20"), "sft")
     assert len(fake.jobs.records) == 1
 
 
@@ -148,26 +148,26 @@ def test_a_job_that_the_run_file_no_longer_wants_is_named_and_can_be_stopped(
     sagemaker_file: Callable[..., Path],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    ask(toy("sft.does=wait"), "sft")
+    ask(toy("sft.run_name=wait"), "sft")
     (old,) = fake.jobs.records
-    ask(toy("sft.does=wait", "sft.steps=9"), "sft")
+    ask(toy("sft.run_name=wait", "sft.max_steps=9"), "sft")
     (new,) = fake.jobs.records.keys() - {old}
     warning = f"warning: job '{old}' runs and is billed, but this run file does not ask for it; "
     assert f"{warning}'calltune sagemaker stop-others' stops it" in capsys.readouterr().out
     wait_until(lambda: len(keys(fake, "step.txt")) == 2)
 
     def said(action: str, *others: str) -> str:
-        words = [str(sagemaker_file()), 'stages=["sft"]', "sft.does=wait", *others]
+        words = [str(sagemaker_file()), 'stages=["sft"]', "sft.run_name=wait", *others]
         assert main(["sagemaker", action, *words]) == 0
         return capsys.readouterr().out
 
-    assert warning in said("plan", "sft.steps=9")
-    assert f"stop: stopping {old}" in said("stop-others", "sft.steps=9")
+    assert warning in said("plan", "sft.max_steps=9")
+    assert f"stop: stopping {old}" in said("stop-others", "sft.max_steps=9")
     states = {name: record["TrainingJobStatus"] for name, record in fake.jobs.records.items()}
     assert states == {old: "Stopped", new: "InProgress"}
-    assert "no other job of s3://toy-bucket/calltune/toy/ runs" in said("stop-others", "sft.steps=9")
-    assert f"stop: stopping {new}" in said("stop", "sft.steps=9")
-    assert "stop: no job of" in said("stop", "sft.steps=9")
+    assert "no other job of s3://toy-bucket/calltune/toy/ runs" in said("stop-others", "sft.max_steps=9")
+    assert f"stop: stopping {new}" in said("stop", "sft.max_steps=9")
+    assert "stop: no job of" in said("stop", "sft.max_steps=9")
     assert keys(fake, "step.txt"), "what they wrote stays"
 
 

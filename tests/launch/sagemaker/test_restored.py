@@ -89,7 +89,7 @@ def test_they_are_removed_from_the_bucket(
 def test_the_next_attempt_downloads_the_newest_alone(
     fake: FakeAws, toy: Toy, run_sft: RunSft, put_checkpoints: Callable[..., None]
 ) -> None:
-    config = toy("sft.does=raise")
+    config = toy("sft.run_name=raise")
     with pytest.raises(JobError):
         run_sft(config)
     (name,) = fake.jobs.records
