@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from calltune.calling.shipped import SHIPPED
 from calltune.config.entries import open_entries
+from calltune.config.model_name import model_name
 from calltune.config.run_file import Config
 from calltune.data.sources import SOURCES
 from calltune.data.sources.places import misplaced
@@ -206,7 +207,8 @@ def _prove(config: Config, notes: Notes) -> "tuple[Chat, Any]":
 
     chat = Chat(load_tokenizer(config.model, config.chat_template), config.model)
     proof = (*prove_template(chat), *prove_thoughts(chat, config.chat.thinking))
-    notes.info(f"the template of {config.model} passes its proof: tools once, calls read back, labels on the answer")
+    named = model_name(config.model)
+    notes.info(f"the template of {named} passes its proof: tools once, calls read back, labels on the answer")
     return chat, proof
 
 
