@@ -28,16 +28,19 @@ def chromium() -> Iterator[Any]:
 
 
 @contextmanager
-def watched(chromium: Any, file: Path, width: int, fragment: str = "") -> Iterator[Any]:
-    """The page, which must stay without a message, an error, a dialog or a request to anywhere."""
+def watched(chromium: Any, page_at: Path | str, width: int, fragment: str = "") -> Iterator[Any]:
+    """The page of a file or an address; it may give no message, error or dialog, and ask for nothing elsewhere."""
+    own = page_at.as_uri() if isinstance(page_at, Path) else page_at
     context = chromium.new_context(viewport={"width": width, "height": 900})
     page = context.new_page()
     told: list[str] = []
     page.on("console", lambda message: told.append(message.text))
     page.on("pageerror", lambda error: told.append(str(error)))
     page.on("dialog", lambda dialog: (told.append(dialog.message), dialog.dismiss()))
-    page.on("request", lambda request: told.append(request.url) if request.url.split("#")[0] != file.as_uri() else None)
-    page.goto(file.as_uri() + fragment)
+    # A file asks for nothing but itself, a server's page for what lies below its address.
+    is_own = (lambda url: url.split("#")[0] == own) if isinstance(page_at, Path) else (lambda url: url.startswith(own))
+    page.on("request", lambda request: None if is_own(request.url) else told.append(request.url))
+    page.goto(own + fragment)
     yield page
     context.close()
     assert told == []

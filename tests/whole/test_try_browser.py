@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import watched
 
 from calltune.models.backends.hf import Backend
 from calltune.models.serve.server import ChatServer
@@ -43,29 +44,19 @@ def test_it_asks_all_and_goes_on_with_a_result(chromium: Any, address: str, back
     (expected,) = backend.answer([Sample("q", "q", (Message("user", QUESTION),), (WEATHER,), None)], 48)
     assert expected.message
     assert expected.message.tool_calls, "the question no longer makes the model call"
-    context = chromium.new_context(viewport={"width": width, "height": 900})
-    page = context.new_page()
-    told: list[str] = []
-    page.on("console", lambda message: told.append(message.text))
-    page.on("pageerror", lambda error: told.append(str(error)))
-    page.on("dialog", lambda dialog: (told.append(dialog.message), dialog.dismiss()))
-    page.on("request", lambda request: told.append(request.url) if not request.url.startswith(address) else None)
-    page.goto(address)
-    page.fill("#line", QUESTION)
-    page.keyboard.press("Enter")
-    name = expected.message.tool_calls[0].name
-    for number in range(2):
-        page.wait_for_selector(f".answers section:nth-child({number + 1}) .call")
-        assert page.locator(".answers section .call").nth(number).inner_text().startswith(f"{name}(")
-    page.wait_for_selector('#talk[aria-busy="false"]')
-    page.fill("#line", "= <b>Rain</b>\u202e")
-    page.click('button:text-is("Ask")')
-    page.wait_for_selector(".turn:nth-child(2)")
-    page.wait_for_selector('#talk[aria-busy="false"]')
-    assert page.locator(".turn").nth(1).locator("p").first.inner_text() == "= <b>Rain</b>[U+202E]"
-    assert page.locator(".turn").nth(1).locator("section").count() == 2
-    assert not page.locator("text=not answered").count()
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-
-    context.close()
-    assert told == []
+    with watched(chromium, address, width) as page:
+        page.fill("#line", QUESTION)
+        page.keyboard.press("Enter")
+        name = expected.message.tool_calls[0].name
+        for number in range(2):
+            page.wait_for_selector(f".answers section:nth-child({number + 1}) .call")
+            assert page.locator(".answers section .call").nth(number).inner_text().startswith(f"{name}(")
+        page.wait_for_selector('#talk[aria-busy="false"]')
+        page.fill("#line", "= <b>Rain</b>\u202e")
+        page.click('button:text-is("Ask")')
+        page.wait_for_selector(".turn:nth-child(2)")
+        page.wait_for_selector('#talk[aria-busy="false"]')
+        assert page.locator(".turn").nth(1).locator("p").first.inner_text() == "= <b>Rain</b>[U+202E]"
+        assert page.locator(".turn").nth(1).locator("section").count() == 2
+        assert not page.locator("text=not answered").count()
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -9,9 +9,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import jinja2
 from markupsafe import Markup, escape
 
 from calltune.config.model_name import model_name
@@ -20,10 +18,9 @@ from calltune.report.findings import Findings
 from calltune.report.page import view as figures
 from calltune.report.page.charts import standalone
 from calltune.report.page.drawings import drawings, tones
+from calltune.report.page.environment import FILES, page_environment
 from calltune.report.page.examples import examples
 from calltune.report.page.inert import json_for_page, visible
-
-_FILES = Path(__file__).parent
 
 
 def write_page(findings: Findings, run_folder: Path) -> Path:
@@ -51,15 +48,8 @@ def write_page(findings: Findings, run_folder: Path) -> Path:
 def page_html(findings: Findings, drawn: Mapping[str, str]) -> str:
     """The whole page as text; plots come by their name."""
     browsed = examples(findings.benchmarks)
-    style, script = (_FILES / "page.css").read_text("utf-8"), (_FILES / "page.js").read_text("utf-8")
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_FILES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_inert,
-    )
+    style, script = (FILES / "page.css").read_text("utf-8"), (FILES / "page.js").read_text("utf-8")
+    environment = page_environment()
     for name in ("share", "span", "signed", "signed_span", "p_value", "count", "found", "found_span", "bias"):
         environment.filters[name] = getattr(figures, name)
     environment.filters |= {"drawing": Markup, "breakable": _breakable, "model_name": model_name}
@@ -74,11 +64,6 @@ def page_html(findings: Findings, drawn: Mapping[str, str]) -> str:
         examples=Markup(json_for_page(browsed)),
         has_examples=bool(browsed["benchmarks"]),
     )
-
-
-def _inert(value: Any) -> Any:
-    """Applied to everything that the template writes, before it is escaped."""
-    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _breakable(name: str) -> Markup:

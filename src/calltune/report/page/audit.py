@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup, escape
 
 from calltune.files.json_lines import atomic_writer
+from calltune.report.page.environment import FILES, page_environment
 from calltune.report.page.inert import visible
 
-_FILES = Path(__file__).parent
 _MOST_TOOLS = 40
 
 
@@ -29,15 +28,8 @@ def write_audit_page(told: Mapping[str, Any], path: Path) -> None:
 
 def audit_html(told: Mapping[str, Any]) -> str:
     """Return the page as text; all that comes from files is escaped, and what would steer the eye is made visible."""
-    style = (_FILES / "page.css").read_text("utf-8")
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_FILES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
-    )
+    style = (FILES / "page.css").read_text("utf-8")
+    environment = page_environment()
     folder = f"{told['path'].rstrip('/')}/"
     environment.filters |= {
         "breakable": lambda text: _breakable(text.replace(folder, "")),

@@ -4,17 +4,13 @@ import base64
 import hashlib
 import json
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from calltune.calling.layout import tool_dict
-from calltune.report.page.inert import json_for_page, visible
+from calltune.report.page.environment import FILES, page_environment
+from calltune.report.page.inert import json_for_page
 from calltune.types import Tool
-
-_FILES = Path(__file__).parent
 
 
 def try_page(name: str, checkpoints: Sequence[str], tools: Sequence[Tool], origin: str) -> tuple[str, str]:
@@ -25,15 +21,8 @@ def try_page(name: str, checkpoints: Sequence[str], tools: Sequence[Tool], origi
         tools: those that are offered until the user writes others.
         origin: where they come from, in words.
     """
-    style, script = (_FILES / "try.css").read_text("utf-8"), (_FILES / "try.js").read_text("utf-8")
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_FILES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_inert,
-    )
+    style, script = (FILES / "try.css").read_text("utf-8"), (FILES / "try.js").read_text("utf-8")
+    environment = page_environment()
     offered = json.dumps([tool_dict(tool) for tool in tools], ensure_ascii=True, allow_nan=False, indent=1)
     page = environment.get_template("try.html.jinja").render(
         name=name,
@@ -51,10 +40,6 @@ def try_page(name: str, checkpoints: Sequence[str], tools: Sequence[Tool], origi
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
     return page, policy
-
-
-def _inert(value: Any) -> Any:
-    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _hash(text: str) -> str:
