@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from calltune import __version__
-from calltune.cli import VERBS, main
+from calltune.cli import main
+from calltune.verbs.parser import VERBS
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:

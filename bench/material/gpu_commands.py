@@ -13,8 +13,8 @@ import torch
 from transformers.trainer_callback import PrinterCallback
 
 from calltune.config.run_file import load_config
+from calltune.training.ready import get_ready
 from calltune.training.settings import stage_settings
-from calltune.training.stage import get_ready
 from material.gpu_model import ROOT, Machine
 from material.gpu_peers import make_peer
 from material.gpu_record import Skip, TimeIsUp

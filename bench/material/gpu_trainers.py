@@ -22,8 +22,9 @@ from transformers.trainer_callback import PrinterCallback, TrainerCallback
 
 from calltune.config.run_file import load_config
 from calltune.config.training import TuningConfig
+from calltune.training.ready import get_ready
 from calltune.training.settings import stage_settings
-from calltune.training.stage import get_ready, make_trainer, share
+from calltune.training.trainer import make_trainer, share
 from calltune.verbs import dpo, prepare, sft
 from material.gpu_model import Machine, as_it_was, cudnn_attention
 from material.gpu_record import roofline

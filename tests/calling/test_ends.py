@@ -16,7 +16,7 @@ from calltune.calling.template_proof import Proof, Written, prove_template
 from calltune.models.backends.tokens import completion, end_ids
 from calltune.models.load import load_model
 from calltune.training.recipe import trainer_rows, whole_texts
-from calltune.training.stage import to_dataset
+from calltune.training.trainer import to_dataset
 from calltune.types import Example, Message, Sample, Tool, ToolCall
 
 HERMES = Path(__file__).parents[1] / "material" / "templates" / "hermes.jinja"

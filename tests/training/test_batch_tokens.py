@@ -10,8 +10,9 @@ from small_models import forked_rows
 from calltune.config.run_file import load_config
 from calltune.models.trie import pack
 from calltune.training.batch_tokens import _order, _sampled, batch_tokens, num_distinct
+from calltune.training.ready import Ready, get_ready
 from calltune.training.settings import stage_settings
-from calltune.training.stage import Ready, get_ready, group, make_trainer
+from calltune.training.trainer import group, make_trainer
 from calltune.verbs import dpo, prepare, sft
 
 RECIPES: dict[Any, Any] = {"sft": sft.RECIPE, "dpo": dpo.RECIPE}

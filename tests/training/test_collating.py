@@ -24,10 +24,11 @@ from calltune.runtime.stopping import SECONDS_TO_END
 from calltune.training.arguments import _loading, trl_arguments
 from calltune.training.collating import close_workers
 from calltune.training.layout import KEY
+from calltune.training.ready import get_ready
 from calltune.training.reference import store_reference
 from calltune.training.settings import stage_settings
-from calltune.training.stage import get_ready, make_trainer, share
 from calltune.training.steps import train
+from calltune.training.trainer import make_trainer, share
 from calltune.verbs import dpo, sft
 
 pytestmark = pytest.mark.filterwarnings("ignore:flex_attention called without:UserWarning")

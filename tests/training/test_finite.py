@@ -22,7 +22,7 @@ from calltune.models.load import load_tokenizer
 from calltune.training.finite import not_finite_weight, require_finite_weights, row_names, token_rows
 from calltune.training.recipe import fit_rows
 from calltune.training.settings import stage_settings
-from calltune.training.stage import to_dataset
+from calltune.training.trainer import to_dataset
 from calltune.verbs import dpo, sft
 
 WILD = ["sft.learning_rate=1e30", "sft.save_steps=1"]

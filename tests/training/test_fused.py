@@ -18,9 +18,10 @@ from calltune.config.run_file import load_config
 from calltune.files.tracking import Tracker
 from calltune.training import fused
 from calltune.training.fused import Laid, fuse
+from calltune.training.ready import get_ready
 from calltune.training.settings import stage_settings
-from calltune.training.stage import get_ready, make_trainer, share
 from calltune.training.steps import train
+from calltune.training.trainer import make_trainer, share
 from calltune.verbs import sft
 
 # torch's compiler imports what torch itself deprecates.

@@ -18,10 +18,11 @@ from calltune.files.hashes import file_sha256
 from calltune.files.tracking import Tracker
 from calltune.models.load import load_model
 from calltune.training.masters import require_same_precision, stored_masters
+from calltune.training.ready import get_ready
 from calltune.training.reference import store_reference
 from calltune.training.settings import stage_settings
-from calltune.training.stage import get_ready, make_trainer, share
 from calltune.training.steps import train
+from calltune.training.trainer import make_trainer, share
 from calltune.verbs import dpo, prepare, sft
 
 MASTERS = "tuning.precision=bf16-masters"

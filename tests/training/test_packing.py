@@ -17,7 +17,7 @@ from calltune.models.load import load_model, load_tokenizer
 from calltune.training.labelled_head import score_labels_only
 from calltune.training.recipe import fit_rows
 from calltune.training.settings import stage_settings
-from calltune.training.stage import to_dataset
+from calltune.training.trainer import to_dataset
 from calltune.verbs import sft
 
 NUM_ROWS = 12

@@ -17,10 +17,11 @@ from calltune.errors import ConfigError
 from calltune.files.tracking import Tracker
 from calltune.models.trie import pack
 from calltune.training.passes import Passes, _as_many, _num_tokens, _parts, check_passes
+from calltune.training.ready import get_ready
 from calltune.training.reference import store_reference
 from calltune.training.settings import stage_settings
-from calltune.training.stage import get_ready, make_trainer, share
 from calltune.training.steps import train
+from calltune.training.trainer import make_trainer, share
 from calltune.verbs import dpo, sft
 
 Trained = tuple[torch.Tensor, torch.Tensor, Passes | None]

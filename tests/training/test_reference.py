@@ -22,7 +22,7 @@ from calltune.training.recipe import fit_rows
 from calltune.training.reference import can_store, stand_in, store_reference
 from calltune.training.settings import stage_settings
 from calltune.training.sharing import share_prefixes
-from calltune.training.stage import to_dataset
+from calltune.training.trainer import to_dataset
 from calltune.verbs import dpo, prepare, sft
 
 

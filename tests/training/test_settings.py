@@ -11,9 +11,10 @@ from calltune.cli import main
 from calltune.config.run_file import load_config
 from calltune.errors import ConfigError
 from calltune.files.tracking import Tracker
+from calltune.training.ready import get_ready
 from calltune.training.settings import stage_settings
-from calltune.training.stage import get_ready, make_trainer
 from calltune.training.steps import train
+from calltune.training.trainer import make_trainer
 from calltune.verbs import prepare, sft
 
 

@@ -36,7 +36,7 @@ def pairs_file(folder: Path, number: int = 6) -> Path:
 
 
 def trainer_of(recipe, config: Config, chat: Chat, model: Path, file: Path):
-    from calltune.training.stage import to_dataset
+    from calltune.training.trainer import to_dataset
 
     rows = fit_rows(chat, recipe, file, None)
     return recipe.trainer(

@@ -19,7 +19,7 @@ from calltune.models.load import load_model, load_tokenizer
 from calltune.training.adapter import merge_adapter
 from calltune.training.recipe import fit_rows
 from calltune.training.settings import stage_settings
-from calltune.training.stage import to_dataset
+from calltune.training.trainer import to_dataset
 from calltune.training.tuning import (
     count_parameters,
     load_to_train,

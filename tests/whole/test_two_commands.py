@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 import warm
 
-from calltune.cli import VERBS, WRITES, main
+from calltune.cli import main
 from calltune.files.lock_file import LOCK, this_process
 from calltune.files.owner import take
 from calltune.launch.sagemaker import container
+from calltune.verbs.parser import VERBS, WRITES
 
 SMALL = ["stages=['sft']", "evaluate.benchmarks=[]", "sft.num_train_epochs=4", "sft.save_steps=2"]
 

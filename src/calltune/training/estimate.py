@@ -16,9 +16,9 @@ from calltune.runtime.terminal import say, show_table
 from calltune.training.flops import peak_by_name
 from calltune.training.memory import Shape, gigabytes, layer_bytes
 from calltune.training.probe import count_steps, reckon_training, time_training, weightless_trainer
+from calltune.training.ready import get_ready
 from calltune.training.recipe import Recipe
 from calltune.training.settings import StageSettings
-from calltune.training.stage import get_ready
 from calltune.training.steady import Budget, is_steady
 
 

@@ -24,11 +24,12 @@ from calltune.runtime.terminal import say
 from calltune.training.arguments import not_default, refusals_of_trl
 from calltune.training.finite import row_names
 from calltune.training.pieces import Pieces
+from calltune.training.ready import Ready
 from calltune.training.reference import can_store, time_reference
 from calltune.training.saving import save_model
-from calltune.training.stage import Ready, group, make_trainer, share
 from calltune.training.steady import is_steady
 from calltune.training.steps import train
+from calltune.training.trainer import group, make_trainer, share
 from calltune.training.work import FORWARD, Work
 
 _FEWEST_STEPS = 4

@@ -1,104 +1,38 @@
-"""What `sft` and `dpo` share: rows that fit, the model to train, progress, resume, and the saved model."""
+"""What `sft` and `dpo` share: the course of a stage, resume, and the saved model."""
 
-import copy
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import datasets
-import torch
 from transformers import TrainerState
 
-from calltune.calling.chat import Chat
 from calltune.config.run_file import Config
-from calltune.errors import ConfigError
 from calltune.files import manifest
 from calltune.files.disk import writing_to
 from calltune.files.hashes import file_sha256, value_sha256
 from calltune.files.json_lines import write_json
 from calltune.files.tracking import track
 from calltune.models.device import give_memory_back
-from calltune.models.load import check_tokens, load_tokenizer
 from calltune.runtime.processes import processes
 from calltune.runtime.terminal import say
-from calltune.training.arguments import TrlArguments, allow_sharding_on_cpu, is_spread, not_default
-from calltune.training.batch_tokens import batch_tokens
+from calltune.training.arguments import not_default
 from calltune.training.checkpoints import newest_whole
-from calltune.training.collating import lay_out_batches
 from calltune.training.counts import KeepCounts, bound_as_begun
 from calltune.training.finite import row_names
-from calltune.training.fused import fuse
-from calltune.training.grouping import group_batches
-from calltune.training.labelled_head import score_labels_only
-from calltune.training.masters import Masters, require_same_precision
-from calltune.training.memory import Memory, choose_memory
-from calltune.training.passes import bound_passes, check_passes
-from calltune.training.recipe import FittedRows, Recipe, fit_rows, trainer_rows
-from calltune.training.reference import stand_in, store_reference
+from calltune.training.masters import require_same_precision
+from calltune.training.ready import get_ready
+from calltune.training.recipe import Recipe
+from calltune.training.reference import store_reference
 from calltune.training.saving import save_model
 from calltune.training.settings import StageSettings, stage_settings
-from calltune.training.sharing import Sharing, share_prefixes
 from calltune.training.steps import mean_loss, train
+from calltune.training.trainer import group, make_trainer, share
 from calltune.training.tuning import (
-    TuningPlan,
     count_parameters,
-    load_to_train,
-    plan_tuning,
     tuning_inputs,
-    weights_told,
     write_plan,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """All that a stage needs before its model is loaded.
-
-    `settings` are the run file's, with the bound of a pass that the memory asks for; `watched` are the validation rows;
-    `arguments` are TRL's, complete.
-    """
-
-    settings: StageSettings
-    recipe: Recipe
-    model: str
-    chat: Chat
-    rows: FittedRows
-    watched: FittedRows
-    plan: TuningPlan
-    memory: Memory
-    arguments: TrlArguments
-
-
-def get_ready(settings: StageSettings, recipe: Recipe, run_folder: Path, model: str) -> Ready:
-    """Read a stage's rows and decide what is trained of the model, in which memory; loads no weights.
-
-    Raises:
-        CalltuneError: the data or the model is wrong, or the run file asks of the model what it does not have.
-    """
-    stage, file = settings.stage, run_folder / recipe.train_file
-    chat = Chat(load_tokenizer(model, settings.chat_template), model)
-    rows = fit_rows(chat, recipe, file, settings.max_length, settings.group_by, settings.thinking)
-    if not rows.texts:
-        raise ConfigError(f"{stage}: {file} holds no rows; leave '{stage}' out of 'stages'")
-    watched = fit_rows(chat, recipe, run_folder / recipe.validation_file, rows.max_length, thinking=settings.thinking)
-    plan = plan_tuning(settings, model)
-    check_tokens(plan.skeleton, chat, [chat.tokenizer.pad_token_id, rows.highest_token, watched.highest_token])
-    check_passes(settings.tokens_per_batch, settings.arguments, plan.skeleton.config)
-    # The processes of a machine do not find the same memory free at the same moment.
-    choice = processes().first(
-        lambda: choose_memory(settings, plan.skeleton, batch_tokens(settings, plan.skeleton, chat, rows))
-    )
-    settings = replace(settings, tokens_per_batch=choice.tokens_per_batch)
-    # They also tell transformers of a sharded launch, which it must know before a model is loaded.
-    arguments = settings.arguments_with(
-        choice.checkpointing,
-        output_dir=str(run_folder / recipe.name / "checkpoints"),
-        max_length=rows.max_length,
-        eval_strategy="epoch" if watched.texts else "no",
-    )
-    return Ready(settings, recipe, model, chat, rows, watched, plan, choice.memory, arguments)
 
 
 def train_stage(config: Config, recipe: Recipe, model: str) -> Path:
@@ -219,74 +153,6 @@ def _tuned(settings: StageSettings, model: Any) -> dict[str, Any]:
 
 def _hashes(data: Path) -> dict[str, str]:
     return {f"sha256 {name}": sha256 for name, sha256 in manifest.read_manifest(data)["sha256"].items()}
-
-
-def make_trainer(ready: Ready, model: Any = None) -> Any:
-    """TRL's trainer over the rows, with what calltune lays over its models.
-
-    Args:
-        model: instead of the one to be trained, such as one without weights, to count steps with.
-    """
-    # PEFT writes into its configuration what it finds in the model; the settings stay as they are.
-    lora = None if model else copy.deepcopy(ready.settings.lora)
-    allow_sharding_on_cpu()
-    trainer = ready.recipe.trainer(
-        args=ready.arguments,
-        model=model or load_to_train(ready.settings, ready.plan, ready.model),
-        train_dataset=to_dataset(trainer_rows(ready.chat, ready.rows.texts)),
-        eval_dataset=to_dataset(trainer_rows(ready.chat, ready.watched.texts)) if ready.watched.texts else None,
-        processing_class=ready.chat.tokenizer,
-        peft_config=lora,
-        **stand_in(ready.arguments, is_peft=lora is not None),
-    )
-    for each in (trainer.model, getattr(trainer, "ref_model", None)):
-        if each is not None:
-            # DeepSpeed puts its engine around a reference.
-            score_labels_only(getattr(each, "module", each))
-    if model is None:
-        bounded, accumulated = ready.settings.tokens_per_batch, ready.arguments.gradient_accumulation_steps
-        if ready.settings.has_masters:
-            Masters(trainer, adds_up=bounded is not None or accumulated > 1)
-        _fuse(ready, trainer)
-    return trainer
-
-
-def _fuse(ready: Ready, trainer: Any) -> None:
-    """Lay fused kernels over a trainer's model, and say in which precision and with which kernels it computes.
-
-    Nothing is said of float32 on a CPU, unless it was asked for something else.
-    """
-    settings, arguments = ready.settings, ready.arguments
-    dtype = torch.bfloat16 if arguments.bf16 else torch.float16 if arguments.fp16 else None
-    fused = fuse(trainer.model, settings.fused_kernels, dtype, is_spread(arguments))
-    if torch.cuda.is_available() or settings.has_masters or settings.fused_kernels not in ("auto", "off"):
-        say(f"{settings.stage}: {weights_told(settings, trainer.model)}; fused kernels: {fused.told}")
-
-
-def share(settings: StageSettings, trainer: Any) -> Sharing:
-    """Lay shared prefixes over a trainer's model, unless the run file says no, and bound its passes if it says so."""
-    off = None if settings.share_prefixes else "tuning.share_prefixes is false"
-    if off is None and trainer.padding_free:
-        off = "rows are packed already, and keep the attention that knows where each begins"
-    is_whole = not is_spread(trainer.args)
-    sharing = Sharing(off) if off else share_prefixes(trainer.model, is_whole, settings.attention)
-    if settings.tokens_per_batch:
-        sharing.passes = bound_passes(trainer, settings.tokens_per_batch, lambda: sharing.off_because is None)
-    lay_out_batches(trainer, lambda: sharing.off_because is None, settings.tokens_per_batch)
-    return sharing
-
-
-def group(settings: StageSettings, trainer: Any, rows: FittedRows) -> None:
-    """Let a trainer draw rows that share much together, if the run file says so."""
-    if settings.group_by:
-        group_batches(trainer, rows.groups)
-
-
-def to_dataset(texts: Sequence[dict[str, Any]]) -> datasets.Dataset:
-    """Rows as TRL's trainers take them."""
-    # All rows have the same keys, so Arrow merges none. They are tokenized in a second; calltune's own bar follows.
-    datasets.disable_progress_bars()
-    return datasets.Dataset.from_list(list(texts))
 
 
 def _best_or_last(arguments: Any, state: TrainerState) -> Path:

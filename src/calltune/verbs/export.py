@@ -16,7 +16,8 @@ import yaml
 from calltune.calling.chat import Chat
 from calltune.calling.serving import serving
 from calltune.config.model_name import model_name
-from calltune.config.run_file import Config, ExportConfig
+from calltune.config.outcome import ExportConfig
+from calltune.config.run_file import Config
 from calltune.config.stages import stage_of
 from calltune.data.preparation import open_sources
 from calltune.errors import ConfigError, RunFolderError

@@ -9,7 +9,8 @@ from contextlib import nullcontext, redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
 
-from calltune.config.run_file import Config, ExportConfig
+from calltune.config.outcome import ExportConfig
+from calltune.config.run_file import Config
 from calltune.config.stages import stage_of
 from calltune.errors import ConfigError, JobError
 from calltune.launch.sagemaker.artefact import artefact_of

@@ -1,0 +1,68 @@
+"""What a stage needs before its model is loaded: rows that fit, what is trained, memory, TRL's arguments."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from calltune.calling.chat import Chat
+from calltune.errors import ConfigError
+from calltune.models.load import check_tokens, load_tokenizer
+from calltune.runtime.processes import processes
+from calltune.training.arguments import TrlArguments
+from calltune.training.batch_tokens import batch_tokens
+from calltune.training.memory import Memory, choose_memory
+from calltune.training.passes import check_passes
+from calltune.training.recipe import FittedRows, Recipe, fit_rows
+from calltune.training.settings import StageSettings
+from calltune.training.tuning import (
+    TuningPlan,
+    plan_tuning,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """All that a stage needs before its model is loaded.
+
+    `settings` are the run file's, with the bound of a pass that the memory asks for; `watched` are the validation rows;
+    `arguments` are TRL's, complete.
+    """
+
+    settings: StageSettings
+    recipe: Recipe
+    model: str
+    chat: Chat
+    rows: FittedRows
+    watched: FittedRows
+    plan: TuningPlan
+    memory: Memory
+    arguments: TrlArguments
+
+
+def get_ready(settings: StageSettings, recipe: Recipe, run_folder: Path, model: str) -> Ready:
+    """Read a stage's rows and decide what is trained of the model, in which memory; loads no weights.
+
+    Raises:
+        CalltuneError: the data or the model is wrong, or the run file asks of the model what it does not have.
+    """
+    stage, file = settings.stage, run_folder / recipe.train_file
+    chat = Chat(load_tokenizer(model, settings.chat_template), model)
+    rows = fit_rows(chat, recipe, file, settings.max_length, settings.group_by, settings.thinking)
+    if not rows.texts:
+        raise ConfigError(f"{stage}: {file} holds no rows; leave '{stage}' out of 'stages'")
+    watched = fit_rows(chat, recipe, run_folder / recipe.validation_file, rows.max_length, thinking=settings.thinking)
+    plan = plan_tuning(settings, model)
+    check_tokens(plan.skeleton, chat, [chat.tokenizer.pad_token_id, rows.highest_token, watched.highest_token])
+    check_passes(settings.tokens_per_batch, settings.arguments, plan.skeleton.config)
+    # The processes of a machine do not find the same memory free at the same moment.
+    choice = processes().first(
+        lambda: choose_memory(settings, plan.skeleton, batch_tokens(settings, plan.skeleton, chat, rows))
+    )
+    settings = replace(settings, tokens_per_batch=choice.tokens_per_batch)
+    # They also tell transformers of a sharded launch, which it must know before a model is loaded.
+    arguments = settings.arguments_with(
+        choice.checkpointing,
+        output_dir=str(run_folder / recipe.name / "checkpoints"),
+        max_length=rows.max_length,
+        eval_strategy="epoch" if watched.texts else "no",
+    )
+    return Ready(settings, recipe, model, chat, rows, watched, plan, choice.memory, arguments)

@@ -1,0 +1,94 @@
+"""TRL's trainer over a stage's rows, with what calltune lays over its models."""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import datasets
+import torch
+
+from calltune.runtime.terminal import say
+from calltune.training.arguments import allow_sharding_on_cpu, is_spread
+from calltune.training.collating import lay_out_batches
+from calltune.training.fused import fuse
+from calltune.training.grouping import group_batches
+from calltune.training.labelled_head import score_labels_only
+from calltune.training.masters import Masters
+from calltune.training.passes import bound_passes
+from calltune.training.ready import Ready
+from calltune.training.recipe import FittedRows, trainer_rows
+from calltune.training.reference import stand_in
+from calltune.training.settings import StageSettings
+from calltune.training.sharing import Sharing, share_prefixes
+from calltune.training.tuning import (
+    load_to_train,
+    weights_told,
+)
+
+
+def make_trainer(ready: Ready, model: Any = None) -> Any:
+    """TRL's trainer over the rows, with what calltune lays over its models.
+
+    Args:
+        model: instead of the one to be trained, such as one without weights, to count steps with.
+    """
+    # PEFT writes into its configuration what it finds in the model; the settings stay as they are.
+    lora = None if model else copy.deepcopy(ready.settings.lora)
+    allow_sharding_on_cpu()
+    trainer = ready.recipe.trainer(
+        args=ready.arguments,
+        model=model or load_to_train(ready.settings, ready.plan, ready.model),
+        train_dataset=to_dataset(trainer_rows(ready.chat, ready.rows.texts)),
+        eval_dataset=to_dataset(trainer_rows(ready.chat, ready.watched.texts)) if ready.watched.texts else None,
+        processing_class=ready.chat.tokenizer,
+        peft_config=lora,
+        **stand_in(ready.arguments, is_peft=lora is not None),
+    )
+    for each in (trainer.model, getattr(trainer, "ref_model", None)):
+        if each is not None:
+            # DeepSpeed puts its engine around a reference.
+            score_labels_only(getattr(each, "module", each))
+    if model is None:
+        bounded, accumulated = ready.settings.tokens_per_batch, ready.arguments.gradient_accumulation_steps
+        if ready.settings.has_masters:
+            Masters(trainer, adds_up=bounded is not None or accumulated > 1)
+        _fuse(ready, trainer)
+    return trainer
+
+
+def _fuse(ready: Ready, trainer: Any) -> None:
+    """Lay fused kernels over a trainer's model, and say in which precision and with which kernels it computes.
+
+    Nothing is said of float32 on a CPU, unless it was asked for something else.
+    """
+    settings, arguments = ready.settings, ready.arguments
+    dtype = torch.bfloat16 if arguments.bf16 else torch.float16 if arguments.fp16 else None
+    fused = fuse(trainer.model, settings.fused_kernels, dtype, is_spread(arguments))
+    if torch.cuda.is_available() or settings.has_masters or settings.fused_kernels not in ("auto", "off"):
+        say(f"{settings.stage}: {weights_told(settings, trainer.model)}; fused kernels: {fused.told}")
+
+
+def share(settings: StageSettings, trainer: Any) -> Sharing:
+    """Lay shared prefixes over a trainer's model, unless the run file says no, and bound its passes if it says so."""
+    off = None if settings.share_prefixes else "tuning.share_prefixes is false"
+    if off is None and trainer.padding_free:
+        off = "rows are packed already, and keep the attention that knows where each begins"
+    is_whole = not is_spread(trainer.args)
+    sharing = Sharing(off) if off else share_prefixes(trainer.model, is_whole, settings.attention)
+    if settings.tokens_per_batch:
+        sharing.passes = bound_passes(trainer, settings.tokens_per_batch, lambda: sharing.off_because is None)
+    lay_out_batches(trainer, lambda: sharing.off_because is None, settings.tokens_per_batch)
+    return sharing
+
+
+def group(settings: StageSettings, trainer: Any, rows: FittedRows) -> None:
+    """Let a trainer draw rows that share much together, if the run file says so."""
+    if settings.group_by:
+        group_batches(trainer, rows.groups)
+
+
+def to_dataset(texts: Sequence[dict[str, Any]]) -> datasets.Dataset:
+    """Rows as TRL's trainers take them."""
+    # All rows have the same keys, so Arrow merges none. They are tokenized in a second; calltune's own bar follows.
+    datasets.disable_progress_bars()
+    return datasets.Dataset.from_list(list(texts))
