@@ -5,10 +5,13 @@ import weakref
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
+import torch
 from transformers import PreTrainedModel
 
 from calltune.config.run_file import load_config
+from calltune.models.device import give_memory_back
 from calltune.verbs import dpo, prepare, sft
 
 
@@ -40,3 +43,13 @@ def test_a_stage_leaves_no_model_behind(more: str, write_run_file: Callable[...,
     assert len(seen) > before
     assert len(models_in_memory()) == before
     assert sum(each() is None for each in seen) >= 2
+
+
+def test_what_the_c_library_keeps_is_handed_back() -> None:
+    # Below the size for which the C library asks for pages of their own, with others between them that stay.
+    blocks = [torch.ones(25_000) for _ in range(6_000)]
+    kept, full = blocks[::100], psutil.Process().memory_info().rss
+    del blocks
+    give_memory_back()
+    assert len(kept) == 60
+    assert full - psutil.Process().memory_info().rss > 400 * 2**20

@@ -35,7 +35,7 @@ from transformers.utils.import_utils import is_flash_attn_2_available, is_flash_
 from calltune.calling.chat import Chat
 from calltune.calling.shipped import SHIPPED, shipped_template
 from calltune.errors import ModelError
-from calltune.models.device import leave_out_planned_attention
+from calltune.models.device import give_memory_back, leave_out_planned_attention
 from calltune.models.folder import check_folder, check_loaded, check_shapes, one_line, require_folder_or_hub_id
 from calltune.runtime.terminal import say
 
@@ -109,7 +109,8 @@ def load_model(model: str, dtype: torch.dtype, **others: Any) -> PreTrainedModel
     if Path(require_folder_or_hub_id(model)).is_dir():
         # Sizes that are out of all bounds are told before transformers fills them with numbers.
         load_skeleton(model)
-    # Whoever trains, asks or compares a model loads it here first.
+    # Whoever trains, asks or compares a model loads it here first, and often a model before it was let go of.
+    give_memory_back()
     leave_out_planned_attention()
     # A bar for reading weights from the disk says nothing; the Hub's own download bars stay.
     transformers.utils.logging.disable_progress_bar()
