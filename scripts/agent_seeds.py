@@ -1,101 +1,236 @@
-"""The ladder of examples/agent-smollm2.toml with several seeds, and its control; docs/benchmarks/agent.json.
+"""The ladder of examples/agent-smollm2.toml with several seeds, its control, and other ways to make and use pairs.
 
 make agent
-python scripts/agent_seeds.py --split final --at-once 2 > docs/benchmarks/agent.json
+python scripts/agent_seeds.py --split final > docs/benchmarks/agent.json                          # on a CPU: two hours
+python scripts/agent_seeds.py --arms all --at-once 12 > docs/benchmarks/agent_preferences.json    # on a GPU: minutes
 
-For each seed the base, SFT and SFT + DPO as the run file has them, on questions of that seed's own. The control takes
-the SFT model and, instead of DPO, trains on by SFT: on the same pairs' chosen answers, for as many steps of as many
-rows. What DPO has over it comes from the rejected answers. Differences are paired by question within a seed and
-resampled in two stages, seeds and then questions. Questions about tools that training never saw are counted apart, too.
+For each seed one SFT model, on questions of that seed's own. `dpo` is the run file's recipe; every other arm changes
+what ARMS says of it, from the same SFT model and, where pairs are mined, from the same drawn answers. `control` is no
+preference training at all: more SFT on the chosen answers of the run file's pairs, for as many steps of as many rows;
+what DPO has over it comes from the rejected answers. Differences are paired by question within a seed and resampled in
+two stages, seeds and then questions. Questions about tools that training never saw are counted apart, too.
 """
 
 import argparse
+import contextlib
 import json
+import math
+import multiprocessing
+import os
 import resource
+import shutil
 import sys
+import time
 import tomllib
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from ladder import FIGURES, ROOT, calltune, continued, metrics, one_by_one, read, read_lines, summary
+from ladder import FIGURES, ROOT, metrics, one_by_one, read, read_lines, summary
 
 RUN_FILE = ROOT / "examples" / "agent-smollm2.toml"
 PARTS = {"all": None, "known tools": "agent", "unseen tools": "agent_unseen_tools"}
-DIFFERENCES = (("sft", "base"), ("dpo", "sft"), ("dpo", "control"), ("control", "sft"))
-
-
-def one_seed(seed: int, words: argparse.Namespace) -> dict[str, Any]:
-    """The ladder of one seed, and its control."""
-    seeded = [f"seed={seed}", f"data.sources.0.seed={seed}", f"data.sources.0.test_split={words.split}", *words.set]
-    name = f"agent-{words.split}-{seed}"
-    run = calltune(RUN_FILE, words.output, name, words.threads, *seeded)
-    pairs_a_step = tomllib.loads(RUN_FILE.read_text())["dpo"]["per_device_train_batch_size"]
-    size = f"sft.per_device_train_batch_size={pairs_a_step}"
-    control = continued(RUN_FILE, run, run, f"{name}-control", words, size, *words.set)
-    places = {"base": (run, "base"), "sft": (run, "sft"), "dpo": (run, "dpo"), "control": (control, "sft")}
-    by_question = {arm: one_by_one(run / "data" / "test.jsonl", *place) for arm, place in places.items()}
-    told = read(run / "mined" / "statistics.json")
-    mining = {key: value for key, value in told.items() if isinstance(value, int)}
-    print(seed, {arm: summary_of(by_question[arm]) for arm in places}, file=sys.stderr)
-    return {
-        "seed": seed,
-        "figures": {arm: metrics(*place) for arm, place in places.items()},
-        "dpo_steps": read(run / "dpo" / "manifest.json")["steps"],
-        "mining": mining,
-        "seconds": seconds_of(run),
-        "by_question": by_question,
-        "sources": [row["source"] for row in read_lines(run / "data" / "test.jsonl")],
-    }
-
-
-def summary_of(values: dict[str, list[float | None]]) -> dict[str, float]:
-    """The mean of each figure, for whoever waits."""
-    kept = {figure: [value for value in each if value is not None] for figure, each in values.items()}
-    return {figure: round(sum(each) / len(each), 3) for figure, each in kept.items()}
-
-
-def seconds_of(run: Path) -> dict[str, float]:
-    """Seconds on the clock that training and evaluating took, from the manifests."""
-    found: dict[str, float] = {}
-    for path in sorted(run.rglob("manifest.json")):
-        manifest = read(path)
-        if seconds := manifest.get("train_seconds", 0) + manifest.get("seconds", 0):
-            found[str(path.parent.relative_to(run))] = round(seconds, 1)
-    return found
+SFT, CONTROL = "sft", "control"
+ARMS: dict[str, dict[str, Any]] = {
+    "dpo": {},
+    "even calls": {"mine.even_calls": True, "mine.given_share": 0.0},
+    "even calls, three times the rate": {
+        "mine.even_calls": True,
+        "mine.given_share": 0.0,
+        "dpo.learning_rate": 3e-5,
+    },
+    "no pair given": {"mine.given_share": 0.0},
+    "half given": {"mine.given_share": 0.5},
+    "three quarters given": {"mine.given_share": 0.75},
+    "all given": {"mine": None},
+    "sigmoid alone": {"dpo.loss_type": ["sigmoid"], "dpo.loss_weights": [1.0]},
+    "sigmoid_norm alone": {"dpo.loss_type": ["sigmoid_norm"], "dpo.loss_weights": [1.0]},
+    "ipo alone": {"dpo.loss_type": ["ipo"], "dpo.loss_weights": [1.0]},
+    "a third of the rate": {"dpo.learning_rate": 3e-6},
+    "three times the rate": {"dpo.learning_rate": 3e-5},
+    "beta 0.03": {"dpo.beta": 0.03},
+    "beta 0.3": {"dpo.beta": 0.3},
+    "twice over the pairs": {"dpo.num_train_epochs": 2},
+}
 
 
 def main() -> None:
-    """Run the seeds, a few at a time, and write the record."""
+    """Train and measure every arm of every seed, some side by side, and write the record."""
+    words = options()
+    shutil.rmtree(words.output, ignore_errors=True)
+    words.output.mkdir(parents=True)
+    table = tomllib.loads(words.run_file.read_text(encoding="utf-8"))
+    if table["model"].endswith(".gguf"):
+        from calltune.models.gguf_file import read_gguf
+
+        table["model"] = str(read_gguf(ROOT / table["model"], words.output))
+    words.table = json.dumps(table)
+    begun, done = time.monotonic(), 0
+    with ProcessPoolExecutor(words.at_once, multiprocessing.get_context("spawn")) as pool:
+        begin = {pool.submit(do, words, seed, "first", {}, ["prepare", "sft", "mine"]): seed for seed in words.seeds}
+        waiting = []
+        for each in as_completed(begin):
+            each.result()
+            waiting += [pool.submit(measure, words, begin[each], arm) for arm in (*words.arms, SFT)]
+        for each in as_completed(waiting):
+            each.result()
+            done += 1
+            print(f"{time.monotonic() - begun:.0f} s: {done} of {len(waiting)} are measured", file=sys.stderr)
+    print(json.dumps(record(words), indent=2, allow_nan=False))
+
+
+def options() -> argparse.Namespace:
+    """What was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run-file", type=Path, default=RUN_FILE)
     parser.add_argument(
         "--split", choices=["development", "final"], default="development", help="final is looked at once"
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--arms", nargs="+", default=["dpo", CONTROL], choices=["all", *ARMS, CONTROL])
     parser.add_argument("--threads", type=int, default=1, help="of each run")
     parser.add_argument("--at-once", type=int, default=1, help="runs side by side")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="laid over the run file")
-    parser.add_argument("--output", type=Path, default=ROOT / "runs" / "agent-seeds")
+    parser.add_argument("--output", type=Path, default=ROOT / "runs" / "agent-seeds", help="is emptied first")
     words = parser.parse_args()
-    words.output.mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor(words.at_once) as pool:
-        seeds = list(pool.map(lambda seed: one_seed(seed, words), words.seeds))
-    record = {
+    words.arms = [*ARMS, CONTROL] if words.arms == ["all"] else words.arms
+    words.output = words.output.resolve()
+    # Read by the processes that are started, when they import torch.
+    os.environ |= {"OMP_NUM_THREADS": str(words.threads), "OMP_WAIT_POLICY": "PASSIVE"}
+    return words
+
+
+def folder(words: argparse.Namespace, seed: int, arm: str) -> Path:
+    """Where an arm's run lies."""
+    return words.output / arm.replace(" ", "-") / f"agent-{seed}"
+
+
+def measure(words: argparse.Namespace, seed: int, arm: str) -> None:
+    """Train an arm from the seed's SFT model, unless it is that model, and ask it all questions."""
+    first, own = folder(words, seed, "first"), folder(words, seed, arm)
+    if arm == CONTROL:
+        do(words, seed, arm, continued(words, first), ["prepare", "sft", "evaluate"])
+        return
+    for part in ("data", "sft", "answers"):
+        # What is complete is read and never written again.
+        shutil.copytree(first / part, own / part, copy_function=os.link)
+    if arm == SFT:
+        do(words, seed, arm, {"evaluate.checkpoints": ["base", "sft"]}, ["evaluate"])
+        return
+    changes = ARMS[arm]
+    mining = [] if "mine" in changes else ["mine"]
+    do(words, seed, arm, {**changes, "evaluate.checkpoints": ["dpo"]}, [*mining, "dpo", "evaluate"])
+
+
+def continued(words: argparse.Namespace, first: Path) -> dict[str, Any]:
+    """The changes that make the run file more SFT on the pairs' chosen answers."""
+    dpo = json.loads(words.table)["dpo"]
+    pairs = read_lines(first / "mined" / "pairs.jsonl")
+    rows = [{"prompt": pair["prompt"], "completion": pair["chosen"], "tools": pair["tools"]} for pair in pairs]
+    file = first.with_name(f"{first.name}-chosen.jsonl")
+    file.write_text("".join(json.dumps(row, allow_nan=False) + "\n" for row in rows), encoding="utf-8")
+    size = dpo["per_device_train_batch_size"]
+    return {
+        "model": str(first / "sft"),
+        "stages": ["sft"],
+        "mine": None,
+        "data.sources": [{"name": "chat_jsonl", "path": str(file)}],
+        "sft.per_device_train_batch_size": size,
+        "sft.max_steps": dpo.get("num_train_epochs", 3) * math.ceil(len(rows) / size),
+        "evaluate.checkpoints": ["sft"],
+        "evaluate.benchmarks.0.path": str(first / "data" / "test.jsonl"),
+        "evaluate.benchmarks.1.path": str(first / "data" / "test.jsonl"),
+    }
+
+
+def do(words: argparse.Namespace, seed: int, arm: str, changes: dict[str, Any], verbs: list[str]) -> None:
+    """Do some verbs of the run file with changes, in this process; what they print goes into a file beside the run."""
+    from calltune.cli import main as calltune
+
+    place = folder(words, seed, arm)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    table = json.loads(words.table)
+    source = table["data"]["sources"][0]
+    for key, value in (("seed", seed), ("test_split", words.split)):
+        source[key] = value
+    table |= {"seed": seed, "output": str(place.parent), "name": place.name, "tracking": {"mlflow": False}}
+    for path, value in changes.items():
+        put(table, path.split("."), value)
+    file = place.with_name(f"{place.name}.json")
+    file.write_text(json.dumps(table, allow_nan=False), encoding="utf-8")
+    # An arm without mining has no use for its keys, and the control has rows of its own.
+    unused = ("mine.",) * ("mine" not in table) + ("data.",) * (arm == CONTROL)
+    given = [each for each in words.set if not each.startswith(unused)]
+    with place.with_name(f"{place.name}.log").open("a", encoding="utf-8") as log:
+        for verb in verbs:
+            begun = time.monotonic()
+            with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+                code = calltune([verb, str(file), *given])
+            log.write(f"{verb}: {time.monotonic() - begun:.0f} s\n")
+            if code:
+                raise RuntimeError(f"{log.name}: {verb} ended with {code}")
+
+
+def put(table: Any, path: list[str], value: Any) -> None:
+    """Set a key of nested tables and lists; None removes it."""
+    for part in path[:-1]:
+        table = table[int(part)] if isinstance(table, list) else table.setdefault(part, {})
+    if value is None:
+        table.pop(path[-1], None)
+    else:
+        table[path[-1]] = value
+
+
+def record(words: argparse.Namespace) -> dict[str, Any]:
+    """What is written of all seeds: each arm's mean, lowest and highest, and differences with their intervals."""
+    seeds = [one_seed(words, seed) for seed in words.seeds]
+    arms = [arm for arm in words.arms if arm != CONTROL]
+    differences = [("sft", "base"), *((arm, SFT) for arm in words.arms), *((arm, CONTROL) for arm in arms)]
+    sources = seeds[0]["sources"]
+    of_parts = {name: part for name, part in PARTS.items() if part is None or part in sources}
+    result = read(folder(words, words.seeds[0], SFT) / "eval" / "sft" / "when2call_generation" / "manifest.json")
+    return {
         "split": words.split,
         "laid_over": words.set,
-        "num_questions": {name: sum(part in (None, s) for s in seeds[0]["sources"]) for name, part in PARTS.items()},
+        "arms": {arm: ARMS.get(arm, "more SFT on the chosen answers") for arm in words.arms},
+        "num_questions": {name: sum(part in (None, s) for s in sources) for name, part in of_parts.items()},
         "figures": FIGURES,
         "summary": {
-            name: {figure: summary(seeds, figure, DIFFERENCES, part) for figure in FIGURES}
-            for name, part in PARTS.items()
+            name: {figure: summary(seeds, figure, differences, part) for figure in FIGURES}
+            for name, part in of_parts.items()
         },
         "seeds": [{k: v for k, v in seed.items() if k not in ("by_question", "sources")} for seed in seeds],
         "threads": words.threads,
         "runs_at_once": words.at_once,
         "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024),
-        "versions": read(words.output / f"agent-{words.split}-{words.seeds[0]}" / "report.json")["versions"],
+        "measured_with": {**result["versions"], "device": device()},
     }
-    print(json.dumps(record, indent=2, allow_nan=False))
+
+
+def device() -> str:
+    """The GPU's name, or "cpu"."""
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+
+
+def one_seed(words: argparse.Namespace, seed: int) -> dict[str, Any]:
+    """All that was measured of a seed."""
+    first = folder(words, seed, "first")
+    test = first / "data" / "test.jsonl"
+    places = {"base": (folder(words, seed, SFT), "base"), SFT: (folder(words, seed, SFT), "sft")}
+    places |= {arm: (folder(words, seed, arm), "sft" if arm == CONTROL else "dpo") for arm in words.arms}
+    statistics = read(first / "mined" / "statistics.json")
+    trained = {arm: read(run / name / "manifest.json") for arm, (run, name) in places.items() if name != "base"}
+    return {
+        "seed": seed,
+        "figures": {arm: metrics(*place) for arm, place in places.items()},
+        "steps": {arm: manifest["steps"] for arm, manifest in trained.items()},
+        "seconds": {arm: manifest["train_seconds"] for arm, manifest in trained.items()},
+        "mining": {key: value for key, value in statistics.items() if isinstance(value, int)},
+        "by_question": {arm: one_by_one(test, *place) for arm, place in places.items()},
+        "sources": [row["source"] for row in read_lines(test)],
+    }
 
 
 if __name__ == "__main__":

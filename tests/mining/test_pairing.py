@@ -81,6 +81,15 @@ def test_every_kind_has_the_same_quota_and_what_one_lacks_goes_to_the_others() -
     assert len(balanced(found, 4)) == 4
 
 
+def test_calls_win_as_often_as_they_lose_where_that_is_asked_for() -> None:
+    found = [mistake(n, "needless_call") for n in range(9)] + [mistake(n, "missed_call", "tool_call") for n in range(3)]
+    found += [mistake(n, "wrong_value", "tool_call") for n in range(5)]
+    assert Counter(one.error for one in balanced(found, 12)) == {"needless_call": 5, "missed_call": 3, "wrong_value": 4}
+    even = balanced(found, 12, even_calls=True)
+    assert Counter(one.error for one in even) == {"needless_call": 3, "missed_call": 3, "wrong_value": 5}
+    assert [one.error for one in balanced(found, 2, even_calls=True)] == ["wrong_value", "wrong_value"]
+
+
 def test_near_duplicates_are_dropped_and_counted() -> None:
     long = " ".join(f"word{n}" for n in range(60))
     texts = [long, f"{long} more", "Something else altogether, said in other words."]

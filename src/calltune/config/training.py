@@ -109,6 +109,10 @@ class MineConfig(Table):
     given_share: Annotated[float, pydantic.Field(ge=0, lt=1)] = 0.0
     """Share of the pairs that is taken from `data/preferences.jsonl`."""
 
+    even_calls: bool = False
+    """Whether as many pairs are mined in which a call wins over a text as pairs in which one loses to it, so that
+    neither calling less nor calling more is what most pairs ask for."""
+
     chosen: Literal["own", "gold"] = "own"
     """`own` prefers an answer of the model's own that was found right, where there is one; `gold` prefers the data's
     answer."""

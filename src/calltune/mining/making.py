@@ -48,7 +48,7 @@ def write_pairs(
             f"{folder}: the model made no mistake that can be learned from; leave [mine] out of the run file"
         )
     wanted = settings.num_pairs or len(given) or len(every)
-    taken = balanced(every, round(wanted * (1 - settings.given_share)))
+    taken = balanced(every, round(wanted * (1 - settings.given_share)), settings.even_calls)
     # The share holds though fewer were mined than wanted.
     num_given = round(len(taken) * settings.given_share / (1 - settings.given_share))
     kept = sorted(given, key=lambda pair: unit_interval(seed, "given", pair.id))[:num_given]

@@ -102,8 +102,18 @@ def drop_near_duplicates(found: Sequence[Candidate], dropped: Counter[str]) -> l
     return kept
 
 
-def balanced(found: Sequence[Candidate], number: int) -> list[Candidate]:
-    """So many pairs at most, from each cell in turn, so that a rare mistake comes as often as a frequent one."""
+def balanced(found: Sequence[Candidate], number: int, even_calls: bool = False) -> list[Candidate]:
+    """So many pairs at most, from each cell in turn, so that a rare mistake comes as often as a frequent one.
+
+    Args:
+        even_calls: take as many pairs in which a call wins over a text as pairs in which one loses to it, a third of
+            all at most; the others compare two calls or two texts.
+    """
+    if even_calls:
+        won, lost = ([one for one in found if one.error == error] for error in ("missed_call", "needless_call"))
+        others = [one for one in found if one.error not in ("missed_call", "needless_call")]
+        each = min(len(won), len(lost), number // 3)
+        return [*balanced(won, each), *balanced(lost, each), *balanced(others, number - 2 * each)]
     cells: dict[str, list[Candidate]] = defaultdict(list)
     for one in found:
         cells[one.cell].append(one)

@@ -38,7 +38,7 @@ from calltune.models.load import load_tokenizer
 from calltune.runtime.processes import processes
 from calltune.runtime.terminal import say
 
-_PAIRING = frozenset({"num_pairs", "given_share", "chosen"})
+_PAIRING = frozenset({"num_pairs", "given_share", "chosen", "even_calls"})
 _DRAWING = frozenset(MineConfig.model_fields) - _PAIRING - {"rounds"}
 
 
@@ -129,7 +129,9 @@ def _require_before(this: _Round) -> None:
 
 
 def _settings(settings: MineConfig, names: frozenset[str]) -> dict[str, Any]:
-    return settings.model_dump(mode="json", include=set(names))
+    told = settings.model_dump(mode="json", include=set(names))
+    # A key that older versions did not have counts where it is set, so that what they mined stays complete.
+    return {name: value for name, value in told.items() if name != "even_calls" or value}
 
 
 def _drawing_inputs(this: _Round) -> dict[str, Any]:
