@@ -13,6 +13,7 @@ two stages, seeds and then questions. Questions about tools that training never 
 
 import argparse
 import contextlib
+import copy
 import json
 import math
 import multiprocessing
@@ -26,11 +27,21 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from ladder import FIGURES, ROOT, metrics, one_by_one, read, read_lines, summary
+from ladder import BENCHMARKS, FIGURES, ROOT, metrics, one_by_one, read, read_lines, summary
 
 RUN_FILE = ROOT / "examples" / "agent-smollm2.toml"
 PARTS = {"all": None, "known tools": "agent", "unseen tools": "agent_unseen_tools"}
 SFT, CONTROL = "sft", "control"
+GRPO = {
+    "max_steps": 30,
+    "per_device_train_batch_size": 64,
+    "num_generations": 8,
+    "max_completion_length": 64,
+    "learning_rate": 1e-5,
+    "lr_scheduler_type": "cosine",
+    "warmup_steps": 3,
+    "beta": 0.02,
+}
 ARMS: dict[str, dict[str, Any]] = {
     "dpo": {},
     "even calls": {"mine.even_calls": True, "mine.given_share": 0.0},
@@ -51,32 +62,47 @@ ARMS: dict[str, dict[str, Any]] = {
     "beta 0.03": {"dpo.beta": 0.03},
     "beta 0.3": {"dpo.beta": 0.3},
     "twice over the pairs": {"dpo.num_train_epochs": 2},
+    "grpo": {"stages": ["sft", "grpo"], "mine": None, "dpo": None, "grpo": GRPO},
+    "grpo, three times the rate": {
+        "stages": ["sft", "grpo"],
+        "mine": None,
+        "dpo": None,
+        "grpo": {**GRPO, "learning_rate": 3e-5},
+    },
 }
 
 
 def main() -> None:
     """Train and measure every arm of every seed, some side by side, and write the record."""
     words = options()
+    if not words.only_record:
+        measure_all(words)
+    print(json.dumps(record(words), indent=2, allow_nan=False))
+
+
+def measure_all(words: argparse.Namespace) -> None:
+    """Do all runs. An arm that fails is told, and stops no other."""
     shutil.rmtree(words.output, ignore_errors=True)
     words.output.mkdir(parents=True)
-    table = tomllib.loads(words.run_file.read_text(encoding="utf-8"))
-    if table["model"].endswith(".gguf"):
+    if words.table["model"].endswith(".gguf"):
         from calltune.models.gguf_file import read_gguf
 
-        table["model"] = str(read_gguf(ROOT / table["model"], words.output))
-    words.table = json.dumps(table)
+        words.table["model"] = str(read_gguf(ROOT / words.table["model"], words.output))
     begun, done = time.monotonic(), 0
     with ProcessPoolExecutor(words.at_once, multiprocessing.get_context("spawn")) as pool:
         begin = {pool.submit(do, words, seed, "first", {}, ["prepare", "sft", "mine"]): seed for seed in words.seeds}
-        waiting = []
+        waiting = {}
         for each in as_completed(begin):
             each.result()
-            waiting += [pool.submit(measure, words, begin[each], arm) for arm in (*words.arms, SFT)]
+            for arm in (*words.arms, SFT):
+                waiting[pool.submit(measure, words, begin[each], arm)] = f"{arm}, seed {begin[each]}"
         for each in as_completed(waiting):
-            each.result()
             done += 1
-            print(f"{time.monotonic() - begun:.0f} s: {done} of {len(waiting)} are measured", file=sys.stderr)
-    print(json.dumps(record(words), indent=2, allow_nan=False))
+            fault = each.exception()
+            told = f"failed: {fault}" if fault else "is measured"
+            print(
+                f"{time.monotonic() - begun:.0f} s: {done} of {len(waiting)}: {waiting[each]} {told}", file=sys.stderr
+            )
 
 
 def options() -> argparse.Namespace:
@@ -92,9 +118,11 @@ def options() -> argparse.Namespace:
     parser.add_argument("--at-once", type=int, default=1, help="runs side by side")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="laid over the run file")
     parser.add_argument("--output", type=Path, default=ROOT / "runs" / "agent-seeds", help="is emptied first")
+    parser.add_argument("--only-record", action="store_true", help="train nothing; write the record of what is there")
     words = parser.parse_args()
     words.arms = [*ARMS, CONTROL] if words.arms == ["all"] else words.arms
     words.output = words.output.resolve()
+    words.table = tomllib.loads(words.run_file.read_text(encoding="utf-8"))
     # Read by the processes that are started, when they import torch.
     os.environ |= {"OMP_NUM_THREADS": str(words.threads), "OMP_WAIT_POLICY": "PASSIVE"}
     return words
@@ -117,14 +145,14 @@ def measure(words: argparse.Namespace, seed: int, arm: str) -> None:
     if arm == SFT:
         do(words, seed, arm, {"evaluate.checkpoints": ["base", "sft"]}, ["evaluate"])
         return
-    changes = ARMS[arm]
+    changes, made = ARMS[arm], checkpoint(arm)
     mining = [] if "mine" in changes else ["mine"]
-    do(words, seed, arm, {**changes, "evaluate.checkpoints": ["dpo"]}, [*mining, "dpo", "evaluate"])
+    do(words, seed, arm, {**changes, "evaluate.checkpoints": [made]}, [*mining, made, "evaluate"])
 
 
 def continued(words: argparse.Namespace, first: Path) -> dict[str, Any]:
     """The changes that make the run file more SFT on the pairs' chosen answers."""
-    dpo = json.loads(words.table)["dpo"]
+    dpo = words.table["dpo"]
     pairs = read_lines(first / "mined" / "pairs.jsonl")
     rows = [{"prompt": pair["prompt"], "completion": pair["chosen"], "tools": pair["tools"]} for pair in pairs]
     file = first.with_name(f"{first.name}-chosen.jsonl")
@@ -149,7 +177,7 @@ def do(words: argparse.Namespace, seed: int, arm: str, changes: dict[str, Any], 
 
     place = folder(words, seed, arm)
     place.parent.mkdir(parents=True, exist_ok=True)
-    table = json.loads(words.table)
+    table = copy.deepcopy(words.table)
     source = table["data"]["sources"][0]
     for key, value in (("seed", seed), ("test_split", words.split)):
         source[key] = value
@@ -182,7 +210,12 @@ def put(table: Any, path: list[str], value: Any) -> None:
 
 
 def record(words: argparse.Namespace) -> dict[str, Any]:
-    """What is written of all seeds: each arm's mean, lowest and highest, and differences with their intervals."""
+    """What is written of all seeds: each arm's mean, lowest and highest, and differences with their intervals.
+
+    An arm that was not measured with every seed is left out, and named in `left_out`.
+    """
+    asked = words.arms
+    words.arms = [arm for arm in asked if all(is_measured(words, seed, arm) for seed in words.seeds)]
     seeds = [one_seed(words, seed) for seed in words.seeds]
     arms = [arm for arm in words.arms if arm != CONTROL]
     differences = [("sft", "base"), *((arm, SFT) for arm in words.arms), *((arm, CONTROL) for arm in arms)]
@@ -192,6 +225,7 @@ def record(words: argparse.Namespace) -> dict[str, Any]:
     return {
         "split": words.split,
         "laid_over": words.set,
+        "left_out": [arm for arm in asked if arm not in words.arms],
         "arms": {arm: ARMS.get(arm, "more SFT on the chosen answers") for arm in words.arms},
         "num_questions": {name: sum(part in (None, s) for s in sources) for name, part in of_parts.items()},
         "figures": FIGURES,
@@ -207,6 +241,17 @@ def record(words: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def is_measured(words: argparse.Namespace, seed: int, arm: str) -> bool:
+    """Whether all of an arm's answers are there."""
+    place = folder(words, seed, arm) / "eval" / checkpoint(arm)
+    return all((place / benchmark / "result.json").is_file() for benchmark in BENCHMARKS)
+
+
+def checkpoint(arm: str) -> str:
+    """The checkpoint that an arm makes."""
+    return "sft" if arm in (SFT, CONTROL) else ARMS[arm].get("stages", ["dpo"])[-1]
+
+
 def device() -> str:
     """The GPU's name, or "cpu"."""
     import torch
@@ -219,7 +264,7 @@ def one_seed(words: argparse.Namespace, seed: int) -> dict[str, Any]:
     first = folder(words, seed, "first")
     test = first / "data" / "test.jsonl"
     places = {"base": (folder(words, seed, SFT), "base"), SFT: (folder(words, seed, SFT), "sft")}
-    places |= {arm: (folder(words, seed, arm), "sft" if arm == CONTROL else "dpo") for arm in words.arms}
+    places |= {arm: (folder(words, seed, arm), checkpoint(arm)) for arm in words.arms}
     statistics = read(first / "mined" / "statistics.json")
     trained = {arm: read(run / name / "manifest.json") for arm, (run, name) in places.items() if name != "base"}
     return {
