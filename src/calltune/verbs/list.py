@@ -97,7 +97,7 @@ def _score(report: Any) -> dict[str, Any]:
         return {}
     tile = next(iter(verdict.get("tiles") or ()), {})
     return {
-        "state": str(verdict.get("word")),
+        "state": str(verdict.get("title", verdict.get("word"))),
         "score": tile.get("after"),
         "score_before": tile.get("before"),
         "metric": str(tile.get("name", "")),
