@@ -72,7 +72,8 @@ def test_the_better_checkpoint_is_named_wherever_a_verdict_stands(
     page = (tmp_path / "toy" / "report.html").read_text()
     assert '<p class="word">Ship sft, not dpo</p>' in page
     assert report_of(tmp_path / "toy")["verdict"]["better"] == "sft"
-    assert json.loads("\n".join(told(capsys, "list", tmp_path, "--json")[1]))[0]["state"] == "Ship sft, not dpo"
+    (run,) = json.loads(told(capsys, "list", tmp_path, "--json")[1][0])["runs"]
+    assert run["state"] == "Ship sft, not dpo"
 
 
 def test_folders_of_runs_stand_in_for_run_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -112,7 +113,7 @@ def test_runs_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     told(capsys, "report", run_file(reported))
     code, lines = told(capsys, "list", runs, "--json")
     assert code == 0
-    rows = {row["name"]: row for row in json.loads("\n".join(lines))}
+    rows = {row["name"]: row for row in json.loads(lines[0])["runs"]}
     tile = report_of(reported)["verdict"]["tiles"][0]
     assert rows["a"]["state"] == report_of(reported)["verdict"]["word"]
     assert (rows["a"]["score"], rows["a"]["score_before"]) == (tile["after"], tile["before"])
