@@ -19,8 +19,10 @@ from typing import Any
 from calltune.config.secrets import conceal
 from calltune.runtime.allocator import let_memory_grow
 from calltune.runtime.threads import bound_threads
-from calltune.verbs.parser import WRITES, build_parser
+from calltune.verbs.parser import WRITES, Misspelt, build_parser
 from calltune.verbs.words import is_late, split_question, try_options
+
+_LASTING = ("try", "watch", "mcp")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,18 +32,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 when it went well, 2 when the user has something to mend, 3 when the gate is not passed, 130 when interrupted
         from the keyboard and 143 by SIGTERM: what was interrupted goes on when it is run again.
     """
-    parser = build_parser()
-    words, late = parser.parse_known_args(arguments)
-    if words.verb == "completion" and not late:
-        import shtab
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        words = _parsed(given)
+    except Misspelt as mistake:
+        if "--json" in given:
+            from calltune.verbs.as_json import mistake_in_json
 
-        print(shtab.complete(parser, shell=words.shell))
+            print(mistake_in_json(given[0], mistake.text, 2))
+        raise
+    if words is None:
         return 0
-    # argparse looks for no more overrides once an option came.
-    if unknown := [w for w in late if w.startswith("-") or not is_late(w, words)]:
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-    if late:
-        words.overrides += late
     # Set before any heavy import reads it: forked tokenizer threads only warn.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     bound_threads()
@@ -52,16 +53,53 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     # PEFT 0.21 and TRL 1.16 ask transformers 5.23 by an old name; the user can do nothing about it.
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
+    command = shlex.join(["calltune", *map(conceal, given)])
+    if "as_json" not in words or not words.as_json:
+        return _run(words, command, is_program=arguments is None)
+    from calltune.verbs.as_json import in_json
+
+    with in_json(words.verb) as outcome:
+        outcome.exit_code = _run(words, command, is_program=arguments is None)
+    return outcome.exit_code
+
+
+def _parsed(given: Sequence[str]) -> argparse.Namespace | None:
+    """The words, or None where they asked for the shell's completion, which was printed.
+
+    Raises:
+        Misspelt: there is a mistake in them.
+    """
+    parser = build_parser()
+    words, late = parser.parse_known_args(given)
+    if words.verb == "completion" and not late:
+        import shtab
+
+        print(shtab.complete(parser, shell=words.shell))
+        return None
+    # argparse looks for no more overrides once an option came.
+    if unknown := [w for w in late if w.startswith("-") or not is_late(w, words)]:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if late:
+        words.overrides += late
+    return words
+
+
+def _run(words: argparse.Namespace, command: str, *, is_program: bool) -> int:
+    """Do what the words say, and return the exit code; a mistake is told in one line."""
     from calltune.errors import CalltuneError, GateError
     from calltune.runtime import child
     from calltune.runtime.extras import line_for
     from calltune.runtime.stopping import Stopped, end_within_seconds, stoppable
+    from calltune.runtime.told import tell_program
 
-    command = shlex.join(["calltune", *map(conceal, sys.argv[1:] if arguments is None else arguments)])
+    def tell(text: str) -> None:
+        print(f"calltune: {text}", file=sys.stderr)
+        tell_program(error=text)
 
     def tell_how_to_go_on() -> None:
         if not child.is_child():
-            print(f"calltune: interrupted; '{command}' goes on from here", file=sys.stderr)
+            # A server, and who only looks on, has nothing to go on with.
+            tell("stopped" if words.verb in _LASTING else f"interrupted; '{command}' goes on from here")
 
     with stoppable(tell_how_to_go_on):
         try:
@@ -70,17 +108,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if child.is_child():
                 child.tell("error", str(error))
             else:
-                print(f"calltune: {conceal(str(error))}", file=sys.stderr)
+                tell(conceal(str(error)))
             return 3 if isinstance(error, GateError) else 2
         except ModuleNotFoundError as error:
             if not (line := line_for(words.verb, error)):
                 raise
-            print(f"calltune: {line}", file=sys.stderr)
+            tell(line)
             return 2
         except (KeyboardInterrupt, Stopped) as stop:
             tell_how_to_go_on()
             code = 128 + (stop.signal if isinstance(stop, Stopped) else signal.SIGINT)
-            if arguments is None:
+            if is_program:
                 # Threads that wait for a server, for instance.
                 end_within_seconds(code)
             return code
@@ -95,7 +133,7 @@ def _do(words: argparse.Namespace, command: str) -> None:
     """Do what the words say; `command` is what they were, without a secret in it."""
     if words.verb in ("audit", "list"):
         # They begin at once, as they need nothing of what is imported below.
-        _load(words.verb).run(words.path, words.as_json, *([words.page] if "page" in words else []))
+        _load(words.verb).run(words.path, *([words.page] if "page" in words else []))
         return
     if words.verb == "mcp":
         _load("mcp").run(words.folder)
@@ -131,13 +169,19 @@ def _do(words: argparse.Namespace, command: str) -> None:
         if words.verb == "try":
             _load("try_").run(config, questions, **try_options(words))
         elif words.verb == "watch":
-            _load("watch").run(config)
+            _load("watch").run(config, once=words.as_json)
         elif words.verb == "sagemaker" or words.on == "sagemaker" or words.dry_run or words.detach:
             _on_sagemaker(config, words)
         elif words.verb not in IN_PROCESSES or not launch(config, words.verb, *_rounds(config, words)):
             names = ("show_rows", "with_time", "round_number", "full")
             given = {name: vars(words)[name] for name in names if name in words}
             _load(words.verb).run(config, **given)
+        if words.as_json:
+            from calltune.verbs.as_json import tell_outcome
+
+            tell_outcome(
+                config, words.verb, **({"round_number": words.round_number} if "round_number" in words else {})
+            )
 
 
 def _load(verb: str) -> ModuleType:

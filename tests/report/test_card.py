@@ -76,6 +76,13 @@ def test_what_is_not_known_is_not_said(tmp_path: Path) -> None:
     assert "It was not measured." in card(bare)
 
 
+def test_the_verdict_of_the_report_stands_above_the_figures() -> None:
+    text = card(replace(FACTS, verdict="The report's verdict on dpo: Ship sft, not dpo. dpo is worse <b>"))
+    told = "The report's verdict on dpo: Ship sft, not dpo. dpo is worse &lt;b&gt;"
+    assert f"<h2>Results</h2>\n<p>{told}</p>" in rendered(text)
+    assert "verdict" not in card()
+
+
 def test_results_with_intervals_data_with_hashes_and_no_secret() -> None:
     text = card()
     assert "| acc\\_norm | 0.476 (0.456 to 0.496) | 0.620 (0.600 to 0.640) |" in text

@@ -39,7 +39,8 @@ def test_the_parent_carries_figures_deltas_and_the_verdict(tmp_path: Path) -> No
         results["when2call_generation", "dpo"]["behavior_accuracy"]
     )
     assert (tags["calltune.checkpoint"], tags["calltune.against"]) == ("dpo", "base")
-    assert (tags["calltune.verdict"], tags["calltune.gate"]) == (there["verdict"]["word"], "broken")
+    assert (tags["calltune.verdict"], tags["calltune.gate"]) == (there["verdict"]["title"], "broken")
+    assert tags["calltune.ship"] == "none"
     told = ["kept: when2call.acc_norm >= 0", "broken: when2call.acc_norm >= 1"]
     assert tags["calltune.gate.rules"].splitlines() == told
     assert {file.path for file in client.list_artifacts(parent.info.run_id)} == {"report.json", "report.html"}

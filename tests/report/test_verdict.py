@@ -1,5 +1,6 @@
 """What a report says first: the verdict, the tiles, the sentence."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,9 @@ from planted_run import plant_evaluation, plant_run, run_file
 from calltune.config.run_file import load_config
 from calltune.evaluation.benchmarks import when2call_generation
 from calltune.evaluation.jobs import open_benchmarks
+from calltune.report.decision import narrowest
 from calltune.report.findings import Findings, find
 from calltune.report.results import checkpoints, read_results
-from calltune.report.verdict import narrowest
 from calltune.types import Completion, Message, ToolCall
 
 GATE = '[gate]\nrules = ["when2call.acc_norm >= {}"]\n'
@@ -103,3 +104,73 @@ def test_more_broken_calls_are_not_shipped(tmp_path: Path) -> None:
     verdict = found(folder).verdict
     assert verdict.word == "Do not ship"
     assert "broken calls +37.5 points" in verdict.reason
+
+
+def disagreeing(folder: Path, chosen: dict[str, float], written: dict[str, float]) -> Path:
+    """A run whose checkpoints choose answers with one skill and write them with another."""
+    other = plant_run(folder.parent / "chosen" / folder.name, 200, chosen)
+    plant_run(folder, 200, written)
+    for name in chosen:
+        shutil.rmtree(folder / "eval" / name / "when2call")
+        shutil.copytree(other / "eval" / name / "when2call", folder / "eval" / name / "when2call")
+    return folder
+
+
+@pytest.mark.parametrize("gate", ["", '[gate]\nrules = ["when2call.acc_norm >= +2"]\n'])
+def test_an_earlier_checkpoint_that_is_better_is_the_one_to_ship(tmp_path: Path, gate: str) -> None:
+    findings = found(plant_run(tmp_path / "toy", 200, {"base": 0.1, "sft": 0.9, "dpo": 0.5}), gate)
+    verdict = findings.verdict
+    assert (verdict.word, verdict.title, verdict.better) == ("Do not ship", "Ship sft, not dpo", "sft")
+    assert (verdict.decided_by, findings.passed) == ("earlier", True if gate else None)
+    assert verdict.reason.startswith("dpo is worse than sft beyond chance: when2call_generation \N{MINUS SIGN}")
+    assert verdict.reason.endswith('To export it: [export] checkpoint = "sft".')
+    shipped = "sft itself, compared with base: " + (
+        "every rule of the gate" if gate else "better beyond chance: when2call"
+    )
+    assert shipped in verdict.reason
+    assert "dpo decides rightly in " in verdict.sentence
+    assert "sft decides rightly in " in verdict.sentence
+    assert "dpo against sft: worse: " in findings.headline.text
+    # Judged by itself, it is the one to ship.
+    alone = found(tmp_path / "toy", '[gate]\ncheckpoint = "sft"\n').verdict
+    assert (alone.title, alone.better) == ("Ship", "")
+
+
+def test_what_is_written_counts_before_what_is_chosen(tmp_path: Path) -> None:
+    less, more = {"base": 0.1, "sft": 0.5, "dpo": 0.9}, {"base": 0.1, "sft": 0.9, "dpo": 0.5}
+    verdict = found(disagreeing(tmp_path / "toy", chosen=less, written=more)).verdict
+    assert verdict.title == "Ship sft, not dpo"
+    assert "beyond chance: when2call_generation \N{MINUS SIGN}" in verdict.reason
+    assert "Better: when2call +" in verdict.reason
+    assert "which counts less" in verdict.reason
+    verdict = found(disagreeing(tmp_path / "other", chosen=more, written=less)).verdict
+    assert (verdict.title, verdict.better, verdict.decided_by) == ("Do not ship", "", "earlier")
+    assert verdict.reason.endswith(
+        'neither is better in all that decides. To choose one: [export] checkpoint = "sft" or "dpo".'
+    )
+
+
+def test_an_earlier_checkpoint_that_could_not_be_shipped_is_no_better_choice(tmp_path: Path) -> None:
+    less, more = {"base": 0.1, "sft": 0.5, "dpo": 0.9}, {"base": 0.1, "sft": 0.9, "dpo": 0.5}
+    folder = disagreeing(tmp_path / "toy", chosen=less, written=more)
+    verdict = found(folder, '[gate]\nrules = ["when2call.acc_norm >= 0.8"]\n').verdict
+    assert (verdict.title, verdict.better, verdict.decided_by) == ("Ship", "", "gate")
+    assert verdict.notes[0].startswith("dpo is worse than sft beyond chance: when2call_generation ")
+    assert "But sft is no better choice. sft itself, compared with base: sft breaks 1 of 1 rules" in verdict.notes[0]
+
+
+def test_of_several_earlier_rounds_the_best_is_named(tmp_path: Path) -> None:
+    skill = {"base": 0.1, "sft": 0.7, "dpo": 0.95, "dpo-2": 0.4}
+    mine = "[mine]\nrounds = 2\n"
+    verdict = found(plant_run(tmp_path / "toy", 200, skill), mine).verdict
+    assert verdict.title == "Ship dpo, not dpo-2"
+    skill = {"base": 0.1, "sft": 0.9, "dpo": 0.4, "dpo-2": 0.7}
+    verdict = found(plant_run(tmp_path / "other", 200, skill), mine).verdict
+    assert verdict.title == "Ship sft, not dpo-2"
+    skill = {"base": 0.1, "sft": 0.4, "dpo": 0.7, "dpo-2": 0.95}
+    assert found(plant_run(tmp_path / "rising", 200, skill), mine).verdict.title == "Ship"
+
+
+def test_a_difference_that_may_be_chance_holds_nothing_back(tmp_path: Path) -> None:
+    verdict = found(plant_run(tmp_path / "toy", 80, {"base": 0.1, "sft": 0.72, "dpo": 0.7})).verdict
+    assert (verdict.title, verdict.better) == ("Ship", "")

@@ -240,6 +240,7 @@ def test_run_exports_when_the_table_is_there(
     assert main(["run", str(file), *keys]) == 0
     card = (run / "export" / "README.md").read_text(encoding="utf-8")
     assert "**when2call**: 8 questions" in card
+    assert "The report's verdict on sft" in card
     assert load_tokenizer(str(run / "export")).chat_template
 
 

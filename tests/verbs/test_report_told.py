@@ -47,6 +47,7 @@ def test_the_verdict_and_a_row_per_benchmark_come_first(tmp_path: Path, capsys: 
     ("skill", "number", "command"),
     [
         ({"base": 0.9, "dpo": 0.2}, 80, "calltune report {} --full"),
+        ({"base": 0.1, "sft": 0.9, "dpo": 0.4}, 80, "calltune export {} export.checkpoint=sft"),
         ({"base": 0.5, "dpo": 0.5}, 4, "calltune evaluate {}, once the benchmarks hold more questions"),
         ({"base": 0.5}, 80, "calltune run {}"),
     ],
@@ -57,6 +58,22 @@ def test_the_next_command_fits_the_verdict(
     file = run_file(plant_run(tmp_path / "toy", number, skill))
     _, lines = told(capsys, "report", file, "seed=3")
     assert lines[-1] == f"next: {command.format(f'{file} seed=3')}"
+
+
+def test_the_better_checkpoint_is_named_wherever_a_verdict_stands(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = run_file(whole_run(tmp_path / "toy", number=80, skill={"base": 0.1, "sft": 0.9, "dpo": 0.4}))
+    code, lines = told(capsys, "report", file)
+    assert code == 0
+    assert lines[0].startswith("Ship sft, not dpo: dpo is worse than sft beyond chance: ")
+    (columns,) = [line for line in lines if "questions" in line and "change" in line]
+    assert columns.index("base") < columns.index("sft") < columns.index("dpo") < columns.index("change")
+    page = (tmp_path / "toy" / "report.html").read_text()
+    assert '<p class="word">Ship sft, not dpo</p>' in page
+    assert report_of(tmp_path / "toy")["verdict"]["better"] == "sft"
+    (run,) = json.loads(told(capsys, "list", tmp_path, "--json")[1][0])["runs"]
+    assert run["state"] == "Ship sft, not dpo"
 
 
 def test_folders_of_runs_stand_in_for_run_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,7 +113,7 @@ def test_runs_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     told(capsys, "report", run_file(reported))
     code, lines = told(capsys, "list", runs, "--json")
     assert code == 0
-    rows = {row["name"]: row for row in json.loads("\n".join(lines))}
+    rows = {row["name"]: row for row in json.loads(lines[0])["runs"]}
     tile = report_of(reported)["verdict"]["tiles"][0]
     assert rows["a"]["state"] == report_of(reported)["verdict"]["word"]
     assert (rows["a"]["score"], rows["a"]["score_before"]) == (tile["after"], tile["before"])

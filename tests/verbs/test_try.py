@@ -130,6 +130,7 @@ def test_it_serves_until_it_is_told_to_end(file: Path) -> None:
         _, error = process.communicate(timeout=60)
     assert time.monotonic() - asked < 8
     assert process.returncode == 143, error
+    assert error.splitlines()[-1] == "calltune: stopped"
     assert "Traceback" not in error
 
 

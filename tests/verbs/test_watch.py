@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -90,7 +91,13 @@ def test_it_follows_a_run_to_its_end(write_run_file: Callable[..., Path], tmp_pa
     while working_command(folder) is None:
         assert working.poll() is None, working.printed()
         time.sleep(0.02)
-    watching = warm.Process("-m", "calltune", "watch", file)
+    watching, stopped = (warm.Process("-m", "calltune", "watch", file) for _ in range(2))
+    while not stopped.printed()[0]:
+        assert stopped.poll() is None, stopped.printed()
+        time.sleep(0.02)
+    os.kill(stopped.pid, signal.SIGTERM)
+    out, error = stopped.communicate(timeout=60)
+    assert (stopped.returncode, error) == (143, "calltune: stopped\n"), out
     working.communicate()
     out, error = watching.communicate(timeout=60)
     assert (working.returncode, watching.returncode) == (0, 0), error

@@ -28,9 +28,19 @@ class ReportedGate(State):
     checkpoint: str | None = None
 
 
+class ReportedVerdict(State):
+    """The verdict on the checkpoint `after`; `better` is an earlier one that is to be shipped in its place, if any."""
+
+    after: str
+    reason: str
+    title: str = ""
+    better: str = ""
+
+
 class ReportFile(State):
-    """`report.json`, of what a registry is told."""
+    """`report.json`, of what a registry and a model card are told; older ones name no better checkpoint."""
 
     mend: ClassVar[str] = "run report again"
     results: list[ReportedResult]
     gate: ReportedGate
+    verdict: ReportedVerdict | None = None

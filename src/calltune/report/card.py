@@ -40,7 +40,8 @@ class CardFacts:
     """All that a card tells; plain JSON values within.
 
     `base_card` holds what is known of the base for the front matter: `base_model`, and `license` with its
-    `license_name` and `license_link`. `stages` are those that trained, `results` what was measured.
+    `license_name` and `license_link`. `stages` are those that trained, `results` what was measured. `verdict` is that
+    of a report on these results, empty where there is none.
     """
 
     name: str
@@ -55,6 +56,7 @@ class CardFacts:
     recipe: Mapping[str, Any]
     stages: Mapping[str, TrainedStage]
     results: Sequence[Result]
+    verdict: str = ""
 
     @property
     def thinking(self) -> str:
@@ -107,6 +109,8 @@ def _results(facts: CardFacts) -> list[str]:
     parts = ["## Results"]
     if not facts.results:
         return [*parts, "It was not measured."]
+    if facts.verdict:
+        parts.append(_text(facts.verdict))
     for benchmark in dict.fromkeys(result.benchmark for result in facts.results):
         results = [result for result in facts.results if result.benchmark == benchmark]
         first = results[0]

@@ -13,6 +13,7 @@ from calltune.files.manifest import MANIFEST, versions
 from calltune.files.state import Doctor, History, Manifest, Statistics, is_newer
 from calltune.report.beside import Beside, Stage, stage_of_manifest
 from calltune.report.comparison import Comparison, compare, compare_all, own_intervals, row_facts
+from calltune.report.decision import Measurements
 from calltune.report.habits import Habits, habits
 from calltune.report.headline import Headline, headline
 from calltune.report.measures import RowFacts
@@ -138,20 +139,34 @@ def find(config: Config, benchmarks: Sequence[Measured]) -> Findings:
     own = [name for name in config.checkpoints if name in evaluated]
     judged = config.gate.checkpoint or own[-1]
     by_title = {benchmark.title: benchmark for benchmark in benchmarks}
-    rulings = [_ruling(config, rule, by_title, judged, intervals, facts) for rule in config.gate.parsed]
+
+    def rule_on(checkpoint: str) -> list[Ruling]:
+        return [_ruling(config, rule, by_title, checkpoint, intervals, facts) for rule in config.gate.parsed]
+
+    for rule in config.gate.parsed:
+        if rule.benchmark in by_title and judged in by_title[rule.benchmark].answers:
+            require_metric(rule, by_title[rule.benchmark].answers[judged].result.metrics)
+    rulings = rule_on(judged)
     denominators = {title: _denominators(of_benchmark) for title, of_benchmark in facts.items()}
     of_habit = {benchmark.title: habits(benchmark) for benchmark in benchmarks}
-    gated = [rule.benchmark for rule in config.gate.parsed]
+    measurements = Measurements(benchmarks, comparisons, intervals, denominators)
+    known = {judged: rulings}
+    upto = own[: own.index(judged) + 1] if judged in own else [own[0], judged]
+    verdict = give_verdict(
+        measurements,
+        lambda name: known[name] if name in known else rule_on(name),
+        of_habit,
+        upto,
+        [rule.benchmark for rule in config.gate.parsed],
+    )
     beside, trained = Beside(config.run_folder), config.checkpoints[1:]
     rounds = range(1, config.num_rounds + 1) if config.mine else ()
     mined, drawn = ([of_round(name, number) for number in rounds] for name in ("mined", "answers"))
     return Findings(
         config,
         benchmarks,
-        verdict=give_verdict(
-            benchmarks, comparisons, rulings, intervals, denominators, of_habit, own[0], judged, gated
-        ),
-        headline=headline(comparisons, own[0], judged, benchmarks),
+        verdict=verdict,
+        headline=headline(comparisons, own[0], judged, benchmarks, verdict.better),
         intervals=intervals,
         denominators=denominators,
         habits=of_habit,
@@ -189,8 +204,7 @@ def _ruling(
         return decide(rule, None, None, by, f"{judged} was not evaluated on {rule.benchmark}")
     benchmark, against = benchmarks[rule.benchmark], config.gate.against
     metrics = benchmark.answers[judged].result.metrics
-    require_metric(rule, metrics)
-    value = metrics[rule.metric]
+    value = metrics.get(rule.metric)
     if not rule.relative or value is None:
         own = intervals[rule.benchmark][judged]
         return decide(rule, value, own.get(rule.metric), by, f"{judged} has no value for it" if value is None else "")

@@ -19,12 +19,25 @@ class Headline:
     uncertain: Sequence[str]
 
 
-def headline(comparisons: Sequence[Comparison], first: str, last: str, benchmarks: Sequence[Measured]) -> Headline:
-    """The last checkpoint against the first, the base.
+def headline(
+    comparisons: Sequence[Comparison], first: str, last: str, benchmarks: Sequence[Measured], better: str = ""
+) -> Headline:
+    """The last checkpoint against the first, the base, and in the text against an earlier one that is better, too.
 
     Every benchmark's primary metric is named; beside it whatever else became worse beyond its interval, the largest
     first: rates of errors, and the accuracy of single classes or categories.
     """
+    parts = _parts(comparisons, first, last, benchmarks)
+    text = _sentence(parts, first, last, len(benchmarks))
+    if better:
+        text += f" {_sentence(_parts(comparisons, better, last, benchmarks), better, last, len(benchmarks))}"
+    return Headline(text, **parts)
+
+
+def _parts(
+    comparisons: Sequence[Comparison], first: str, last: str, benchmarks: Sequence[Measured]
+) -> dict[str, list[str]]:
+    """What is better, worse and uncertain of the last checkpoint against the first, in phrases."""
     parts: dict[str, list[str]] = {"better": [], "worse": [], "uncertain": []}
     harms: list[tuple[float, str]] = []
     for comparison in comparisons:
@@ -38,7 +51,7 @@ def headline(comparisons: Sequence[Comparison], first: str, last: str, benchmark
             parts[side].append(_phrase(comparison.benchmark, metric.skill, found))
         harms += _harms(comparison, benchmark, primary)
     parts["worse"] += [text for _, text in sorted(harms, reverse=True)[:_MOST_HARMS]]
-    return Headline(_sentence(parts, first, last, len(benchmarks)), **parts)
+    return parts
 
 
 def points(found: Difference) -> str:

@@ -32,11 +32,15 @@ def headline_figures(findings: Findings) -> dict[str, float]:
 
 
 def verdict_tags(findings: Findings) -> dict[str, str]:
-    """The verdict, what it is about, and the gate: `passed`, `broken`, or `none` where the run file has no rules."""
+    """The verdict, what it is about, and the gate: `passed`, `broken`, or `none` where the run file has no rules.
+
+    `calltune.ship` is the checkpoint to ship: the judged one, an earlier one that is better, or `none`.
+    """
     verdict = findings.verdict
     rulings = [f"{'kept' if ruling.passed else 'broken'}: {ruling.rule}" for ruling in findings.rulings]
     return {
-        "calltune.verdict": verdict.word,
+        "calltune.verdict": verdict.title,
+        "calltune.ship": verdict.better or (verdict.after if verdict.word == "Ship" else "none"),
         "calltune.verdict.reason": verdict.reason,
         "calltune.checkpoint": verdict.after,
         "calltune.against": verdict.before,

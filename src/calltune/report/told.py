@@ -13,13 +13,14 @@ from calltune.runtime.terminal import say, show_table
 def tell_shortly(findings: Findings) -> None:
     """The verdict, one sentence, one row per benchmark, and what has to be known to read them."""
     verdict = findings.verdict
-    say(f"{verdict.word}: {verdict.reason}")
+    say(f"{verdict.title}: {verdict.reason}")
     say(verdict.sentence)
     say("")
     before, after = verdict.before, verdict.after
-    names = (before, after) if before != after else (after,)
+    names = tuple(dict.fromkeys((before, *filter(None, [verdict.better]), after)))
     show_table(
-        "each benchmark's own figure, with paired 95 % intervals of the change",
+        "each benchmark's own figure, with paired 95 % intervals of the change"
+        + (f" from {before} to {after}" if verdict.better else ""),
         ("", "questions", *names, *(("change",) if len(names) > 1 else ())),
         [_row(findings, benchmark, names) for benchmark in findings.benchmarks],
     )
@@ -43,6 +44,8 @@ def next_command(findings: Findings, full: bool) -> str:
     """What to type next, by the verdict and by whether all was told already."""
     config, verdict = findings.config, findings.verdict
     words = config.words or str(config.run_folder / "config.json")
+    if verdict.better:
+        return f"calltune export {words} export.checkpoint={verdict.better}"
     if verdict.word == "Ship":
         return f"calltune export {words}"
     if verdict.word == "Do not ship":
@@ -61,7 +64,8 @@ def _row(findings: Findings, benchmark: Measured, names: tuple[str, ...]) -> tup
     num_rows = power.num_rows if power else benchmark.first.num_samples
     change = []
     if len(names) > 1:
-        pair = [c for c in findings.comparisons if (c.benchmark, c.before, c.after) == (benchmark.title, *names)]
+        sides = benchmark.title, names[0], names[-1]
+        pair = [c for c in findings.comparisons if (c.benchmark, c.before, c.after) == sides]
         change = [points(c.metrics[primary]) if primary in c.metrics else "-" for c in pair] or ["-"]
     return (f"{benchmark.title} {primary}", f"{num_rows:,}", *figures, *change)
 

@@ -1,44 +1,39 @@
 """What a report says first: a verdict, three figures before and after, and one sentence in plain words."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil
 from typing import Literal
 
-from calltune.evaluation.statistics import tango_interval
-from calltune.report.comparison import Comparison, Difference
+from calltune.report.decision import Measurements, Power, Word, decide, weigh
 from calltune.report.habits import Habits, habit_of_class
-from calltune.report.headline import points
-from calltune.report.resampling import Interval
 from calltune.report.results import Measured
 from calltune.report.ruling import Ruling
-from calltune.report.tiles import BROKEN, Denominators, Tile, make_tiles, sentence
+from calltune.report.tiles import Tile, sentence
 
-Word = Literal["Ship", "Do not ship", "Too few questions", "No verdict"]
-TOO_WIDE = 0.10
 DEFAULT = (
     "Without a gate in the run file: ship when a benchmark's own figure is better beyond its 95 % interval, none is "
     "worse, and broken calls have not become more."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Power:
-    """What can be seen on a benchmark: a difference of less than `smallest`, a share, is lost among chance."""
-
-    benchmark: str
-    num_rows: int
-    smallest: float
+EARLIER = (
+    "A checkpoint is not shipped when one of these figures is worse, beyond its 95 % interval, than that of an earlier "
+    "checkpoint of the run which could be shipped itself."
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The verdict on `after` against `before`, what decided it, and what stands beside it at a report's top."""
+    """The verdict on `after` against `before`, what decided it, and what stands beside it at a report's top.
+
+    `better` names the earlier checkpoint of the run that is to be shipped in place of `after`; it is empty where there
+    is none. `title` is the verdict as a person reads it: `word`, or which checkpoint to ship and which not.
+    """
 
     word: Word
+    title: str
+    better: str
     before: str
     after: str
-    decided_by: Literal["gate", "default"]
+    decided_by: Literal["gate", "default", "earlier"]
     reason: str
     sentence: str
     tiles: Sequence[Tile]
@@ -47,121 +42,96 @@ class Verdict:
 
 
 def give_verdict(
-    benchmarks: Sequence[Measured],
-    comparisons: Sequence[Comparison],
-    rulings: Sequence[Ruling],
-    intervals: Mapping[str, Mapping[str, Mapping[str, Interval]]],
-    denominators: Denominators,
+    measured: Measurements,
+    rule_on: Callable[[str], Sequence[Ruling]],
     habits: Mapping[str, Habits],
-    first: str,
-    last: str,
+    own: Sequence[str],
     gated: Sequence[str],
 ) -> Verdict:
-    """The verdict on the checkpoint `last`, compared with `first`.
+    """The verdict on the last of the run's checkpoints that are given, compared with the first and with all between.
 
     Args:
-        benchmarks: all that were measured.
-        comparisons: all that were made.
-        rulings: what became of the gate's rules; without any the default decides.
-        intervals: each checkpoint's own, by benchmark, checkpoint and metric.
-        denominators: how many rows each metric is about.
+        measured: all that was measured and compared.
+        rule_on: what becomes of the gate's rules for a checkpoint; without any the default decides.
         habits: by benchmark.
-        first: the base, or the earliest checkpoint that was measured.
-        last: the checkpoint that is judged.
+        own: the base, or the earliest checkpoint that was measured, then those after it, up to the one that is judged.
         gated: the benchmarks that the gate's rules name.
     """
-    pairs = {c.benchmark: c for c in comparisons if (c.before, c.after) == (first, last)}
-    measured = [benchmark for benchmark in benchmarks if last in benchmark.answers]
-    power = [_power(benchmark, pairs.get(benchmark.title), last) for benchmark in measured]
-    tiles = make_tiles(measured, pairs, intervals, denominators, first, last)
-    word, reason = _decide(measured, pairs, rulings, tiles, power, first, last, gated)
+    first, last = own[0], own[-1]
+    pair, rulings = measured.pair(first, last), rule_on(last)
+    word, reason = decide(pair, rulings, gated)
+    by: Literal["gate", "default", "earlier"] = "gate" if rulings else "default"
+    earlier = _against_earlier(measured, rule_on, own, gated)
+    if earlier.better or (earlier.reason and word == "Ship"):
+        word, reason, by = "Do not ship", earlier.reason, "earlier"
+    better = earlier.better
+    said = sentence(pair.tiles, first, last)
+    if better:
+        said += f" {sentence(measured.pair(first, better).tiles, first, better)}"
     return Verdict(
         word,
+        f"Ship {better}, not {last}" if better else word,
+        better,
         first,
         last,
-        "gate" if rulings else "default",
+        by,
         reason,
-        sentence(tiles, first, last),
-        tiles,
-        power,
-        [*_habit_notes(measured, habits, first), *_baseline_notes(measured, last)],
+        said,
+        pair.tiles,
+        pair.power,
+        [
+            *(earlier.notes if word == "Ship" else ()),
+            *_habit_notes(pair.benchmarks, habits, first),
+            *_baseline_notes(pair.benchmarks, last),
+        ],
     )
 
 
-def narrowest(num_rows: int) -> float:
-    """How far the paired interval of a share reaches to each side when not a single answer differs; a share."""
-    return tango_interval(0, 0, num_rows)[1]
+@dataclass(frozen=True, slots=True)
+class _Earlier:
+    """What the checkpoints between the first and the last say: which is better, why the last is not shipped, notes."""
+
+    better: str
+    reason: str
+    notes: Sequence[str]
 
 
-def _power(benchmark: Measured, pair: Comparison | None, last: str) -> Power:
-    result = benchmark.answers[last].result
-    num_rows = pair.num_rows if pair else result.num_samples - result.num_errors
-    reach = narrowest(num_rows)
-    if pair and result.primary_metric in pair.metrics:
-        low, high = pair.metrics[result.primary_metric].interval
-        reach = max(reach, (high - low) / 2)
-    return Power(benchmark.title, num_rows, reach)
+def _against_earlier(
+    measured: Measurements, rule_on: Callable[[str], Sequence[Ruling]], own: Sequence[str], gated: Sequence[str]
+) -> _Earlier:
+    """Weigh the last checkpoint against each between it and the first.
+
+    Only one that could be shipped itself stands against it. One that could not is no better choice, so a note tells it.
+    """
+    first, last = own[0], own[-1]
+    better, better_reason, mixed, notes = "", "", list[str](), list[str]()
+    for name in own[1:-1]:
+        weighed = weigh(measured.pair(name, last))
+        if not weighed.worse:
+            continue
+        worse = f"{last} is worse than {name} beyond chance: {'; '.join(weighed.worse)}"
+        word, reason = decide(measured.pair(first, name), rule_on(name), gated)
+        itself = f"{name} itself, compared with {first}: {reason[0].lower()}{reason[1:]}"
+        if word != "Ship":
+            notes.append(f"{worse}. But {name} is no better choice. {itself}")
+            continue
+        but = f" Better: {'; '.join(weighed.better)}" if weighed.better else ""
+        if weighed.outcome == "mixed":
+            mixed.append(
+                f"{worse}.{but}. So neither is better in all that decides. To choose one: [export] checkpoint = "
+                f'"{name}" or "{last}".'
+            )
+        elif not better or _is_after(measured, better, name):
+            but += ", which counts less: there it chooses among given answers." if but else ""
+            better = name
+            better_reason = f'{worse}.{but} {itself} To export it: [export] checkpoint = "{name}".'
+    return _Earlier(better, better_reason or " ".join(mixed), notes)
 
 
-def _decide(
-    benchmarks: Sequence[Measured],
-    pairs: Mapping[str, Comparison],
-    rulings: Sequence[Ruling],
-    tiles: Sequence[Tile],
-    power: Sequence[Power],
-    first: str,
-    last: str,
-    gated: Sequence[str],
-) -> tuple[Word, str]:
-    small = [each for each in power if narrowest(each.num_rows) > TOO_WIDE]
-    broken = [ruling.rule for ruling in rulings if not ruling.passed]
-    gate = (
-        f"{last} breaks {len(broken)} of {len(rulings)} rules of the gate" if broken else "every rule of the gate holds"
-    )
-    too_few = [each for each in small if each.benchmark in gated] if rulings else small
-    if too_few and (rulings or len(small) == len(power)):
-        return "Too few questions", _limits(too_few) + (f" As far as that goes, {gate}." if rulings else "")
-    if rulings:
-        return ("Do not ship", f"{gate}: {'; '.join(broken)}.") if broken else ("Ship", f"{gate[0].upper()}{gate[1:]}.")
-    if first == last:
-        return "No verdict", f"Only {last} was measured, so there is nothing to compare it with."
-    enough = {each.benchmark: each for each in power if each not in small}
-    changes: dict[str, list[str]] = {"better": [], "worse": [], "uncertain": []}
-    for benchmark in benchmarks:
-        primary = benchmark.answers[last].result.primary_metric
-        if benchmark.title in pairs and benchmark.title in enough and primary in pairs[benchmark.title].metrics:
-            found, metric = pairs[benchmark.title].metrics[primary], benchmark.metric(primary)
-            changes[found.direction(less_is_better=metric.less_is_better)].append(_change(benchmark.title, found))
-    if not any(changes.values()):
-        return "No verdict", f"{last} and {first} could not be compared question by question."
-    changes["worse"] += [_change(t.name, t.difference) for t in tiles if t.name == BROKEN and _is_worse(t, enough)]
-    if changes["worse"]:
-        return "Do not ship", f"Worse beyond chance: {'; '.join(changes['worse'])}."
-    if changes["better"]:
-        return "Ship", f"Better beyond chance: {'; '.join(changes['better'])}. Nothing that decides is worse."
-    if min(each.smallest for each in enough.values()) > TOO_WIDE:
-        return "Too few questions", _limits(list(enough.values()))
-    return "Do not ship", f"No gain beyond chance: {'; '.join(changes['uncertain'])}."
-
-
-def _is_worse(tile: Tile, enough: Mapping[str, Power]) -> bool:
-    return tile.direction == "worse" and tile.benchmark in enough
-
-
-def _change(name: str, found: Difference | None) -> str:
-    return f"{name} {points(found)}" if found else name
-
-
-def _limits(power: Sequence[Power]) -> str:
-    """What can be seen with so many questions, in words."""
-    if not any(each.num_rows for each in power):
-        return "Not one question was scored."
-    told = [
-        f"{each.num_rows:,} question{'s' * (each.num_rows != 1)} of {each.benchmark}: only differences above "
-        f"{ceil(100 * each.smallest)} points can be seen"
-        for each in power
-    ]
-    return f"{'; '.join(told)}."
+def _is_after(measured: Measurements, before: str, after: str) -> bool:
+    """Whether the later of two checkpoints is the one to take."""
+    weighed = weigh(measured.pair(before, after))
+    return weighed.outcome == "better" or (weighed.outcome != "worse" and weighed.gain > 0)
 
 
 def _habit_notes(benchmarks: Sequence[Measured], habits: Mapping[str, Habits], first: str) -> list[str]:

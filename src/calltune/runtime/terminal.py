@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from calltune.runtime.processes import processes
+from calltune.runtime.told import keep_line, keep_table
 
 _SECONDS_BETWEEN_PLAIN_LINES = 10.0
 _SECONDS_WORTH_A_LINE = 2.0
@@ -26,6 +27,12 @@ def _console() -> Console:
 
 def say(text: str) -> None:
     """Print one line, on the first of several processes. Square brackets in it are text, not markup."""
+    if processes().rank == 0:
+        keep_line(text)
+    _print(text)
+
+
+def _print(text: str) -> None:
     if processes().rank == 0:
         _console().print(text, markup=False, soft_wrap=True)
 
@@ -45,6 +52,8 @@ def show_marked(pieces: Iterable[tuple[str, bool]]) -> None:
 
 def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table. The first column is text; the others are figures, which are aligned right."""
+    rows = [*rows]
+    keep_table(title, columns, rows)
     table = Table(title=title, title_justify="left", title_style="bold")
     for number, column in enumerate(columns):
         table.add_column(column, justify="left" if number == 0 else "right")
@@ -97,7 +106,7 @@ class ProgressBar:
         self._last, self._told = time.monotonic(), self._done
         seconds = self._last - self._start
         count = f"{self._done:,}" if self._total is None else f"{self._done:,}/{self._total:,}"
-        say(f"{self._description}: {count} after {seconds:.0f} s {self._note}".rstrip())
+        _print(f"{self._description}: {count} after {seconds:.0f} s {self._note}".rstrip())
         sys.stdout.flush()
 
     def __exit__(

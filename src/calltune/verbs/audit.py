@@ -1,17 +1,14 @@
 """`calltune audit`: what files of rows are and hold, without a run file, a model or torch; writes a page at most."""
 
 import shlex
-import sys
 from collections.abc import Mapping
-from contextlib import redirect_stdout
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from calltune.data.audit.reading import audited
 from calltune.files.disk import writing_to
-from calltune.files.json_lines import json_text
 from calltune.runtime.terminal import say, show_table
+from calltune.runtime.told import tell_program
 from calltune.types import BEHAVIORS
 from calltune.verbs.init import TEMPLATES
 
@@ -24,11 +21,10 @@ _NOT_LOOKED_AT = (
 )
 
 
-def run(path: str, as_json: bool = False, page: Path | None = None) -> dict[str, Any]:
+def run(path: str, page: Path | None = None) -> dict[str, Any]:
     """Look at a file or a folder, print what it is and holds, and write a page of it where one is asked for.
 
     Args:
-        as_json: whether one JSON object is printed, and nothing else.
         page: the file of the page.
 
     Returns:
@@ -38,20 +34,14 @@ def run(path: str, as_json: bool = False, page: Path | None = None) -> dict[str,
         DataError: there is no such file, or none of the files can be read.
         RunFolderError: the page cannot be written.
     """
-    if as_json:
-        with redirect_stdout(StringIO()):
-            told = audited(path)
-    else:
-        told = audited(path)
+    told = audited(path)
     told |= {"not_looked_at": _NOT_LOOKED_AT, "next": _next(told)}
     if page is not None:
         from calltune.report.page.audit import write_audit_page
 
         with writing_to(page.parent):
             write_audit_page(told, page)
-    if as_json:
-        sys.stdout.write(json_text(told) + "\n")
-        return told
+    tell_program(**told)
     _show(told)
     if page is not None:
         say(f"written: {page}")

@@ -26,6 +26,7 @@ from calltune.runtime.extras import INSTALL_TRAIN, missing_package
 from calltune.runtime.notes import Notes
 from calltune.runtime.stopping import at_forced_end, ended_soon
 from calltune.runtime.terminal import say, show_marked
+from calltune.runtime.told import tell_program
 from calltune.types import Rejected
 from calltune.verbs.check_plan import as_timed, seconds_to_start, tell_plan, trial_of
 
@@ -59,6 +60,7 @@ def run(config: Config, show_rows: int = 0, with_time: bool = False, *, with_dat
             f"{INSTALL_TRAIN} ('calltune audit PATH' looks at rows without it)"
         )
         say(f"{notes.told()}. Next: {INSTALL_TRAIN}")
+        tell_program(next=INSTALL_TRAIN)
         return config.run_folder
     is_timed = with_time and with_data and config.plan.mfu is None and config.plan.probe_seconds > 0
     starts = seconds_to_start(config) if is_timed else {}
@@ -192,6 +194,7 @@ def _tell_next(config: Config, notes: Notes, seconds: float | None) -> None:
 
     how_long = f"about {duration(seconds)}" if seconds is not None else "how long it takes: calltune check --time"
     say(f"{notes.told()}. Next: calltune run {config.words} ({how_long})")
+    tell_program(next=f"calltune run {config.words}", seconds=seconds)
 
 
 def _prove(config: Config, notes: Notes) -> "tuple[Chat, Any]":

@@ -15,6 +15,7 @@ from calltune.launch.sagemaker.deployment import Deployment, plan_deployment
 from calltune.launch.sagemaker.request import account
 from calltune.launch.sagemaker.smoke import call_in_words, smoke_test
 from calltune.runtime.terminal import say
+from calltune.runtime.told import program_listens, tell_program
 from calltune.types import Sample
 
 _OF_EACH_KIND = 2
@@ -79,6 +80,8 @@ def _questions(config: Config) -> list[tuple[Sample, str]]:
 
 def _show_requests(config: Config, plan: Deployment) -> None:
     """Print the requests as one JSON object by operation, for a program to read, and what it costs to stderr."""
-    say(json.dumps(plan.requests, indent=2, allow_nan=False))
+    tell_program(requests=plan.requests)
+    if not program_listens():
+        say(json.dumps(plan.requests, indent=2, allow_nan=False))
     with redirect_stdout(sys.stderr):
         say(f"deploy: the endpoint costs {endpoint_price(config)}")

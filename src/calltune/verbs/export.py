@@ -4,7 +4,7 @@ The folder is built beside its place and renamed last: under its final name ther
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from calltune.config.run_file import Config
 from calltune.config.stages import stage_of
 from calltune.data.preparation import open_sources
 from calltune.errors import ConfigError, RunFolderError
+from calltune.files.handed_on import ReportFile
 from calltune.files.hashes import file_sha256, value_sha256
 from calltune.files.manifest import (
     MANIFEST,
@@ -151,6 +152,7 @@ def _facts(config: Config, checkpoint: str, dtype: str) -> CardFacts:
         (entry.name, str(getattr(settings, "path", "")) or "made by calltune")
         for entry, _, settings in open_sources(config)
     ]
+    results = [result for name in ("base", *trained) for result in _results(config, name)]
     return CardFacts(
         name=config.name,
         base=_public(model_name(config.model)),
@@ -169,7 +171,8 @@ def _facts(config: Config, checkpoint: str, dtype: str) -> CardFacts:
             **{name: table for name in ("lora", *stages) if (table := getattr(config, name))},
         },
         stages={name: _trained(run / name) for name in trained},
-        results=[result for name in ("base", *trained) for result in _results(config, name)],
+        results=results,
+        verdict=_verdict(config, checkpoint, results),
     )
 
 
@@ -179,6 +182,24 @@ def _results(config: Config, checkpoint: str) -> list[Result]:
     measured = [folder for folder in folders if (folder / MANIFEST).exists()]
     now = model_sha256(config.checkpoint_folder(checkpoint)) if measured else ""
     return [read_result(folder) for folder in measured if read_manifest(folder)["inputs"].get("model") == now]
+
+
+def _verdict(config: Config, checkpoint: str, results: Sequence[Result]) -> str:
+    """What the report says, where it is about these results; a line tells when it names a better checkpoint."""
+    path = config.run_folder / "report.json"
+    report = read_state(path, ReportFile) if path.is_file() else {}
+    verdict = report.get("verdict")
+    if not verdict or not verdict["title"]:
+        return ""
+    reported = {(row["benchmark"], row["checkpoint"]): row["metrics"] for row in report["results"]}
+    if any(reported.get((r.benchmark, r.checkpoint)) != r.metrics for r in results):
+        return ""
+    if verdict["better"] and checkpoint == verdict["after"]:
+        say(
+            f"warning: export: this is {checkpoint}, but the report says: {verdict['title']}; "
+            f"export.checkpoint={verdict['better']} exports the better one"
+        )
+    return f"The report's verdict on {verdict['after']}: {verdict['title']}. {verdict['reason']}"
 
 
 def _trained(stage: Path) -> TrainedStage:

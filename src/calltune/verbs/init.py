@@ -12,6 +12,7 @@ from typing import Any
 
 import calltune
 from calltune.errors import ConfigError, DataError
+from calltune.runtime.told import tell_program
 
 TEMPLATES = {
     "quickstart": "quickstart.toml",
@@ -58,6 +59,7 @@ def run(what: str, output: Path | None = None, force: bool = False, tools: str |
     except OSError as error:
         raise ConfigError(f"{error.filename or path}: cannot be written: {error.strerror}") from None
     print(f"wrote {path}" + (f", and its model into {model}" if model else ""))
+    tell_program(run_file=str(path), next=f"calltune check {shlex.quote(str(path))}")
     print(f"next: read it, then 'calltune check {path}', then 'calltune run {path}'")
     return path
 
@@ -96,6 +98,7 @@ def _from_logs(logs: str, output: Path | None, force: bool, tools: str | None) -
     sizes = [f"{stage.name} about {stage.rows:,} rows, {stage.steps:,} steps" for stage in fit.stages]
     test = f"about {fit.held_out:,} conversations held out" if fit.deciding else "When2Call, of the Hub"
     print(f"wrote {path}: {'; '.join(sizes)}; test from {test}")
+    tell_program(run_file=str(path), next=f"calltune check {shlex.quote(str(path))}")
     print(f"next: calltune check {shlex.quote(str(path))}")
     return path
 

@@ -1,6 +1,5 @@
 """`calltune list`: the runs in a folder, with what became of each; reads their files alone and writes nothing."""
 
-import sys
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -8,20 +7,18 @@ from typing import Any
 
 from calltune.config.model_name import model_name
 from calltune.errors import CalltuneError, ConfigError
-from calltune.files.json_lines import json_text, read_json
+from calltune.files.json_lines import read_json
 from calltune.files.lock_file import LOCK, owner_now, start_of
 from calltune.files.manifest import MANIFEST
 from calltune.files.state import Manifest, RunConfig, read_state
 from calltune.runtime.terminal import say, show_table
+from calltune.runtime.told import tell_program
 
 _STAGES = {"data": "prepared", "sft": "sft trained", "mined": "mined", "dpo": "dpo trained", "eval": "evaluated"}
 
 
-def run(folder: Path, as_json: bool = False) -> list[dict[str, Any]]:
+def run(folder: Path) -> list[dict[str, Any]]:
     """Print every run in a folder, the newest first: its name, date, model, score, state and cost.
-
-    Args:
-        as_json: whether one JSON list is printed, and nothing else.
 
     Returns:
         What was told, as JSON has it.
@@ -33,9 +30,7 @@ def run(folder: Path, as_json: bool = False) -> list[dict[str, Any]]:
         raise ConfigError(f"{folder}: no such folder of runs")
     places = [folder] if (folder / "config.json").is_file() else sorted(p.parent for p in folder.glob("*/config.json"))
     rows = sorted(map(_row, places), key=lambda row: row["date"], reverse=True)
-    if as_json:
-        sys.stdout.write(json_text(rows) + "\n")
-        return rows
+    tell_program(runs=rows)
     if not rows:
         say(f"no run in {folder}; a run file's 'output' names the folder")
         return rows
@@ -97,7 +92,7 @@ def _score(report: Any) -> dict[str, Any]:
         return {}
     tile = next(iter(verdict.get("tiles") or ()), {})
     return {
-        "state": str(verdict.get("word")),
+        "state": str(verdict.get("title", verdict.get("word"))),
         "score": tile.get("after"),
         "score_before": tile.get("before"),
         "metric": str(tile.get("name", "")),

@@ -16,6 +16,7 @@ from calltune.errors import CalltuneError, ConfigError, RunFolderError
 from calltune.files.json_lines import read_json
 from calltune.runtime.stopping import ended_soon
 
+_FOR_PEOPLE = ("verb", "exit_code", "remarks", "lines", "tables")
 _INSTRUCTIONS = (
     "calltune trains a small language model to call tools, from an agent's logs. Begin with audit, write a run file "
     "with 'calltune init PATH' in a shell, look at it with check, and begin 'calltune run FILE' in the background; "
@@ -62,10 +63,14 @@ def _server(folder: Path) -> Any:
             raise ToolError(str(error)) from None
 
     async def asked(*words: str) -> Any:
-        code, out, err = await _ask(folder, *words)
+        code, out, err = await _ask(folder, *words, "--json")
+        if not out:
+            raise ToolError(err)
+        told = json.loads(out)
         if code:
-            raise ToolError(err or out)
-        return json.loads(out)
+            raise ToolError(told["error"])
+        # What people are told of it says nothing more.
+        return {key: value for key, value in told.items() if key not in _FOR_PEOPLE}
 
     @server.tool(annotations=reads)
     async def audit(path: str) -> dict[str, Any]:
@@ -74,7 +79,7 @@ def _server(folder: Path) -> Any:
         Layouts, behaviours, tools, faults, personal details (counted, never shown), how many rows could be trained on
         and why the others could not, and the next command.
         """
-        return await asked("audit", inside(path), "--json")
+        return await asked("audit", inside(path))
 
     @server.tool(annotations=reads)
     async def check(run_file: str) -> dict[str, Any]:
@@ -90,7 +95,7 @@ def _server(folder: Path) -> Any:
     @server.tool(name="list", annotations=reads)
     async def list_runs(path: str = "runs") -> list[dict[str, Any]]:
         """The runs in a folder, the newest first: name, date, model, score before and after, state, seconds."""
-        return await asked("list", inside(path), "--json")
+        return (await asked("list", inside(path)))["runs"]
 
     @server.tool(annotations=reads)
     async def run_state(run: str) -> dict[str, Any]:
@@ -100,7 +105,7 @@ def _server(folder: Path) -> Any:
         """
         if not (Path(inside(run)) / "config.json").is_file():
             raise ToolError(f"{run}: is not the folder of a run (it holds no config.json)")
-        (state,) = await asked("list", inside(run), "--json")
+        (state,) = (await asked("list", inside(run)))["runs"]
         return state
 
     @server.tool(annotations=reads)

@@ -32,6 +32,14 @@ WRITES = (*(verb for verb in VERBS if verb != "check"), "plan", "fetch", "stop-o
 """The verbs and actions that write into the run's folder; only one of these may run there at a time."""
 
 
+class Misspelt(SystemExit):
+    """A mistake in the words themselves, which was told in one line; exit code 2."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(2)
+        self.text = text
+
+
 class _Parser(argparse.ArgumentParser):
     """argparse, with one line for a mistake instead of the usage."""
 
@@ -43,7 +51,7 @@ class _Parser(argparse.ArgumentParser):
                 f", did you mean '{near[0]}'?" if near else f" (there are: {', '.join([*VERBS, *OTHERS])})"
             )
         print(f"calltune: {conceal(message)}", file=sys.stderr)
-        sys.exit(2)
+        raise Misspelt(conceal(message))
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -60,7 +68,6 @@ def build_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     words = verbs.add_parser("audit", help=AUDIT, description=AUDIT)
     words.add_argument("path", metavar="PATH", help="a file of rows in any layout, or a folder of such files")
-    words.add_argument("--json", action="store_true", dest="as_json", help="print one JSON object and nothing else")
     words.add_argument("--page", type=Path, metavar="FILE", help="write it as a page of HTML too")
     words = verbs.add_parser("init", help=INIT, description=INIT)
     words.add_argument(
@@ -116,9 +123,12 @@ def build_parser() -> argparse.ArgumentParser:
     add_watch(verbs)
     words = verbs.add_parser("list", help=LIST, description=LIST)
     words.add_argument("path", nargs="?", type=Path, default=Path("runs"), metavar="DIR", help="default runs")
-    words.add_argument("--json", action="store_true", dest="as_json", help="print one JSON list and nothing else")
     add_sagemaker(verbs)
     add_mcp(verbs)
     words = verbs.add_parser("completion", help=COMPLETION, description=COMPLETION)
     words.add_argument("shell", choices=["bash", "zsh", "tcsh"], help="such as: calltune completion bash > FILE")
+    for verb, words in verbs.choices.items():
+        if verb not in ("mcp", "completion"):
+            text = "print one JSON object on stdout, and all else on stderr"
+            words.add_argument("--json", action="store_true", dest="as_json", help=text)
     return parser

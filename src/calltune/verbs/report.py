@@ -16,6 +16,7 @@ from calltune.report.page import write_page
 from calltune.report.results import checkpoints, read_results
 from calltune.report.told import next_command, tell_all, tell_shortly
 from calltune.runtime.terminal import say
+from calltune.runtime.told import tell_program
 
 
 def run(config: Config, full: bool = False, begun: float | None = None) -> Path:
@@ -44,6 +45,8 @@ def run(config: Config, full: bool = False, begun: float | None = None) -> Path:
     write_json(path, report)
     page = write_page(findings, config.run_folder)
     track_report(config, headline_figures(findings), verdict_tags(findings))
+    top = ("name", "model", "verdict", "headline", "gate", "results", "problems")
+    tell_program(report=str(path), page=str(page), **{key: report[key] for key in top})
     tell_shortly(findings)
     if full:
         tell_all(findings)
@@ -54,6 +57,7 @@ def run(config: Config, full: bool = False, begun: float | None = None) -> Path:
     say(f"page: {page}")
     if command == "report" or config.export is None:
         say(f"next: {next_command(findings, full)}")
+        tell_program(next=next_command(findings, full))
     if findings.passed is False:
         broken = [ruling.rule for ruling in findings.rulings if not ruling.passed]
         count = f"{len(broken)} of {len(findings.rulings)} rules"

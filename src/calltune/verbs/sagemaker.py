@@ -25,6 +25,7 @@ from calltune.launch.sagemaker.plan import JobPlan, describe, encryption_in_word
 from calltune.launch.sagemaker.request import JOB_STAGES, account, artefact_uri, job_name, run_uri, training_job
 from calltune.launch.sagemaker.submit import newest, run_stages, tell_unwanted
 from calltune.runtime.terminal import say, show_table
+from calltune.runtime.told import program_listens, tell_program
 from calltune.verbs import prepare, report
 
 
@@ -135,10 +136,13 @@ def _show_requests(config: Config, plan: JobPlan, stages: list[str]) -> None:
     """
     names = {stage: job_name(config, stage, plan.identities[stage], 1) for stage in plan.identities}
     artefacts = {stage: artefact_uri(config, name) for stage, name in names.items()}
+    requests = {}
     for stage in stages:
-        request = training_job(config, stage_job(config, plan, stage, artefacts), 1)
-        require_within_limits(request)
-        say(json.dumps(request, indent=2, allow_nan=False))
+        requests[stage] = training_job(config, stage_job(config, plan, stage, artefacts), 1)
+        require_within_limits(requests[stage])
+        if not program_listens():
+            say(json.dumps(requests[stage], indent=2, allow_nan=False))
+    tell_program(requests=requests)
     if line := encryption_in_words(config):
         with redirect_stdout(sys.stderr):
             say(line)

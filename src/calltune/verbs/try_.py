@@ -21,7 +21,8 @@ from calltune.report.page.inert import visible
 from calltune.report.page.trying import try_page
 from calltune.runtime.columns import Columns
 from calltune.runtime.terminal import say
-from calltune.types import Completion, Message, Sample, Tool
+from calltune.runtime.told import program_listens, tell_program
+from calltune.types import Completion, Message, Sample, Tool, plain
 from calltune.verbs.evaluate import existing_checkpoints
 from calltune.verbs.try_questions import Offer, held_out_questions, judged, names_of, offered
 
@@ -64,6 +65,8 @@ def run(
         raise ConfigError("--first N asks the run's own questions, each with its own tools: N is 1 or more")
     if port is not None and (first or questions):
         raise ConfigError("--serve waits for questions; it takes none, and no --first")
+    if program_listens() and not (first or questions):
+        raise ConfigError("--json prints one object, so it goes with a question, or with --first N")
     if first:
         _transcript(config, held_out_questions(config, first))
         return
@@ -128,6 +131,7 @@ class Turn:
         answering = [each for each in asked if not is_result or (each.messages and each.messages[-1].tool_calls)]
         if not answering:
             say("no checkpoint has made a call, so there is nothing for a result to answer")
+        answers: dict[str, dict[str, Any]] = {}
         with Columns([each.name for each in answering]) as columns:
             for number, each in enumerate(answering):
                 calls = each.messages[-1].tool_calls if is_result else ()
@@ -141,11 +145,14 @@ class Turn:
                     completion = speak(each.backend, sample, self._room, hear, **self._thinking)
                 except ModelError as error:
                     columns.finish(number, f"[not asked: {visible(str(error))}]")
+                    answers[each.name] = {"error": str(error)}
                     continue
                 columns.finish(number, completion_words(completion))
+                answers[each.name] = plain(completion)
                 # What was said stands in the conversation as it was said, also where no call can be read in it.
                 answer = completion.message or Message("assistant", completion.text)
                 each.messages += [*added, answer]
+        tell_program(question=line, answers=answers)
 
 
 def _serve(config: Config, backends: dict[str, OpenedBackend], offer: Offer, port: int) -> None:
@@ -168,6 +175,15 @@ def _transcript(config: Config, questions: Sequence[Question]) -> None:
     room, told = room_of(config), []
     for name, load in checkpoints(config):
         told.append((name, load().answer(samples, room, **thinking_of(config))))
+    tell_program(
+        questions=[
+            {
+                **{"messages": [plain(m) for m in question.messages], "right": question.correct},
+                "answers": {name: plain(completions[number]) for name, completions in told},
+            }
+            for number, question in enumerate(questions)
+        ]
+    )
     for number, (question, sample) in enumerate(zip(questions, samples, strict=True)):
         say(f"{number + 1}. {question.correct}")
         before = questions[number - 1].messages if number else ()

@@ -16,6 +16,8 @@ from calltune.config.run_file import Config
 from calltune.errors import ConfigError
 from calltune.report.page.inert import visible
 from calltune.runtime.terminal import say
+from calltune.runtime.told import tell_program
+from calltune.types import plain
 from calltune.verbs.watch_state import Seen, Watcher
 
 SECONDS_BETWEEN_LOOKS = 2.0
@@ -24,8 +26,11 @@ _WIDTH = 100
 """Characters of a question or an answer."""
 
 
-def run(config: Config) -> None:
+def run(config: Config, once: bool = False) -> None:
     """Show the run until no command works on it; on a terminal in place, in a pipe a line every ten seconds.
+
+    Args:
+        once: whether it is looked at once instead.
 
     Raises:
         ConfigError: there is no run yet.
@@ -36,6 +41,10 @@ def run(config: Config) -> None:
     live = Live(console=Console(highlight=False), auto_refresh=False) if sys.stdout.isatty() else None
     with live or nullcontext():
         seen = watcher.look()
+        tell_program(**plain(seen))
+        if once and seen.command is not None:
+            say(headline(seen))
+            return
         while seen.command is not None:
             if live:
                 live.update(Group(*map(Text, lines_of(seen))), refresh=True)

@@ -73,6 +73,15 @@ def test_the_gate_gives_the_approval_of_what_it_judged(
     assert requests["CreateModelPackage"]["ModelApprovalStatus"] == state
 
 
+def test_a_checkpoint_that_an_earlier_one_excels_is_left_to_a_person(
+    exported: Exported, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file, report = exported(PASSED), tmp_path / "toy" / "report.json"
+    told = json.loads(report.read_text())
+    report.write_text(json.dumps({**told, "verdict": {**told["verdict"], "better": "sft"}}))
+    assert dry(file, capsys)[0]["CreateModelPackage"]["ModelApprovalStatus"] == "PendingManualApproval"
+
+
 def test_names_follow_what_is_deployed(exported: Exported, capsys: pytest.CaptureFixture[str]) -> None:
     def name(*words: str, **planted: str) -> str:
         return dry(exported(**planted), capsys, *words)[0]["CreateEndpoint"]["EndpointName"]

@@ -216,6 +216,10 @@ def _approval(report: Mapping[str, Any] | None, checkpoint: str) -> str:
     gate = report["gate"] if report else {}
     if gate.get("passed") is None or gate.get("checkpoint") != checkpoint:
         return "PendingManualApproval"
+    verdict = report.get("verdict") if report else None
+    if gate["passed"] and verdict and verdict["better"]:
+        # The gate holds, but an earlier checkpoint is better: a person decides.
+        return "PendingManualApproval"
     return "Approved" if gate["passed"] else "Rejected"
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from calltune.report.findings import Findings
 from calltune.report.tiles import TILES
-from calltune.report.verdict import DEFAULT
+from calltune.report.verdict import DEFAULT, EARLIER
 
 _TONES = {"Ship": "good", "Do not ship": "bad"}
 _TILE_TONES = {"better": "good", "worse": "bad"}
@@ -24,8 +24,8 @@ def top(findings: Findings) -> dict[str, Any]:
     missing = [name for name in TILES if name not in shown] if len(shown) < len(TILES) else []
     return {
         "verdict": verdict,
-        "tone": _TONES.get(verdict.word, "open"),
-        "decided_by": DEFAULT if verdict.decided_by == "default" else "",
+        "tone": "open" if verdict.better else _TONES.get(verdict.word, "open"),
+        "decided_by": {"default": DEFAULT, "earlier": EARLIER}.get(verdict.decided_by, ""),
         "tiles": [
             {
                 "name": name,
