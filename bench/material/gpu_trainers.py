@@ -22,6 +22,7 @@ from transformers.trainer_callback import PrinterCallback, TrainerCallback
 
 from calltune.config.run_file import load_config
 from calltune.config.training import TuningConfig
+from calltune.training.collating import close_workers
 from calltune.training.ready import get_ready
 from calltune.training.settings import stage_settings
 from calltune.training.trainer import make_trainer, share
@@ -234,6 +235,8 @@ def timed(
         with cudnn_attention(cudnn) if machine.is_cuda else nullcontext():
             trainer.train()
     finally:
+        # Else each worker is waited for, for seconds, when the trainer is collected.
+        close_workers()
         trainer.optimizer = trainer.lr_scheduler = None
         peak = torch.cuda.max_memory_allocated(machine.device) if machine.is_cuda else None
         give_back()

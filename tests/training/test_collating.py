@@ -5,6 +5,8 @@ import dataclasses
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -153,6 +155,26 @@ def test_stopped_with_workers_it_goes_on_to_the_same_bits(
     logs = [json.loads((run / "history.json").read_text())["log"] for run in runs]
     losses = [[entry["loss"] for entry in log if "loss" in entry] for log in logs]
     assert losses[0] == losses[1]
+
+
+IN_A_CIRCLE = """
+import gc, torch.utils.data._utils as utils
+from torch.utils.data import DataLoader
+from calltune.training.collating import _watch
+utils.MP_STATUS_CHECK_INTERVAL = 0.1
+loader = DataLoader(range(8), num_workers=1, persistent_workers=True)
+_watch(loader)
+print(len(next(iter(loader))), flush=True)
+circle = [loader]
+circle.append(circle)
+del loader, circle
+gc.collect()
+"""
+
+
+def test_a_process_ends_whose_loader_went_in_a_circle() -> None:
+    done = subprocess.run([sys.executable, "-c", IN_A_CIRCLE], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
 
 
 def test_on_a_gpu_workers_lay_batches_out(tmp_path: Path) -> None:

@@ -124,7 +124,6 @@ def _begin(begin: Callable[[int], None] | None, number: int) -> None:
         begin(number)
 
 
-@atexit.register
 def close_workers() -> None:
     """End the worker processes of all data loaders; a loader that is asked again begins new ones."""
     if not multiprocessing.active_children():
@@ -135,3 +134,16 @@ def close_workers() -> None:
     for each in gc.get_objects():
         if type(each) is _MultiProcessingDataLoaderIter:
             each._shutdown_workers()
+
+
+@atexit.register
+def _end_workers() -> None:
+    """End them at the process's end, too, also those that nobody can ask any more.
+
+    An iterator that goes in a circle of garbage loses its queues first, so that its workers are never told to end.
+    multiprocessing would wait for them without an end, as they ignore the signal that it sends.
+    """
+    close_workers()
+    for child in multiprocessing.active_children():
+        if child.daemon:
+            child.kill()
