@@ -96,7 +96,7 @@ def known_answers(run: Path) -> list[dict[str, Any]]:
     """All that a run's GRPO asked, with the known answers: its examples, and its pairs with the chosen one."""
     rows = read_lines(run / "data" / "train.jsonl")
     pairs = read_lines(run / "data" / "preferences.jsonl")
-    examples = [{key: row[key] for key in ("prompt", "completion", "tools")} for row in rows]
+    examples = [{"prompt": r["messages"][:-1], "completion": r["messages"][-1:], "tools": r["tools"]} for r in rows]
     return examples + [{"prompt": p["prompt"], "completion": p["chosen"], "tools": p["tools"]} for p in pairs]
 
 
