@@ -87,9 +87,24 @@ def continued(run_file: Path, run: Path, pairs_from: Path, name: str, words: Any
         pairs_from: the run whose `mined/pairs.jsonl` and number of DPO's steps are taken.
         overrides: such as the batch size that DPO had.
     """
-    rows = words.output / f"{name}.jsonl"
     pairs = read_lines(pairs_from / "mined" / "pairs.jsonl")
     kept = [{"prompt": pair["prompt"], "completion": pair["chosen"], "tools": pair["tools"]} for pair in pairs]
+    return more_sft(run_file, run, kept, read(pairs_from / "dpo" / "manifest.json")["steps"], name, words, *overrides)
+
+
+def known_answers(run: Path) -> list[dict[str, Any]]:
+    """All that a run's GRPO asked, with the known answers: its examples, and its pairs with the chosen one."""
+    rows = read_lines(run / "data" / "train.jsonl")
+    pairs = read_lines(run / "data" / "preferences.jsonl")
+    examples = [{"prompt": r["messages"][:-1], "completion": r["messages"][-1:], "tools": r["tools"]} for r in rows]
+    return examples + [{"prompt": p["prompt"], "completion": p["chosen"], "tools": p["tools"]} for p in pairs]
+
+
+def more_sft(
+    run_file: Path, run: Path, kept: Sequence[dict[str, Any]], steps: int, name: str, words: Any, *overrides: str
+) -> Path:
+    """More SFT of a run's SFT model on rows, for so many steps; it answers the run's own questions."""
+    rows = words.output / f"{name}.jsonl"
     rows.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
     questions = run / "data" / "test.jsonl"
     return calltune(
@@ -102,7 +117,7 @@ def continued(run_file: Path, run: Path, pairs_from: Path, name: str, words: Any
         'stages=["sft"]',
         'evaluate.checkpoints=["sft"]',
         f'data.sources=[{{name = "chat_jsonl", path = "{rows}"}}]',
-        f"sft.max_steps={read(pairs_from / 'dpo' / 'manifest.json')['steps']}",
+        f"sft.max_steps={steps}",
         *(f"evaluate.benchmarks.{number}.path={questions}" for number in range(2)),
         *overrides,
     )

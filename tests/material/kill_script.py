@@ -60,7 +60,7 @@ def result(folder: Path) -> dict:
     """What must not depend on kills: the weights, the history without clocks, and the counts of all steps."""
     log = json.loads((folder / "history.json").read_text())["log"]
     manifest = json.loads((folder / "manifest.json").read_text())
-    timed = ("runtime", "per_second")
+    timed = ("runtime", "per_second", "step_time")
     return {
         "weights": file_sha256(folder / "model.safetensors"),
         "history": [{key: value for key, value in entry.items() if not key.endswith(timed)} for entry in log],
@@ -106,13 +106,14 @@ def compare(file: Path, stage: str, kills: int, overrides: list[str], seed: int)
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run_file", type=Path)
-    parser.add_argument("stage", choices=["sft", "dpo"])
+    parser.add_argument("stage", choices=["sft", "dpo", "grpo"])
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_intermixed_args()
     # For every fork at once.
     import calltune.verbs.dpo
+    import calltune.verbs.grpo
     import calltune.verbs.sft  # noqa: F401
 
     print(json.dumps(compare(options.run_file, options.stage, options.kills, options.overrides, options.seed)))

@@ -10,19 +10,22 @@ from calltune.config.stage_keys import KEYS_FILE
 
 
 def real_keys() -> dict[str, Any]:
-    """The keys of the installed classes, the losses that DPO's trainer computes, and of which versions they are."""
+    """The keys of the installed classes, the losses that the trainers compute, and of which versions they are."""
     from peft import LoraConfig
-    from trl.trainer import dpo_trainer
+    from trl.trainer import dpo_trainer, grpo_trainer
     from trl.trainer.dpo_config import DPOConfig
+    from trl.trainer.grpo_config import GRPOConfig
     from trl.trainer.sft_config import SFTConfig
 
     from calltune.training.arguments import kinds_of
 
     versions = {package: metadata.version(package) for package in ("trl", "transformers", "peft")}
-    classes = {"sft": SFTConfig, "dpo": DPOConfig, "lora": LoraConfig}
+    classes = {"sft": SFTConfig, "dpo": DPOConfig, "grpo": GRPOConfig, "lora": LoraConfig}
     losses = {*re.findall(r'if loss_type == "(\w+)"', inspect.getsource(dpo_trainer))}
     keys = {name: kinds_of(kind) for name, kind in classes.items()}
-    return {"versions": versions, "keys": keys, "losses": sorted(losses)}
+    chosen = re.findall(r"self\.loss_type (?:==|in) (\[[^]]*\]|\"\w+\")", inspect.getsource(grpo_trainer))
+    drawn = {loss for part in chosen for loss in re.findall(r'"(\w+)"', part)}
+    return {"versions": versions, "keys": keys, "losses": sorted(losses), "grpo_losses": sorted(drawn)}
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from calltune.config.launch import LaunchConfig
 from calltune.config.outcome import ExportConfig, PlanConfig, ReportConfig, TrackingConfig
 from calltune.config.secrets import conceal
 from calltune.config.stage_keys import check_tables
-from calltune.config.stages import Stage, checkpoint_names
+from calltune.config.stages import STAGES, Stage, checkpoint_names
 from calltune.config.table import Table, parse_options, unknown_key
 from calltune.config.training import MineConfig, TuningConfig
 from calltune.errors import ConfigError, not_finite_key, special_file, special_key
@@ -51,6 +51,7 @@ class Config(Table):
     given pairs."""
 
     dpo: dict[str, Any] = pydantic.Field(default_factory=dict)
+    grpo: dict[str, Any] = pydantic.Field(default_factory=dict)
     evaluate: EvaluateConfig = EvaluateConfig()
     launch: LaunchConfig = LaunchConfig()
     gate: GateConfig = GateConfig()
@@ -113,8 +114,8 @@ class Config(Table):
     @pydantic.field_validator("stages")
     @classmethod
     def _in_order(cls, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
-        if stages not in (("sft", "dpo"), ("sft",), ("dpo",), ()):
-            raise ValueError('must be ["sft", "dpo"], ["sft"], ["dpo"] or []')
+        if stages != tuple(stage for stage in STAGES if stage in stages):
+            raise ValueError('must be some of "sft", "dpo" and "grpo", each once and in this order, or []')
         return stages
 
     @property
@@ -188,7 +189,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     config = parse_options(Config, table, str(path))
     config._file, config._words = str(path), (str(path), *overrides)
     with config.naming_file():
-        check_tables({"sft": config.sft, "dpo": config.dpo, "lora": config.lora})
+        check_tables({**{stage: getattr(config, stage) for stage in STAGES}, "lora": config.lora})
     return config
 
 

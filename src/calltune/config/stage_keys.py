@@ -1,4 +1,4 @@
-"""The keys of `[sft]`, `[dpo]` and `[lora]`, which go word for word to TRL and PEFT, without importing these.
+"""The keys of `[sft]`, `[dpo]`, `[grpo]` and `[lora]`, which go word for word to TRL and PEFT, without importing these.
 
 `trl_keys.json` holds the keys of the versions that calltune is made for, each with its type where that is a plain one.
 A test compares it with the real classes; `tests/material/trl_keys.py` writes it.
@@ -27,16 +27,16 @@ OURS = {
     "trust_remote_code": "code from the Hub is never run",
     "logging_nan_inf_filter": "a loss that is no number ends the stage, and is never replaced by another",
 }
-"""Keys of `[sft]` and `[dpo]` that calltune sets, each with the reason why a run file may not."""
+"""Keys of the stages' tables that calltune sets, each with the reason why a run file may not."""
 
-TABLES = ("sft", "dpo", "lora")
+TABLES = ("sft", "dpo", "grpo", "lora")
 KEYS_FILE = Path(__file__).parent / "trl_keys.json"
 
 _PLAIN: dict[str, type] = {"int": int, "float": float, "bool": bool, "str": str, "NoneType": NoneType}
 
 
 def check_tables(tables: Mapping[str, Mapping[str, Any]]) -> None:
-    """Check the keys, and the types of plain values, of the three tables.
+    """Check the keys, and the types of plain values, of these tables.
 
     Where another version of TRL, transformers or PEFT is installed than the one whose keys are known, nothing is
     refused here: its own classes are asked before a stage begins.
@@ -52,6 +52,7 @@ def check_tables(tables: Mapping[str, Mapping[str, Any]]) -> None:
     for name in TABLES:
         check_keys(name, tables.get(name, {}), known["keys"][name])
     check_losses(tables.get("dpo", {}), known["losses"])
+    check_loss(tables.get("grpo", {}), known["grpo_losses"])
 
 
 def check_losses(table: Mapping[str, Any], known: Collection[str] = ()) -> None:
@@ -72,6 +73,17 @@ def check_losses(table: Mapping[str, Any], known: Collection[str] = ()) -> None:
     for loss in losses:
         if known and loss not in known:
             raise ConfigError(f"'dpo.loss_type': {unknown_key(loss, known).replace('unknown key', 'unknown loss', 1)}")
+
+
+def check_loss(table: Mapping[str, Any], known: Collection[str]) -> None:
+    """Check `loss_type` of `[grpo]`, which TRL's trainer looks at when the first answers are drawn.
+
+    Raises:
+        ConfigError: there is no such loss.
+    """
+    if "loss_type" in table and table["loss_type"] not in known:
+        problem = unknown_key(str(table["loss_type"]), known).replace("unknown key", "unknown loss", 1)
+        raise ConfigError(f"'grpo.loss_type': {problem}")
 
 
 def check_keys(table: str, given: Mapping[str, Any], kinds: Mapping[str, str]) -> None:

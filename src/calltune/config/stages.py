@@ -2,21 +2,24 @@
 
 import re
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import pydantic
 
-Stage = Literal["sft", "dpo"]
+Stage = Literal["sft", "dpo", "grpo"]
+
+STAGES: tuple[Stage, ...] = get_args(Stage)
+"""Every stage, in the order in which a run has them; each may be left out."""
 
 
 def _checkpoint(name: str) -> str:
-    if not re.fullmatch(r"base|sft|dpo(-([2-9]|[1-9]\d+))?", name):
-        raise ValueError("must be 'base', 'sft', 'dpo', or, of a later round of mining, 'dpo-2' and so on")
+    if not re.fullmatch(r"base|sft|grpo|dpo(-([2-9]|[1-9]\d+))?", name):
+        raise ValueError("must be 'base', 'sft', 'dpo', 'grpo', or, of a later round of mining, 'dpo-2' and so on")
     return name
 
 
 CheckpointName = Annotated[str, pydantic.AfterValidator(_checkpoint)]
-"""`base`, `sft`, `dpo`, and `dpo-2`, `dpo-3` and so on for later rounds."""
+"""`base`, `sft`, `dpo`, `grpo`, and `dpo-2`, `dpo-3` and so on for later rounds."""
 
 
 def of_round(name: str, number: int) -> str:
@@ -26,10 +29,13 @@ def of_round(name: str, number: int) -> str:
 
 def stage_of(checkpoint: str) -> Stage:
     """Return the stage that trained a checkpoint: `dpo` for `dpo-2`."""
-    return "sft" if checkpoint == "sft" else "dpo"
+    return "sft" if checkpoint == "sft" else "grpo" if checkpoint == "grpo" else "dpo"
 
 
 def checkpoint_names(stages: Sequence[str], num_rounds: int) -> tuple[str, ...]:
-    """Return every checkpoint of a run, each trained from the one before it: `base`, `sft`, `dpo`, `dpo-2`."""
-    num_later = num_rounds if "dpo" in stages else 1
-    return ("base", *stages, *(of_round("dpo", number) for number in range(2, num_later + 1)))
+    """Return every checkpoint of a run, each trained from the one before it: `base`, `sft`, `dpo`, `dpo-2`, `grpo`."""
+    names = ["base"]
+    for stage in stages:
+        num = num_rounds if stage == "dpo" else 1
+        names += [of_round(stage, number) for number in range(1, num + 1)]
+    return tuple(names)

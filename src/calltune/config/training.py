@@ -45,7 +45,7 @@ class Tuning(Table):
 
 
 class TuningConfig(Tuning):
-    """`[tuning]` holds for both stages. `[tuning.sft]` or `[tuning.dpo]` takes its place as a whole for that stage."""
+    """`[tuning]` holds for every stage; `[tuning.sft]`, as the other stages', takes its place as a whole."""
 
     share_prefixes: bool = True
     """Whether what rows of a batch have in common is computed once, where that is exact for the model."""
@@ -73,6 +73,7 @@ class TuningConfig(Tuning):
 
     sft: Tuning | None = None
     dpo: Tuning | None = None
+    grpo: Tuning | None = None
 
     def of(self, stage: Stage) -> Tuning:
         """Return what holds for a stage."""

@@ -51,7 +51,7 @@ class RunConfig(RunOwner):
 
     mend: ClassVar[str] = "run evaluate of that run, which writes it anew, or leave it out of 'report.compare'"
     name: str
-    stages: list[Annotated[str, pydantic.Field(pattern="^(sft|dpo)$")]]
+    stages: list[Annotated[str, pydantic.Field(pattern="^(sft|dpo|grpo)$")]]
     mine: MineTable | None = None
 
 

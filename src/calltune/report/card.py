@@ -66,8 +66,12 @@ class CardFacts:
 
 def model_card(facts: CardFacts, serve: str, serve_note: str, parity: str, versions: Mapping[str, str]) -> str:
     """The text of `README.md`."""
-    words = {"sft": "supervised fine-tuning", "dpo": "preference optimisation"}
-    rounds = len(facts.stages) - ("sft" in facts.stages)
+    words = {
+        "sft": "supervised fine-tuning",
+        "dpo": "preference optimisation",
+        "grpo": "reinforcement learning from verified answers (GRPO)",
+    }
+    rounds = sum(stage_of(name) == "dpo" for name in facts.stages)
     steps = " then ".join(dict.fromkeys(words[stage_of(name)] for name in facts.stages))
     steps += f" in {rounds} rounds" if rounds > 1 else ""
     return "\n\n".join(

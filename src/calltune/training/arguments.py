@@ -18,15 +18,16 @@ from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin, To
 from peft import LoraConfig
 from transformers import TrainingArguments
 from trl.trainer.dpo_config import DPOConfig
+from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.sft_config import SFTConfig
 
 from calltune.config.stage_keys import check_keys, check_losses, plain_kind
 from calltune.config.stages import Stage
 from calltune.errors import ConfigError
 
-TrlArguments = SFTConfig | DPOConfig
+TrlArguments = SFTConfig | DPOConfig | GRPOConfig
 
-_ARGUMENTS = {"sft": SFTConfig, "dpo": DPOConfig}
+_ARGUMENTS = {"sft": SFTConfig, "dpo": DPOConfig, "grpo": GRPOConfig}
 
 # Of what `from_pretrained` takes; the rest would hold for training and not for scanning, evaluation and export.
 _MODEL_KEYS = {"attn_implementation", "dtype"}
@@ -66,7 +67,7 @@ def _defaults(kind: type[TrlArguments]) -> Iterator[tuple[str, Any]]:
 
 
 def check_table(stage: Stage, table: Mapping[str, Any]) -> None:
-    """Check `[sft]` or `[dpo]`, all but the combinations that TRL itself refuses.
+    """Check the table of a stage, all but the combinations that TRL itself refuses.
 
     Raises:
         ConfigError: a key that TRL does not have (the nearest is named), one that is calltune's, or a wrong value.
@@ -95,12 +96,12 @@ def refusals_of_trl(stage: str) -> Iterator[None]:
 
 
 def trl_arguments(stage: Stage, table: Mapping[str, Any], checkpointing: bool = False, **computed: Any) -> TrlArguments:
-    """`SFTConfig` or `DPOConfig`: the stage's table word for word, over what calltune computed, over our defaults.
+    """The stage's own class of TRL: its table word for word, over what calltune computed, over our defaults.
 
     `model_init_kwargs` is not handed on, since calltune loads the model: `model_keys` reads it.
 
     Args:
-        table: `[sft]` or `[dpo]`, which `check_table` has passed.
+        table: the stage's, which `check_table` has passed.
         checkpointing: whether to compute activations twice instead of keeping them, where the table does not say.
 
     Raises:
@@ -117,7 +118,11 @@ def trl_arguments(stage: Stage, table: Mapping[str, Any], checkpointing: bool = 
     if cuda and torch.cuda.get_device_capability() >= (8, 0):
         # What is still multiplied in float32 under bf16 autocast.
         defaults["tf32"] = True
-    defaults |= _loading(table, cuda)
+    if stage == "grpo":
+        # Questions are texts, which no worker needs to collate; one answer to each shows how it goes in validation.
+        defaults |= {"dataloader_pin_memory": False, "num_generations_eval": 1}
+    else:
+        defaults |= _loading(table, cuda)
     if given_checkpointing(table) is None:
         # The name changed in transformers 5.2x.
         fields = {field.name for field in dataclasses.fields(kind)}

@@ -46,6 +46,8 @@ def batch_tokens(settings: StageSettings, skeleton: Any, chat: Chat, rows: Fitte
         skeleton: the model as it will be trained, without weights.
     """
     arguments: Any = settings.arguments
+    if settings.stage == "grpo":
+        return _drawn(arguments, rows, _may_share(settings, skeleton))
     num_answers = 2 if settings.stage == "dpo" else 1
     if getattr(arguments, "packing", False) or getattr(arguments, "padding_free", False):
         num_rows = arguments.per_device_train_batch_size
@@ -57,6 +59,20 @@ def batch_tokens(settings: StageSettings, skeleton: Any, chat: Chat, rows: Fitte
     seen = max(num_distinct(batch) for batch in _sampled(settings, chat, rows))
     largest = max(rows.longest, min(whole, math.ceil(_MARGIN * seen)))
     return BatchTokens(num_rows, rows.longest, largest, is_shared=True)
+
+
+def _drawn(arguments: Any, rows: FittedRows, is_shared: bool) -> BatchTokens:
+    """Batches of answers that are not drawn yet, each as long as it may be and after the longest prompt.
+
+    What is drawn at a time is shuffled by TRL, so only where a batch is all of it does each prompt stand in it once.
+    """
+    num_rows, room = arguments.per_device_train_batch_size, arguments.max_completion_length
+    if not is_shared:
+        return BatchTokens(num_rows, rows.max_length, num_rows * rows.max_length, is_shared=False)
+    is_whole = arguments.steps_per_generation == 1
+    num_prompts = math.ceil(num_rows / arguments.num_generations) if is_whole else num_rows
+    largest = num_prompts * (rows.max_length - room) + num_rows * room
+    return BatchTokens(num_rows, rows.max_length, largest, is_shared=True)
 
 
 def num_distinct(rows: Iterable[list[int]]) -> int:

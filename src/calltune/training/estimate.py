@@ -16,6 +16,7 @@ from calltune.runtime.terminal import say, show_table
 from calltune.training.flops import peak_by_name
 from calltune.training.memory import Shape, gigabytes, layer_bytes
 from calltune.training.probe import count_steps, reckon_training, time_training, weightless_trainer
+from calltune.training.probe_drawn import reckon_drawing, time_drawing
 from calltune.training.ready import get_ready
 from calltune.training.recipe import Recipe
 from calltune.training.settings import StageSettings
@@ -64,11 +65,13 @@ def plan_training(config: Config, settings: StageSettings, recipe: Recipe, budge
     num_processes, seconds = config.launch.processes * config.launch.machines, None
     if config.plan.mfu is not None:
         flops_per_second = peak_by_name(config.plan.device or "") * config.plan.mfu
-        steps, _, seconds = reckon_training(ready, num_processes, flops_per_second)
+        reckon = reckon_drawing if recipe.rewards else reckon_training
+        steps, _, seconds = reckon(ready, num_processes, flops_per_second)
     elif config.plan.probe_seconds and ready.memory.fits(free_bytes()):
         tracking, begun = track(config, settings.stage, {}), time.perf_counter()
         budget = budget or Budget(config.plan.probe_seconds, 1)
-        steps, _, seconds = time_training(ready, num_processes, budget.share(), tracking)
+        take_time = time_drawing if recipe.rewards else time_training
+        steps, _, seconds = take_time(ready, num_processes, budget.share(), tracking)
         budget.spend(time.perf_counter() - begun)
         give_memory_back()
     else:

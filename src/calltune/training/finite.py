@@ -46,6 +46,14 @@ def no_names(rows: Iterable[Sequence[int]]) -> list[str]:
     return []
 
 
+def _kept(inputs: Any) -> dict[str, Any]:
+    """What a batch's rows are told by: their tokens, or their ids where a trainer is handed questions."""
+    if isinstance(inputs, list):
+        return {"id": [row["id"] for row in inputs]}
+    kept = ("input_ids", "attention_mask", "position_ids")
+    return {key: inputs[key] for key in kept if inputs.get(key) is not None}
+
+
 def token_rows(batch: Mapping[str, Any]) -> list[list[int]]:
     """The rows of a trainer's batch without padding; packed ones one by one."""
     ids, mask = batch["input_ids"], batch.get("attention_mask")
@@ -106,8 +114,7 @@ class FiniteSteps(TrainerCallback):
         step, clip, predict = trainer.training_step, trainer.accelerator.clip_grad_norm_, trainer.prediction_step
 
         def training_step(model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
-            kept = ("input_ids", "attention_mask", "position_ids")
-            self._batches.append({key: inputs[key] for key in kept if inputs.get(key) is not None})
+            self._batches.append(_kept(inputs))
             self._losses.append(step(model, inputs, *args, **kwargs))
             return self._losses[-1]
 
@@ -118,7 +125,7 @@ class FiniteSteps(TrainerCallback):
         def prediction_step(model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
             found = predict(model, inputs, *args, **kwargs)
             if self._watched is None and found[0] is not None and not (loss := found[0].mean()).isfinite():
-                self._watched = float(loss), self._names(token_rows(inputs))
+                self._watched = float(loss), self._named([_kept(inputs)])
             return found
 
         trainer.training_step, trainer.accelerator.clip_grad_norm_ = training_step, clip_grad_norm
@@ -150,7 +157,7 @@ class FiniteSteps(TrainerCallback):
         if not bad and norm is not None and not math.isfinite(norm):
             what = f"the gradient norm is {norm}"
         batches = [self._batches[number] for number in bad] if bad else self._batches
-        rows = self._names(row for batch in batches for row in token_rows(batch)) if what else []
+        rows = self._named(batches) if what else []
         weight = not_finite_weight(self._trainer.model)
         # By rank: a process whose own numbers are finite has nothing to tell.
         told = [each for each in gather_object([(what, rows, weight)]) if each[0]]
@@ -159,6 +166,12 @@ class FiniteSteps(TrainerCallback):
         return NotFiniteError(
             f"{self._place(state.global_step + 1)}: {told[0][0]}{_rows_told(rows)}; {self._hint(weight, state)}"
         )
+
+    def _named(self, batches: Sequence[Mapping[str, Any]]) -> list[str]:
+        """The ids of the rows of batches; questions that are answered in the step bring theirs along."""
+        known = [name for batch in batches for name in batch.get("id", ())]
+        rows = (row for batch in batches if "input_ids" in batch for row in token_rows(batch))
+        return list(dict.fromkeys(known)) or self._names(rows)
 
     def _hint(self, weight: str, state: Any) -> str:
         """What to look at."""
@@ -176,6 +189,9 @@ class FiniteSteps(TrainerCallback):
     def on_log(self, args: TrainingArguments, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """Stop at a validation loss; leave what decides nothing, and is no number, out of the history and say so."""
         entry = state.log_history[-1]
+        for key in [key for key, value in entry.items() if value is None]:
+            # TRL's mean of no numbers.
+            del entry[key]
         if "eval_loss" in entry:
             self._look_at_validation(entry["eval_loss"], state)
         for key in [key for key, value in entry.items() if isinstance(value, float) and not math.isfinite(value)]:

@@ -192,7 +192,8 @@ def choose_memory(
     )
     if not memory.fits(free):
         lower = "launch.tokens_per_batch" if bound else "per_device_train_batch_size"
-        lower = f"max_length in [{stage}]" if tokens == batches.longest else f"{lower} or max_length in [{stage}]"
+        longest = "max_completion_length" if stage == "grpo" else "max_length"
+        lower = f"{longest} in [{stage}]" if tokens == batches.longest else f"{lower} or {longest} in [{stage}]"
         say(f"{stage}: that may not fit; lower {lower}, or use adapters")
     return MemoryChoice(memory, checkpointing, chosen)
 
@@ -216,7 +217,8 @@ def memory_of_tokens(settings: StageSettings, skeleton: Any, tokens: int, checkp
         weights -= round((precision - 0.52) * (in_layers - trained))
     # Stored once by calltune or by TRL, the reference needs no second model.
     is_stored = stage == "dpo" and (can_store(arguments) or arguments.precompute_ref_log_probs)
-    has_reference = stage == "dpo" and not has_adapters and not is_stored
+    is_second = (stage == "dpo" and not is_stored) or (stage == "grpo" and arguments.beta != 0)
+    has_reference = is_second and not has_adapters
     return training_memory(
         shape,
         weight_bytes=weights,
@@ -238,6 +240,8 @@ def _free_for_this_process() -> int:
 
 
 def _may_be_bounded(settings: StageSettings, skeleton: Any) -> bool:
+    if settings.stage == "grpo":
+        return False
     try:
         check_passes(_FEWEST_TOKENS, settings.arguments, skeleton.config)
     except ConfigError:

@@ -158,7 +158,7 @@ def time_training(
     steps, epochs = count_steps(trainer, num_processes)
     work = Work(trainer.model, sharing.off_because is None)
     of_epoch = work.of_epoch(trainer)
-    saves, save_steps = trainer.args.save_strategy, _save_steps(trainer.args.save_steps, steps)
+    saves, save_steps = trainer.args.save_strategy, save_interval(trainer.args.save_steps, steps)
     plan = _Plan(ready, steps, epochs, save_steps, saves, of_epoch * epochs * part)
     pieces = Pieces(trainer, work, settings.tokens_per_batch)
     pieces.grow(limit)
@@ -178,7 +178,7 @@ def time_training(
     is_quick = _FEWEST_STEPS * pieces.per_work * of_epoch * epochs / steps <= limit
     timed = (_whole_steps if is_quick else _parts_of_steps)(plan, trainer, work, pieces, limit, tracking)
     seconds = once + timed.once + timed.steps + reference * part
-    seconds += timed.save * _num_saves(saves, save_steps, steps, epochs)
+    seconds += timed.save * num_saves(saves, save_steps, steps, epochs)
     is_stored = stage == "dpo" and can_store(trainer.args)
     watched = of_epoch * ready.watched.num_tokens / ready.rows.num_tokens * (math.floor(epochs) + is_stored)
     return steps, epochs, seconds + FORWARD * timed.per_work * watched * part
@@ -187,7 +187,7 @@ def time_training(
 def _whole_steps(plan: _Plan, trainer: Any, work: Work, pieces: Pieces, limit: float, tracking: Any) -> _Timed:
     """The stage's own first steps, at least two, and a checkpoint after them."""
     stage, ready = plan.ready.settings.stage, plan.ready
-    is_written = _checkpoint_bytes(ready) <= _MOST_BYTES
+    is_written = checkpoint_bytes(ready) <= _MOST_BYTES
     watch = _Watch(trainer.model, work, limit, is_written)
     trainer.add_callback(watch)
     begun = time.perf_counter()
@@ -249,10 +249,11 @@ def _compute_a_loss(stage: str, trainer: Any) -> None:
 def _written(plan: _Plan, pieces: Pieces) -> tuple[float, float]:
     """Seconds of a checkpoint, and of the model at the end, which is read and written, by those of a few bytes."""
     per_byte = pieces.per_byte(Path(plan.ready.arguments.output_dir or "."))
-    return per_byte * _checkpoint_bytes(plan.ready), 2 * per_byte * plan.ready.memory.weights
+    return per_byte * checkpoint_bytes(plan.ready), 2 * per_byte * plan.ready.memory.weights
 
 
-def _checkpoint_bytes(ready: Ready) -> int:
+def checkpoint_bytes(ready: Ready) -> int:
+    """Bytes of a checkpoint: the weights, and what the optimiser keeps."""
     return ready.memory.weights + ready.memory.optimizer
 
 
@@ -261,12 +262,12 @@ def _is_checkpointed(arguments: TrainingArguments) -> bool:
     return bool(asked.get("activation_checkpointing") or asked.get("gradient_checkpointing"))
 
 
-def _save_steps(given: float, steps: int) -> int:
+def save_interval(given: float, steps: int) -> int:
     """Steps from one checkpoint to the next; below 1, a share of all of them, as transformers takes it."""
     return max(1, math.ceil(given * steps) if given < 1 else int(given))
 
 
-def _num_saves(strategy: Any, save_steps: int, steps: int, epochs: float) -> int:
+def num_saves(strategy: Any, save_steps: int, steps: int, epochs: float) -> int:
     """Checkpoints that are written; the last step's always is."""
     if strategy == SaveStrategy.STEPS:
         return math.ceil(steps / max(1, save_steps))

@@ -35,7 +35,9 @@ class Progress(TrainerCallback):
         # What a killed process had not sent yet; the tracker leaves out what it has.
         for entry in state.log_history:
             self._track(entry)
-        self._tokens_before = max((logs.get("num_tokens", 0) for logs in state.log_history), default=0)
+        # The trainer that draws answers counts the whole stage itself.
+        before = [logs.get("num_tokens", 0) for logs in state.log_history if "reward" not in logs]
+        self._tokens_before = max(before, default=0)
         self._bar = ProgressBar(self._stage, state.max_steps, state.global_step)
         self._bar.__enter__()
         self._begun, self._begun_from = time.monotonic(), state.global_step
@@ -66,7 +68,8 @@ class Progress(TrainerCallback):
             entry[key] += self._tokens_before
         if "loss" in entry:
             self._loss = float(entry["loss"])
-            self._note = f"loss {self._loss:.3f}"
+            earned = f", reward {entry['reward']:.3f}" if "reward" in entry else ""
+            self._note = f"loss {self._loss:.3f}{earned}"
         self._track(entry)
 
     def _track(self, entry: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ from calltune.training.arguments import TrlArguments
 from calltune.training.batch_tokens import batch_tokens
 from calltune.training.memory import Memory, choose_memory
 from calltune.training.passes import check_passes
+from calltune.training.questions import fit_questions
 from calltune.training.recipe import FittedRows, Recipe, fit_rows
 from calltune.training.settings import StageSettings
 from calltune.training.tuning import (
@@ -46,10 +47,18 @@ def get_ready(settings: StageSettings, recipe: Recipe, run_folder: Path, model: 
     """
     stage, file = settings.stage, run_folder / recipe.train_file
     chat = Chat(load_tokenizer(model, settings.chat_template), model)
-    rows = fit_rows(chat, recipe, file, settings.max_length, settings.group_by, settings.thinking)
+    if recipe.rewards:
+        chat = chat.in_mode(settings.thinking == "on")
+        rows = fit_questions(chat, recipe, file, settings, model)
+    else:
+        rows = fit_rows(chat, recipe, file, settings.max_length, settings.group_by, settings.thinking)
     if not rows.texts:
         raise ConfigError(f"{stage}: {file} holds no rows; leave '{stage}' out of 'stages'")
-    watched = fit_rows(chat, recipe, run_folder / recipe.validation_file, rows.max_length, thinking=settings.thinking)
+    validation = run_folder / recipe.validation_file
+    if recipe.rewards:
+        watched = fit_questions(chat, recipe, validation, settings, model)
+    else:
+        watched = fit_rows(chat, recipe, validation, rows.max_length, thinking=settings.thinking)
     plan = plan_tuning(settings, model)
     check_tokens(plan.skeleton, chat, [chat.tokenizer.pad_token_id, rows.highest_token, watched.highest_token])
     check_passes(settings.tokens_per_batch, settings.arguments, plan.skeleton.config)
@@ -62,7 +71,7 @@ def get_ready(settings: StageSettings, recipe: Recipe, run_folder: Path, model: 
     arguments = settings.arguments_with(
         choice.checkpointing,
         output_dir=str(run_folder / recipe.name / "checkpoints"),
-        max_length=rows.max_length,
+        **({} if recipe.rewards else {"max_length": rows.max_length}),
         eval_strategy="epoch" if watched.texts else "no",
     )
     return Ready(settings, recipe, model, chat, rows, watched, plan, choice.memory, arguments)

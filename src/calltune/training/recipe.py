@@ -19,8 +19,10 @@ from calltune.types import Example, Preference
 class Recipe:
     """What one stage trains on and with.
 
-    Files of rows are named by their place in the run's folder. `row_text` writes a row as the strings that TRL's
-    trainer wants: `prompt`, and `completion` or `chosen` and `rejected`.
+    Files of rows are named by their place in the run's folder; `read` may read those of `more_files`, beside them, too.
+    `row_text` writes a row as the strings that TRL's trainer wants: `prompt`, and `completion` or `chosen` and
+    `rejected`. Where answers are drawn, `rewards` makes the functions that judge them, of the chat, the
+    tokens that end an answer, and the rows.
     """
 
     stage: Stage
@@ -30,6 +32,8 @@ class Recipe:
     read: Callable[[Path], list[Any]]
     row_text: Callable[[Chat, Any], dict[str, str]]
     round: int = 1
+    more_files: tuple[str, ...] = ()
+    rewards: Callable[[Chat, Sequence[int], Sequence[Any]], list[Any]] | None = None
 
     @property
     def name(self) -> str:
@@ -43,7 +47,8 @@ class FittedRows:
 
     `groups[i]` is the name of row i's group, `ids[i]` its id. `highest_token` is the highest id of a token in any row.
     `longest` is the number of tokens of the row or pair that has most, the prompt of a pair counted once.
-    `num_thinking` counts those that are trained with thinking on; it is None where thinking is off for all.
+    `num_thinking` counts those that are trained with thinking on; it is None where thinking is off for all. `rows` are
+    the rows themselves where answers are drawn: they judge these.
     """
 
     texts: list[dict[str, str]]
@@ -56,6 +61,7 @@ class FittedRows:
     highest_token: int
     longest: int
     num_thinking: int | None = None
+    rows: Sequence[Any] = ()
 
     def counts(self) -> dict[str, int]:
         """For the manifest: rows, tokens, and rows left out."""

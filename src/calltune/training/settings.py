@@ -61,13 +61,13 @@ class StageSettings:
     """`model_init_kwargs`, as `from_pretrained` takes them."""
 
     table: Mapping[str, Any]
-    """`[sft]` or `[dpo]` itself, which TRL's arguments are made of."""
+    """The stage's own table, which TRL's arguments are made of."""
 
     arguments: TrlArguments
     """TRL's, as far as the run file and this device decide them."""
 
     tokens_per_batch: int | None
-    """The bound of one pass; None where a batch goes through the model whole."""
+    """The bound of one pass; None where a batch goes through the model whole, as those of drawn answers do."""
 
     share_prefixes: bool
     """Whether what rows of a batch have in common is computed once, where that is exact."""
@@ -150,7 +150,8 @@ def stage_settings(config: Config, stage: Stage) -> StageSettings:
         model_keys=keys,
         table=table,
         arguments=arguments,
-        tokens_per_batch=config.launch.tokens_per_batch,
+        # The passes are those of rows that are known; what is drawn goes through the model in TRL's batches.
+        tokens_per_batch=None if stage == "grpo" else config.launch.tokens_per_batch,
         share_prefixes=config.tuning.share_prefixes,
         attention=config.tuning.attention,
         has_masters=against_masters is None and (asked == "bf16-masters" or is_default),

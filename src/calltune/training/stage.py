@@ -1,4 +1,4 @@
-"""What `sft` and `dpo` share: the course of a stage, resume, and the saved model."""
+"""What `sft`, `dpo` and `grpo` share: the course of a stage, resume, and the saved model."""
 
 import shutil
 from dataclasses import replace
@@ -24,6 +24,7 @@ from calltune.training.masters import require_same_precision
 from calltune.training.ready import get_ready
 from calltune.training.recipe import Recipe
 from calltune.training.reference import store_reference
+from calltune.training.rollouts import KeepRollouts
 from calltune.training.saving import save_model
 from calltune.training.settings import StageSettings, stage_settings
 from calltune.training.steps import mean_loss, train
@@ -94,6 +95,8 @@ def _train_and_save(config: Config, recipe: Recipe, model: str, folder: Path, in
             tracker.dataset(str(run_folder / recipe.validation_file), inputs["validation rows"], "validation")
         counts = KeepCounts(sharing, begun_from, settings.tokens_per_batch)
         trainer.add_callback(counts)
+        if recipe.rewards:
+            trainer.add_callback(KeepRollouts(trainer, begun_from))
         state, seconds = train(trainer, stage, begun_from, tracker, names)
         counted = counts.seconds + seconds
         ours.first(lambda: save_model(_best_or_last(trainer.args, state), model, folder, ready.chat))
@@ -117,7 +120,8 @@ def _train_and_save(config: Config, recipe: Recipe, model: str, folder: Path, in
 def _inputs(config: Config, recipe: Recipe, model: str, data: Path) -> dict[str, Any]:
     """What a stage is made of; when none of it changed, a complete stage is skipped and an interrupted one goes on."""
     manifest.read_manifest(data)
-    for file in (config.run_folder / recipe.train_file, config.run_folder / recipe.validation_file):
+    more = {name: config.run_folder / name for name in recipe.more_files}
+    for file in (config.run_folder / recipe.train_file, config.run_folder / recipe.validation_file, *more.values()):
         manifest.require_sealed(file.parent, file.name)
     stage = recipe.stage
     tuning = tuning_inputs(config.tuning.of(stage), config.lora)
@@ -125,6 +129,7 @@ def _inputs(config: Config, recipe: Recipe, model: str, data: Path) -> dict[str,
         "model": manifest.model_sha256(model),
         "train rows": file_sha256(config.run_folder / recipe.train_file),
         "validation rows": file_sha256(config.run_folder / recipe.validation_file),
+        **{name: file_sha256(file) for name, file in more.items()},
         "chat template": manifest.template_sha256(config),
         # A word that was not there before counts where it is said, so that what older versions made stays complete.
         "settings": value_sha256([config.seed, tuning, getattr(config, stage), *_later_words(config)]),

@@ -17,6 +17,7 @@ from calltune.calling.shipped import SHIPPED
 from calltune.config.entries import open_entries
 from calltune.config.model_name import model_name
 from calltune.config.run_file import Config
+from calltune.config.stages import STAGES
 from calltune.data.sources import SOURCES
 from calltune.data.sources.places import misplaced
 from calltune.errors import CalltuneError, DataError
@@ -103,7 +104,7 @@ def _look_here(config: Config, notes: Notes) -> None:
     for problem in misplaced_questions(benchmarks, config.run_folder):
         notes.error(problem)
     files = {"chat_template": config.chat_template} if config.chat_template not in SHIPPED else {}
-    for name in ("", "sft", "dpo"):
+    for name in ("", *STAGES):
         tuning = config.tuning if not name else getattr(config.tuning, name)
         files[f"tuning.{name}.spectrum_file".replace("..", ".")] = tuning and tuning.spectrum_file
     for key, file in files.items():

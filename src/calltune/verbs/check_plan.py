@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from calltune.config.run_file import Config
+from calltune.config.stages import of_round
 from calltune.evaluation.jobs import SAMPLES_BETWEEN_SAVES, Job, ask, num_characters, open_backend, read_jobs
 from calltune.evaluation.power import power_line
 from calltune.runtime.notes import Notes
@@ -44,11 +45,13 @@ def seconds_to_start(config: Config) -> dict[str, float]:
     They are needed here too, so it is by this process's own start that theirs is known.
     """
     found, begun = {}, time.perf_counter()
+    names = ["sft", "dpo", *(["grpo"] if "grpo" in config.stages else [])]
+    training = f"{', '.join(names[:-1])} and {names[-1]}", [f"calltune.verbs.{name}" for name in names]
     asked = ["mlflow", "calltune.models.backends.hf"] if config.tracking.mlflow else ["calltune.models.backends.hf"]
     with warnings.catch_warnings():
         # Packages warn of their own dependencies when they are imported; none of it is the user's to mend.
         warnings.simplefilter("ignore")
-        for commands, modules in (("evaluate", asked), ("sft and dpo", ["calltune.verbs.sft", "calltune.verbs.dpo"])):
+        for commands, modules in (("evaluate", asked), training):
             for module in modules:
                 import_module(module)
             found[commands] = time.perf_counter() - begun
@@ -63,14 +66,15 @@ def tell_plan(
         return None
     from calltune.training import estimate as plan
     from calltune.training.steady import Budget
-    from calltune.verbs import dpo, sft
 
-    recipes = {"sft": sft.RECIPE, "dpo": dpo.RECIPE}
+    recipes = {stage: import_module(f"calltune.verbs.{stage}").RECIPE for stage in config.stages}
     budget = Budget(config.plan.probe_seconds, len(stages) + len(config.evaluate.benchmarks))
     plans = [plan.plan_training(config, settings, recipes[settings.stage], budget) for settings in stages]
     weighed = list(zip(plans, stages, strict=True))
     # A later round's pairs are not known either; as many as in the first are as good a guess.
-    plans += [replace(plans[-1], stage=name) for name in config.checkpoints[len(config.stages) + 1 :]]
+    for number in range(2, config.num_rounds + 1):
+        first = next(place for place, each in enumerate(plans) if each.stage == "dpo")
+        plans.insert(first + number - 1, replace(plans[first], stage=of_round("dpo", number)))
     jobs = read_jobs(config)
     if jobs:
         plans.append(_plan_evaluation(config, jobs, budget))
@@ -89,7 +93,7 @@ def tell_plan(
 
 def _weigh_stage(plan: "Estimate", settings: "StageSettings", notes: Notes) -> None:
     """Say how many steps a stage has, and warn where they are too few to change anything."""
-    steps, kind = plan.steps or 0, "rows" if settings.stage == "sft" else "pairs"
+    steps, kind = plan.steps or 0, {"sft": "rows", "dpo": "pairs", "grpo": "questions"}[settings.stage]
     line = f"{plan.stage}: {steps:,} step{'s'[: steps != 1]} with {plan.rows:,} {kind}"
     if steps >= _FEW_STEPS:
         notes.info(line)

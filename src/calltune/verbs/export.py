@@ -147,7 +147,7 @@ def _facts(config: Config, checkpoint: str, dtype: str) -> CardFacts:
     trained = config.checkpoints[1 : config.checkpoints.index(checkpoint) + 1]
     stages = [stage for stage in config.stages if stage in trained]
     mine = config.mine if "dpo" in stages else None
-    mined = [name.replace("dpo", "mined") for name in trained if name != "sft"] if mine else []
+    mined = [name.replace("dpo", "mined") for name in trained if stage_of(name) == "dpo"] if mine else []
     sources = [
         (entry.name, str(getattr(settings, "path", "")) or "made by calltune")
         for entry, _, settings in open_sources(config)

@@ -14,7 +14,14 @@ from calltune.files.state import Manifest, RunConfig, read_state
 from calltune.runtime.terminal import say, show_table
 from calltune.runtime.told import tell_program
 
-_STAGES = {"data": "prepared", "sft": "sft trained", "mined": "mined", "dpo": "dpo trained", "eval": "evaluated"}
+_STAGES = {
+    "data": "prepared",
+    "sft": "sft trained",
+    "mined": "mined",
+    "dpo": "dpo trained",
+    "grpo": "grpo trained",
+    "eval": "evaluated",
+}
 
 
 def run(folder: Path) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ VERBS = {
     "sft": "supervised fine-tuning of the base model",
     "mine": "preference pairs from the SFT model's own mistakes, for dpo",
     "dpo": "preference optimisation of the SFT model",
+    "grpo": "reinforcement: answers are drawn, verified and learned from, after sft or dpo",
     "evaluate": "measure every checkpoint on every benchmark",
     "report": "put the results side by side, on a page too, and apply the gate; takes folders of runs too",
     "export": "the last checkpoint as a model to hand on, checked against what was trained",

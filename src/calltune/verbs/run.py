@@ -31,6 +31,10 @@ def run(config: Config) -> Path:
     if "dpo" in config.stages:
         for round_number in range(1, config.num_rounds + 1):
             _prefer(config, round_number)
+    if "grpo" in config.stages and not launch(config, "grpo"):
+        from calltune.verbs import grpo
+
+        grpo.run(config)
     result, first_machine = config.run_folder, config.launch.machine_rank == 0
     if not config.evaluate.benchmarks:
         say("run: no [[evaluate.benchmarks]] in the run file, so nothing was measured")

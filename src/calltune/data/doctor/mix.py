@@ -9,7 +9,7 @@ from calltune.errors import DataError
 from calltune.types import BEHAVIORS, Behavior
 
 KIND_OF_STAGE = {"sft": "example", "dpo": "preference"}
-"""The stages, each with the kind of row it is trained on."""
+"""The stages that are trained on rows of one kind, each with that kind; `grpo` asks the questions of both."""
 
 
 def behaviors_by_source(rows: Iterable[Facts], titles: Sequence[str]) -> dict[str, dict[str, dict[str, int]]]:
@@ -34,7 +34,9 @@ def stop_when_missing(
         DataError: one is missing that `data.allow_missing` does not name.
     """
     for stage in config.stages:
-        taught = {behavior for counts in mix[stage].values() for behavior, count in counts.items() if count}
+        tables = [mix[stage]] if stage in mix else mix.values()
+        sources = [counts for table in tables for counts in table.values()]
+        taught = {behavior for counts in sources for behavior, count in counts.items() if count}
         needed = {"tool_call", *counted} - {*config.data.allow_missing}
         missing = [behavior for behavior in BEHAVIORS if behavior in needed - taught]
         if taught and missing:

@@ -28,7 +28,7 @@ from typing import Any
 
 LONGEST_FAILURE = 1024
 STOPPED = 128 + signal.SIGTERM
-FOLDER_OF = {"sft": "sft", "dpo": "dpo", "evaluate": "eval"}
+FOLDER_OF = {"sft": "sft", "dpo": "dpo", "grpo": "grpo", "evaluate": "eval"}
 LOCK = ".calltune.lock"
 
 
@@ -129,7 +129,7 @@ class Stage:
     def lay_out(self) -> None:
         """Make the run's folder as the stages before this one would have left it."""
         self.run_folder.mkdir(parents=True, exist_ok=True)
-        for name in ("data", "sft", "dpo"):
+        for name in ("data", "sft", "dpo", "grpo"):
             channel, place = self.root / "input" / "data" / name, self.run_folder / name
             if channel.is_dir():
                 unpack(channel)

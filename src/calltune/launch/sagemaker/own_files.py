@@ -13,6 +13,7 @@ from typing import Any
 
 from calltune.calling.shipped import SHIPPED
 from calltune.config.run_file import Config
+from calltune.config.stages import STAGES
 from calltune.errors import ConfigError
 from calltune.files.hashes import value_sha256
 from calltune.launch.sagemaker.archive import SCRIPTS
@@ -84,7 +85,7 @@ def as_sent(table: dict[str, Any], own: OwnFiles) -> dict[str, Any]:
 def _files_named(config: Config) -> Iterator[tuple[str, str]]:
     if config.chat_template and config.chat_template not in SHIPPED:
         yield "chat_template", config.chat_template
-    tables = {"tuning": config.tuning, "tuning.sft": config.tuning.sft, "tuning.dpo": config.tuning.dpo}
+    tables = {"tuning": config.tuning} | {f"tuning.{stage}": getattr(config.tuning, stage) for stage in STAGES}
     for key, tuning in tables.items():
         if tuning and tuning.spectrum_file:
             yield f"{key}.spectrum_file", tuning.spectrum_file

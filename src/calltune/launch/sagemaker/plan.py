@@ -21,6 +21,7 @@ from calltune.launch.sagemaker.request import JOB_STAGES, StageJob, account, run
 _ROWS = {
     "sft": ("train.jsonl", "validation.jsonl"),
     "dpo": ("preferences.jsonl", "validation_preferences.jsonl"),
+    "grpo": ("train.jsonl", "preferences.jsonl", "validation.jsonl", "validation_preferences.jsonl"),
     "evaluate": ("test.jsonl",),
 }
 

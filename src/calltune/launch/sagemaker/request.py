@@ -10,7 +10,7 @@ from calltune.config.run_file import Config
 from calltune.errors import ConfigError
 from calltune.launch.sagemaker.images import image_of, may_have_volume_key
 
-JOB_STAGES = ("sft", "dpo", "evaluate")
+JOB_STAGES = ("sft", "dpo", "grpo", "evaluate")
 RUN_TAG, STAGE_TAG = OUR_TAGS
 ROOT = "/opt/ml"
 _LONGEST_NAME = 63

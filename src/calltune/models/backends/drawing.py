@@ -116,8 +116,10 @@ def draw(scores: torch.Tensor, number: torch.Tensor, temperature: float, top_p: 
         return _place(probabilities.cumsum(-1), number, probabilities.shape[-1])
     sorted_, order = probabilities.sort(dim=-1, descending=True, stable=True)
     sums = sorted_.cumsum(-1)
-    # A token is kept when those before it do not reach top_p yet, so the likeliest always is.
-    return order.gather(-1, _place(sums, number, (sums - sorted_ < top_p).sum(-1, keepdim=True)))
+    # A token is kept when those before it do not reach top_p yet, so the likeliest always is; where logits are no
+    # numbers none would be, and some token has to be drawn all the same: whoever asked is told that they are none.
+    num_kept = (sums - sorted_ < top_p).sum(-1, keepdim=True).clamp(min=1)
+    return order.gather(-1, _place(sums, number, num_kept))
 
 
 def _place(sums: torch.Tensor, number: torch.Tensor, num_kept: torch.Tensor | int) -> torch.Tensor:

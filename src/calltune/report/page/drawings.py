@@ -11,13 +11,23 @@ from calltune.report.page.charts import Bar, forest, ladder, lines, trade_off
 from calltune.report.resampling import Interval
 from calltune.report.results import Measured
 
-_CURVES = (("loss", "eval_loss"), ("rewards/accuracies", "eval_rewards/accuracies"), ("rewards/margins",))
+_CURVES = (
+    ("loss", "eval_loss"),
+    ("rewards/accuracies", "eval_rewards/accuracies"),
+    ("rewards/margins",),
+    ("reward", "eval_reward"),
+    ("unreadable", "eval_unreadable"),
+)
 _CURVE_NAMES = {
     "loss": "training loss",
     "eval_loss": "validation loss",
     "rewards/accuracies": "chosen preferred",
     "eval_rewards/accuracies": "on validation",
     "rewards/margins": "reward margin",
+    "reward": "mean reward",
+    "eval_reward": "reward on validation",
+    "unreadable": "unreadable answers",
+    "eval_unreadable": "unreadable on validation",
 }
 _NUM_TONES = 6
 _TONES = {"better": "good", "worse": "bad", "uncertain": "even"}
