@@ -27,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb.
 
     Returns:
-        0 when it went well, 2 when the user has something to mend, 3 when the gate is not passed, 130 when interrupted
+        0 when it went well, 2 when the user has something to mend, 3 when the gate is not passed, 4 when the
+        guard stopped a stage, 130 when interrupted
         from the keyboard and 143 by SIGTERM: what was interrupted goes on when it is run again.
     """
     parser = build_parser()
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     # PEFT 0.21 and TRL 1.16 ask transformers 5.23 by an old name; the user can do nothing about it.
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
-    from calltune.errors import CalltuneError, GateError
+    from calltune.errors import CalltuneError, GateError, GuardError
     from calltune.runtime import child
     from calltune.runtime.extras import line_for
     from calltune.runtime.stopping import Stopped, end_within_seconds, stoppable
@@ -68,10 +69,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _do(words, command)
         except CalltuneError as error:
             if child.is_child():
-                child.tell("error", str(error))
+                child.tell("guard" if isinstance(error, GuardError) else "error", str(error))
             else:
                 print(f"calltune: {conceal(str(error))}", file=sys.stderr)
-            return 3 if isinstance(error, GateError) else 2
+            return 3 if isinstance(error, GateError) else 4 if isinstance(error, GuardError) else 2
         except ModuleNotFoundError as error:
             if not (line := line_for(words.verb, error)):
                 raise
