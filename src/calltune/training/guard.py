@@ -245,7 +245,7 @@ class Guard(TrainerCallback):
     def sentence(self, seconds: float, kept: Path | None) -> str:
         """What the checks took of the stage, with its `seconds` of training, and what became of them."""
         taken = sum(check.seconds for check in self._checks)
-        part = taken / (seconds + self._time.before_training)
+        part = taken / max(seconds + self._time.before_training, 1e-9)
         text = f"guard: {len(self._checks)} checks took {taken:.1f} s, {part:.1%} of the stage"
         if self._skipped:
             text += f"; {len(self._skipped)} more were left out, as they would have taken longer than guard.time_share"

@@ -1,9 +1,11 @@
-"""What a check of a model in training found, and whether a behaviour fell since the stage's start.
+"""What a check of a model in training found, and whether it fell since the stage's start.
 
-A behaviour falls when two figures do: its recall, and its recall less the share of other questions that are given the
-same answer. A model that answers everything alike has a recall of 1 there and no skill, and learning to tell questions
-apart is no fall. The questions are the same in every check, so chance is judged by those whose answers changed: as many
-would have become right as wrong, were nothing but chance at work.
+A class of questions falls when two figures do: its recall, and its recall less the share of other questions that are
+given the same answer. A model that answers everything alike has a recall of 1 there and no skill, and learning to tell
+questions apart is no fall. All classes together fall with behaviour accuracy.
+
+The questions are the same in every check, so chance is judged by those whose answers changed: as many would have become
+right as wrong, were nothing but chance at work.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,8 +21,8 @@ from calltune.types import BEHAVIORS, Behavior, Completion
 
 Shown = Behavior | Literal["malformed"]
 
-_CHANCE = 0.01
-"""How likely a fall may be, were it chance alone: a stage makes some thirty comparisons."""
+_CHANCE = 0.02
+"""How likely a fall may be, were it chance alone; six of six answers that turned wrong are less likely than that."""
 
 _WORDS: Mapping[str, str] = {
     "tool_call": "call",
@@ -108,27 +110,39 @@ def rank(questions: Sequence[GuardQuestion], check: Check) -> tuple[float, float
 def collapse(questions: Sequence[GuardQuestion], start: Check, now: Check, most_drop: float) -> str:
     """What fell since the stage's start, by more than `most_drop` and more than chance; else an empty text."""
     count = min(len(start.shown), len(now.shown))
-    behaviors = [question.behavior for question in questions[:count]]
+    due = [question.behavior for question in questions[:count]]
     before, after = start.shown[:count], now.shown[:count]
-    problems = []
+    right = [[does == behavior for does, behavior in zip(shown, due, strict=True)] for shown in (before, after)]
+    rules = [_Rule("behaviour accuracy", *right)]
     for behavior in BEHAVIORS:
-        own = [number for number in range(count) if behaviors[number] == behavior]
-        old, new = ([shown[number] == behavior for number in own] for shown in (before, after))
-        recalls = _share(old), _share(new)
-        skills = [
-            recall - _share(does == behavior for does, due in zip(shown, behaviors, strict=True) if due != behavior)
-            for recall, shown in zip(recalls, (before, after), strict=True)
-        ]
-        fall = min(recalls[0] - recalls[1], skills[0] - skills[1])
-        if fall > most_drop and _is_beyond_chance(old, new):
-            problems.append(
-                f"the recall of {behavior} fell from {recalls[0]:.2f} to {recalls[1]:.2f} ({len(own)} questions)"
-            )
-    old, new = ([does != "malformed" for does in shown] for shown in (before, after))
-    if _share(old) - _share(new) > most_drop and _is_beyond_chance(old, new):
-        rates = 1 - _share(old), 1 - _share(new)
-        problems.append(f"malformed answers rose from {rates[0]:.2f} to {rates[1]:.2f} ({count} questions)")
-    return ", and ".join(problems)
+        own, others = ([n for n in range(count) if (due[n] == behavior) is wanted] for wanted in (True, False))
+        flags = [[shown[n] == behavior for n in own] for shown in (before, after)]
+        habits = [_share(shown[n] == behavior for n in others) for shown in (before, after)]
+        rules.append(_Rule(f"the recall of {behavior}", *flags, more_needless=habits[1] - habits[0]))
+    well_formed = [[does != "malformed" for does in shown] for shown in (before, after)]
+    rules.append(_Rule("the rate of malformed answers", *well_formed, is_bad_rate=True))
+    return ", and ".join(rule.told for rule in rules if rule.is_broken(most_drop))
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """What was right of the same questions before and after; `more_needless` is how much oftener others got it now."""
+
+    name: str
+    old: Sequence[bool]
+    new: Sequence[bool]
+    more_needless: float = 0.0
+    is_bad_rate: bool = False
+
+    def is_broken(self, most_drop: float) -> bool:
+        fall = _share(self.old) - _share(self.new)
+        return min(fall, fall + self.more_needless) > most_drop and _is_beyond_chance(self.old, self.new)
+
+    @property
+    def told(self) -> str:
+        rates = [abs(self.is_bad_rate - _share(flags)) for flags in (self.old, self.new)]
+        verb = "rose" if self.is_bad_rate else "fell"
+        return f"{self.name} {verb} from {rates[0]:.2f} to {rates[1]:.2f} ({len(self.old)} questions)"
 
 
 def _is_beyond_chance(old: Sequence[bool], new: Sequence[bool]) -> bool:
