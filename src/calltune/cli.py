@@ -29,8 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb.
 
     Returns:
-        0 when it went well, 2 when the user has something to mend, 3 when the gate is not passed, 130 when interrupted
-        from the keyboard and 143 by SIGTERM: what was interrupted goes on when it is run again.
+        0 when it went well, 2 when the user has something to mend, 3 when the gate is not passed, 4 when the
+        guard stopped a stage, 130 when interrupted from the keyboard and 143 by SIGTERM: what was interrupted goes on
+        when it is run again.
     """
     given = sys.argv[1:] if arguments is None else arguments
     try:
@@ -86,7 +87,7 @@ def _parsed(given: Sequence[str]) -> argparse.Namespace | None:
 
 def _run(words: argparse.Namespace, command: str, *, is_program: bool) -> int:
     """Do what the words say, and return the exit code; a mistake is told in one line."""
-    from calltune.errors import CalltuneError, GateError
+    from calltune.errors import CalltuneError, GateError, GuardError
     from calltune.runtime import child
     from calltune.runtime.extras import line_for
     from calltune.runtime.stopping import Stopped, end_within_seconds, stoppable
@@ -106,10 +107,10 @@ def _run(words: argparse.Namespace, command: str, *, is_program: bool) -> int:
             _do(words, command)
         except CalltuneError as error:
             if child.is_child():
-                child.tell("error", str(error))
+                child.tell("guard" if isinstance(error, GuardError) else "error", str(error))
             else:
                 tell(conceal(str(error)))
-            return 3 if isinstance(error, GateError) else 2
+            return 3 if isinstance(error, GateError) else 4 if isinstance(error, GuardError) else 2
         except ModuleNotFoundError as error:
             if not (line := line_for(words.verb, error)):
                 raise

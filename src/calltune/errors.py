@@ -7,6 +7,7 @@ CalltuneError
 ├── ModelError       a model folder or its template: no tokenizer, no tools, no weights
 │   └── TemplateLimitError   a chat template takes more time, memory or text than a conversation can need
 ├── NotFiniteError   a loss, a gradient, a weight or a number for a file is nan or infinite
+├── GuardError       a behaviour collapsed while a stage trained; exits with 4
 ├── RunFolderError   the output folder: another run's, not writable, incomplete
 ├── LaunchError      one of several processes was killed from outside
 ├── GateError        a rule of `[gate]` is broken; exits with 3, once the report is written
@@ -45,6 +46,10 @@ class TemplateLimitError(ModelError):
 
 class NotFiniteError(CalltuneError):
     """A number is nan or infinite where it decides something; the text says which, and where to look."""
+
+
+class GuardError(CalltuneError):
+    """A behaviour of the model collapsed while a stage trained; the text says which, and when."""
 
 
 class RunFolderError(CalltuneError):

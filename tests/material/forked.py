@@ -38,10 +38,10 @@ class End(NamedTuple):
         last = self.error.rstrip().splitlines()[-1:] or [""]
         if self.code is None or self.seconds > limit:
             return f"took {self.seconds:.0f} s"
-        if "Traceback" in self.error or self.code not in (0, 2, 3):
+        if "Traceback" in self.error or self.code not in (0, 2, 3, 4):
             return f"exit {self.code}: {last[0]}"
-        if self.code == 2 and not (last[0].startswith("calltune: ") and len(last[0]) < 1000):
-            return f"exit 2 without its line: {last[0][:300]!r}"
+        if self.code in (2, 4) and not (last[0].startswith("calltune: ") and len(last[0]) < 1000):
+            return f"exit {self.code} without its line: {last[0][:300]!r}"
         return None
 
 

@@ -57,7 +57,7 @@ def steps_in(folder: Path, pattern: str) -> list[int]:
 
 
 def result(folder: Path) -> dict:
-    """What must not depend on kills: the weights, the history without clocks, and the counts of all steps."""
+    """What must not depend on kills: weights, the history without clocks, the counts of all steps, and the guard."""
     log = json.loads((folder / "history.json").read_text())["log"]
     manifest = json.loads((folder / "manifest.json").read_text())
     timed = ("runtime", "per_second", "step_time")
@@ -69,7 +69,16 @@ def result(folder: Path) -> dict:
             manifest.get("passes"),
             manifest["counted_from_step"],
         ],
+        "guard": _guarded(folder / "guard.json"),
     }
+
+
+def _guarded(file: Path) -> dict | None:
+    """What a guard found, without its clock; how much it asks hangs on that, where it has no time to ask all."""
+    found = json.loads(file.read_text()) if file.exists() else None
+    for check in found["checks"] if found else ():
+        del check["seconds"]
+    return found
 
 
 def compare(file: Path, stage: str, kills: int, overrides: list[str], seed: int) -> dict:
@@ -99,6 +108,7 @@ def compare(file: Path, stage: str, kills: int, overrides: list[str], seed: int)
         "same_weights": before["weights"] == after["weights"],
         "same_history": before["history"] == after["history"],
         "same_counts": before["counts"] == after["counts"],
+        "same_guard": before["guard"] == after["guard"],
         "steps": json.loads((folder / "manifest.json").read_text())["steps"],
     }
 

@@ -63,6 +63,15 @@ def plant_run(folder: Path, number: int = 40, skill: Mapping[str, float] = SKILL
         log = [{"step": step, "loss": 2 / step, "rewards/margins": 0.1 * step} for step in range(1, 5)]
         if stage != "data":
             write_json(folder / stage / "history.json", {"log": log})
+            # Of the first stage the start alone is known.
+            guarded = {
+                "behavior_accuracy": 0.5,
+                "exact_call_rate": 0.25,
+                "malformed_rate": 0.0,
+                "recall_tool_call": 0.5,
+            }
+            checks = [{"step": step, "metrics": guarded} for step in ((0,) if stage == "sft" else (0, 2, 4))]
+            write_json(folder / stage / "guard.json", {"checks": checks})
     return folder
 
 

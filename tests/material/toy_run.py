@@ -24,6 +24,8 @@ RUN: dict[str, Any] = {
     "sft": {"per_device_train_batch_size": 4, "num_train_epochs": 1.0, "save_steps": 1, "learning_rate": 1e-3},
     "dpo": {"per_device_train_batch_size": 4, "num_train_epochs": 1, "beta": 0.1, "loss_type": ["sigmoid"]},
     "tuning": {"method": "full"},
+    # How much is asked hangs on the clock where there is no time for it, and reports are compared.
+    "guard": {"num_questions": 4, "time_share": 1000.0},
     "gate": {"rules": ["when2call.acc_norm >= 0.0"], "decide_by": "value"},
     "tracking": {"mlflow": False, "uri": "sqlite:///m.db"},
     "launch": {"processes": 1},

@@ -101,6 +101,16 @@ def parse_answer(text: str, call_format: CallFormat, tools: Sequence[Tool] = ())
     return _PARSERS[call_format](text, tools)
 
 
+def same_calls(known: Sequence[ToolCall], made: Sequence[ToolCall]) -> bool:
+    """Whether exactly the known calls are made, in whatever order."""
+    rest = list(made)
+    for call in known:
+        if call not in rest:
+            return False
+        rest.remove(call)
+    return not rest
+
+
 def _hermes(text: str) -> ParsedAnswer:
     return calls_between(text, "<tool_call>", "</tool_call>", _json_call)
 

@@ -15,6 +15,7 @@ from calltune.config.chat import THINKING_SUFFIX, ChatConfig
 from calltune.config.data import DataConfig
 from calltune.config.evaluation import EvaluateConfig
 from calltune.config.gate import GateConfig
+from calltune.config.guard import GuardConfig
 from calltune.config.launch import LaunchConfig
 from calltune.config.outcome import ExportConfig, PlanConfig, ReportConfig, TrackingConfig
 from calltune.config.secrets import conceal
@@ -52,6 +53,7 @@ class Config(Table):
 
     dpo: dict[str, Any] = pydantic.Field(default_factory=dict)
     grpo: dict[str, Any] = pydantic.Field(default_factory=dict)
+    guard: GuardConfig = GuardConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     launch: LaunchConfig = LaunchConfig()
     gate: GateConfig = GateConfig()

@@ -29,8 +29,8 @@ _BEGUN = "inputs.json"
 _UNFINISHED = "checkpoints"
 """Removed once the manifest is there."""
 
-_TOLD = "history.json"
-"""What a trainer logged: nothing is made of it but curves, and to train again for them would take hours."""
+_TOLD = ("history.json", "guard.json")
+"""What a trainer and its guard noted: nothing is made of it but curves, and to train again for them takes hours."""
 
 _LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
 
@@ -85,7 +85,7 @@ def is_complete(folder: Path, inputs: Mapping[str, Any], *files: str) -> bool:
     if manifest["inputs"] != json.loads(json_text(inputs)):
         return False
     seals = _seals(manifest)
-    told = {name: seals.pop(name) for name in list(seals) if name == _TOLD}
+    told = {name: seals.pop(name) for name in list(seals) if name in _TOLD}
     if problem := broken_seal(folder, seals):
         say(f"{folder}: {problem}: it is not as it was sealed, so the stage is not complete")
         return False
@@ -117,7 +117,7 @@ def require_sealed(folder: Path, *files: str) -> None:
         RunFolderError: the stage is not complete, or one of the files is missing or altered.
     """
     seals = _seals(read_manifest(folder))
-    asked = {name: seal for name, seal in seals.items() if (name in files if files else name != _TOLD)}
+    asked = {name: seal for name, seal in seals.items() if (name in files if files else name not in _TOLD)}
     if problem := broken_seal(folder, asked):
         raise RunFolderError(f"{folder}: {problem}: it is not as it was sealed; run the stage that made it again")
 
@@ -189,7 +189,7 @@ def model_sha256(model: str) -> str:
     folder = Path(model)
     if not folder.is_dir():
         return model
-    own = {_BEGUN, MANIFEST, _TOLD}
+    own = {_BEGUN, MANIFEST, *_TOLD}
     files = sorted(path for path in folder.iterdir() if path.is_file() and path.name not in own)
     # A manifest may lie in a base model's folder too, of whatever kind.
     is_stage = (folder / MANIFEST).exists() and (folder / _BEGUN).exists()

@@ -19,7 +19,7 @@ from typing import IO, Any
 from calltune.config.launch import LaunchConfig
 from calltune.config.run_file import Config
 from calltune.config.secrets import conceal
-from calltune.errors import CalltuneError, LaunchError
+from calltune.errors import CalltuneError, GuardError, LaunchError
 from calltune.files.json_lines import write_json
 from calltune.files.manifest import claim_run_folder
 from calltune.runtime import child
@@ -29,7 +29,7 @@ from calltune.runtime.terminal import say
 from calltune.runtime.threads import for_launcher
 
 _SECONDS_TO_SAVE = 600.0
-_ENDS = ("error", "traceback", "asked")
+_ENDS = ("error", "guard", "traceback", "asked")
 
 
 def launch(config: Config, verb: str, *options: str) -> bool:
@@ -187,6 +187,8 @@ def _tell_failure(verb: str, words: Path, log: Path) -> None:
     # All agreed to stop, as another machine was asked to.
     if asked := list(words.glob("*.asked")):
         raise Stopped(int(asked[0].read_text(encoding="utf-8")))
+    if fallen := list(words.glob("*.guard")):
+        raise GuardError(fallen[0].read_text(encoding="utf-8"))
     if errors := sorted(words.glob("*.error"), key=lambda path: path.stat().st_mtime_ns):
         raise CalltuneError(errors[0].read_text(encoding="utf-8"))
     killed = re.findall(r"Signal \d+ \((SIG\w+)\) received by PID", log.read_text(encoding="utf-8"))

@@ -9,6 +9,7 @@ from calltune import __version__
 from calltune.config.gate import Rule, require_metric
 from calltune.config.run_file import Config
 from calltune.config.stages import of_round
+from calltune.files.guard_file import GUARD, GuardFile
 from calltune.files.manifest import MANIFEST, versions
 from calltune.files.state import Doctor, History, Manifest, Statistics, is_newer
 from calltune.report.beside import Beside, Stage, stage_of_manifest
@@ -63,6 +64,7 @@ class Findings:
     labels: Mapping[str, Mapping[str, Mapping[str, int]]]
     tools: Mapping[str, Sequence[OfferedTool]]
     training: Mapping[str, Sequence[Mapping[str, Any]]]
+    guard: Mapping[str, Sequence[Mapping[str, Any]]]
     doctor: Mapping[str, Any] | None
     mining: Mapping[str, Mapping[str, Any]]
     stages: Mapping[str, Stage]
@@ -119,6 +121,7 @@ class Findings:
             "labels": self.labels,
             "tools": {title: [asdict(tool) for tool in tools] for title, tools in self.tools.items()},
             "training": self.training,
+            "guard": self.guard,
             "doctor": self.doctor,
             "mining": self.mining,
             "stages": {name: stage.manifest for name, stage in self.stages.items()},
@@ -179,6 +182,10 @@ def find(config: Config, benchmarks: Sequence[Measured]) -> Findings:
         labels={b.title: _labels(b) for b in benchmarks if b.samples is not None},
         tools={b.title: _tools(b) for b in benchmarks if b.samples is not None},
         training={name: history["log"] for name, history in beside.read(trained, "history.json", History).items()},
+        guard={
+            name: [{"step": check["step"], **check["metrics"]} for check in found["checks"]]
+            for name, found in beside.read(trained, GUARD, GuardFile).items()
+        },
         doctor=beside.read(["data"], "doctor.json", Doctor).get("data"),
         mining=beside.read(mined, "statistics.json", Statistics),
         stages={

@@ -41,7 +41,7 @@ def begin() -> None:
 
 
 def tell(kind: str, text: str) -> None:
-    """Leave a message for the launcher: `pid`, `error` (the user's line), `traceback`, or `asked` (to stop)."""
+    """Leave a message for the launcher: `pid`, `error` or `guard` (the user's line), `traceback`, `asked` (to stop)."""
     # The file gets its name only when it is whole, because the launcher may look at any moment.
     path = Path(os.environ[FOLDER]) / f"{processes().rank}.{kind}"
     path.with_suffix(".part").write_text(text, encoding="utf-8")

@@ -7,6 +7,7 @@ only when a newer one is sealed.
 
 import re
 import shutil
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,10 +98,13 @@ def newest_whole(folder: Path, stage: str) -> Path | None:
 
 
 class SealCheckpoints(TrainerCallback):
-    """Seal each checkpoint when every process has written its part; then, and no sooner, remove those before it."""
+    """Seal each checkpoint when every process has written its part; then, and no sooner, remove those before it.
 
-    def __init__(self, num_kept: int | None) -> None:
-        self._num_kept, self._due = num_kept, False
+    The one of `protected_step` stays.
+    """
+
+    def __init__(self, num_kept: int | None, protected_step: Callable[[], int | None] = lambda: None) -> None:
+        self._num_kept, self._protected_step, self._due = num_kept, protected_step, False
 
     def on_step_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
         """At the end of an epoch, and of training, save only when the evaluation that follows is over.
@@ -126,7 +130,7 @@ class SealCheckpoints(TrainerCallback):
         if ours.rank == 0:
             seal(folder / f"checkpoint-{state.global_step}")
             for old in in_order(folder)[self._num_kept :] if self._num_kept else ():
-                if str(old) != state.best_model_checkpoint:
+                if str(old) != state.best_model_checkpoint and step_of(old) != self._protected_step():
                     shutil.rmtree(old)
         ours.wait()
 

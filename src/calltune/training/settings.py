@@ -13,6 +13,7 @@ import torch
 from peft import LoraConfig
 
 from calltune.config.data import GroupBy
+from calltune.config.guard import GuardConfig
 from calltune.config.run_file import Config
 from calltune.config.stages import Stage
 from calltune.config.training import Tuning
@@ -87,6 +88,9 @@ class StageSettings:
     group_by: GroupBy | None
     """Which rows stand in the same batch; None where chance decides."""
 
+    guard: GuardConfig
+    """What the model is asked on the way, and what comes of a collapse."""
+
     @property
     def max_length(self) -> int | None:
         """The longest row that is trained on, in tokens; None takes the longest that there is."""
@@ -126,6 +130,11 @@ def stage_settings(config: Config, stage: Stage) -> StageSettings:
         in_bf16 = {"bf16": True} if asked == "bf16-masters" and not table.get("fp16") else {}
         arguments = trl_arguments(stage, table, seed=config.seed, **in_bf16)
         require_optimizer(stage, arguments)
+        if config.guard.keeps_best and arguments.load_best_model_at_end:
+            raise ConfigError(
+                f"guard.keep and guard.on_collapse, and {stage}.load_best_model_at_end, each say which checkpoint is "
+                "kept; leave 'best' or load_best_model_at_end out"
+            )
         against_masters = reason_against_masters(arguments, tuning, keys)
         if asked == "bf16-masters" and against_masters:
             raise ConfigError(f"tuning.precision 'bf16-masters' of {stage}: {against_masters}")
@@ -158,6 +167,7 @@ def stage_settings(config: Config, stage: Stage) -> StageSettings:
         why_no_masters=against_masters if is_default else None,
         fused_kernels=config.tuning.fused_kernels,
         group_by=config.data.group_by,
+        guard=config.guard,
     )
 
 

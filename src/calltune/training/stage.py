@@ -1,6 +1,7 @@
 """What `sft`, `dpo` and `grpo` share: the course of a stage, resume, and the saved model."""
 
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from transformers import TrainerState
 from calltune.config.run_file import Config
 from calltune.files import manifest
 from calltune.files.disk import writing_to
+from calltune.files.guard_file import GUARD
 from calltune.files.hashes import file_sha256, value_sha256
 from calltune.files.json_lines import write_json
 from calltune.files.tracking import track
@@ -20,6 +22,7 @@ from calltune.training.arguments import not_default
 from calltune.training.checkpoints import newest_whole
 from calltune.training.counts import KeepCounts, bound_as_begun
 from calltune.training.finite import row_names
+from calltune.training.guarding import make_guard
 from calltune.training.masters import require_same_precision
 from calltune.training.ready import get_ready
 from calltune.training.recipe import Recipe
@@ -63,7 +66,7 @@ def train_stage(config: Config, recipe: Recipe, model: str) -> Path:
 def _train_and_save(config: Config, recipe: Recipe, model: str, folder: Path, inputs: dict[str, Any]) -> None:
     """Do what `train_stage` says; the trainer and its model are out of reach when it returns."""
     stage, ours = recipe.name, processes()
-    run_folder = config.run_folder
+    run_folder, begun = config.run_folder, time.perf_counter()
     # What is wrong in the run file is told here, before anything is loaded.
     asked = stage_settings(config, recipe.stage)
     ready = get_ready(asked, recipe, run_folder, model)
@@ -97,9 +100,12 @@ def _train_and_save(config: Config, recipe: Recipe, model: str, folder: Path, in
         trainer.add_callback(counts)
         if recipe.rewards:
             trainer.add_callback(KeepRollouts(trainer, begun_from))
-        state, seconds = train(trainer, stage, begun_from, tracker, names)
+        shares = sharing.off_because is None
+        guard = make_guard(ready, trainer, folder, tracker, begun_from, shares=shares, begun=begun)
+        state, seconds = train(trainer, stage, begun_from, tracker, names, guard=guard)
         counted = counts.seconds + seconds
-        ours.first(lambda: save_model(_best_or_last(trainer.args, state), model, folder, ready.chat))
+        kept = guard.checkpoint(folder / "checkpoints") if guard else None
+        ours.first(lambda: save_model(kept or _best_or_last(trainer.args, state), model, folder, ready.chat))
         facts = {
             "steps": state.global_step,
             "resumed_from": begun_from.name if begun_from else None,
@@ -107,12 +113,17 @@ def _train_and_save(config: Config, recipe: Recipe, model: str, folder: Path, in
             "train_seconds": round(seconds, 1),
             "counted_from_step": counts.from_step,
             **sharing.facts(counted, trainer.accelerator.device),
+            **({"guard": guard.facts(kept)} if guard else {}),
         }
         say(f"{stage}: {sharing.sentence(counted, trainer.accelerator.device)}")
         if sharing.passes and (asked.tokens_per_batch or sharing.passes.num_parted):
             say(f"{stage}: {sharing.passes.sentence()}")
+        if guard:
+            say(f"{stage}: {guard.sentence(counted, kept)}")
         if ours.rank == 0:
             write_json(folder / "history.json", {"log": state.log_history})
+            if guard:
+                write_json(folder / GUARD, guard.found())
             manifest.finish(folder, inputs, counts=ready.rows.counts(), too_long=ready.rows.too_long, **tuned, **facts)
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
@@ -142,7 +153,9 @@ def _inputs(config: Config, recipe: Recipe, model: str, data: Path) -> dict[str,
 
 def _later_words(config: Config) -> list[str]:
     precision, thinking = config.tuning.precision, config.chat.thinking
-    return [precision] * (precision != "auto") + [f"thinking {thinking}"] * (thinking != "off")
+    # Of what only watches, and changes no weight, a complete stage hears nothing.
+    guard = [f"guard {config.guard.model_dump_json()}"] * config.guard.keeps_best
+    return [precision] * (precision != "auto") + [f"thinking {thinking}"] * (thinking != "off") + guard
 
 
 def _tuned(settings: StageSettings, model: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from calltune.training.arguments import refusals_of_trl
 from calltune.training.checkpoints import SealCheckpoints
 from calltune.training.collating import close_workers
 from calltune.training.finite import FiniteSteps, RowNames, no_names
+from calltune.training.guard import Guard
 from calltune.training.progress import Progress, StopWhenAsked, told_of_stop
 
 
@@ -28,12 +29,14 @@ def train(
     names: RowNames = no_names,
     *,
     stops_at_once: bool = False,
+    guard: Guard | None = None,
 ) -> tuple[TrainerState, float]:
     """Run a TRL trainer to its last step, from a checkpoint or from the start, leaving the last step's checkpoint.
 
     Args:
         names: of rows, for a message.
         stops_at_once: whether a signal ends it where it is, instead of after the step with a checkpoint.
+        guard: what asks the model on the way, where something does.
 
     Returns:
         The trainer's state after the last step, and the seconds it took now.
@@ -41,6 +44,7 @@ def train(
     Raises:
         Stopped, KeyboardInterrupt: a signal came; training goes on from the checkpoint that was written then.
         NotFiniteError: a loss, a gradient norm or a weight is no number.
+        GuardError: a behaviour of the model collapsed.
     """
     if checkpoint:
         say(f"{stage}: resuming from {checkpoint.name}")
@@ -53,6 +57,8 @@ def train(
     # First of all, so that nothing is told or sealed of what is no number.
     trainer.add_callback(FiniteSteps(trainer, stage, names))
     trainer.add_callback(progress)
+    if guard:
+        trainer.add_callback(guard)
     # Older ones are removed when a newer one is sealed, not, as transformers does it, before.
     num_kept, trainer.args.save_total_limit = trainer.args.save_total_limit, None
     stopping = nullcontext(StopRequest()) if stops_at_once else postponed_stop(told_of_stop(stage))
@@ -62,7 +68,7 @@ def train(
         # Tied weights are stored once, and transformers warns of the other name.
         logging.getLogger("transformers.trainer").addFilter(lambda record: "missing keys" not in record.msg)
         trainer.add_callback(StopWhenAsked(request))
-        trainer.add_callback(SealCheckpoints(num_kept))
+        trainer.add_callback(SealCheckpoints(num_kept, lambda: guard.protected_step if guard else None))
         try:
             outcome = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         finally:

@@ -111,6 +111,11 @@ def test_headings_go_down_one_at_a_time(elements: Elements) -> None:
 def test_every_plot_is_a_file_of_its_own(folder: Path) -> None:
     names = {path.stem for path in (folder / "report").glob("*.svg")}
     assert {"ladder-when2call", "change-when2call_generation", "calling-when2call", "training-dpo-loss"} <= names
+    # A guard that was asked once has no curve.
+    guarded = {name for name in names if "-guard-" in name}
+    assert guarded == {"training-dpo-guard-behavior_accuracy", "training-dpo-guard-recall_tool_call"}
+    drawn = (folder / "report" / "training-dpo-guard-behavior_accuracy.svg").read_text()
+    assert "dpo: right behaviour ends at 0.5; exact calls ends at 0.25; malformed ends at 0" in drawn
     for path in (folder / "report").glob("*.svg"):
         root = ElementTree.fromstring(path.read_text())
         assert root.tag == "{http://www.w3.org/2000/svg}svg"

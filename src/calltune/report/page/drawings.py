@@ -29,6 +29,11 @@ _CURVE_NAMES = {
     "unreadable": "unreadable answers",
     "eval_unreadable": "unreadable on validation",
 }
+_GUARDED = (
+    {"behavior_accuracy": "right behaviour", "exact_call_rate": "exact calls", "malformed_rate": "malformed"},
+    {"recall_tool_call": "due calls made", "needless_call_rate": "needless calls"},
+)
+"""What the guard's curves show, and its words for it: at most three fit beside one another."""
 _NUM_TONES = 6
 _TONES = {"better": "good", "worse": "bad", "uncertain": "even"}
 
@@ -62,6 +67,22 @@ def drawings(findings: Findings) -> dict[str, str]:
                 title, colours = f"{stage}: {', '.join(series)}", [tone.get(stage, "c1"), "c0"]
                 told = {f"{stage}: {name}": curve for name, curve in series.items()}
                 found[f"training-{stage}-{file_name(names[0])}"] = lines(title, told, "step", colours, num_left_out)
+        found |= _guarded(stage, findings.guard.get(stage, ()), tone)
+    return found
+
+
+def _guarded(stage: str, checks: Sequence[Mapping[str, float]], tone: Mapping[str, str]) -> dict[str, str]:
+    """The guard's numbers over the steps of a stage; nothing of a single check."""
+    found = {}
+    for names in _GUARDED:
+        curves = {words: [(c["step"], c[name]) for c in checks if name in c] for name, words in names.items()}
+        curves = {words: curve for words, curve in curves.items() if len(curve) > 1}
+        if curves:
+            # The first name says whose curves they are, as nothing else beside them does.
+            curves = {words if number else f"{stage}: {words}": c for number, (words, c) in enumerate(curves.items())}
+            title = f"{stage}, asked while it was trained: {', '.join(curves)}"
+            colours = [tone.get(stage, "c1"), "c0", "c5"]
+            found[f"training-{stage}-guard-{file_name(next(iter(names)))}"] = lines(title, curves, "step", colours)
     return found
 
 
