@@ -46,6 +46,15 @@ def test_its_probabilities_hold_on_other_rows() -> None:
     assert low < error(after, np.arange(2000)) - error(fresh, np.arange(2000)) < high < -0.05
 
 
+def test_how_often_a_behaviour_occurs_among_the_rows_does_not_matter() -> None:
+    _, spoiled, behaviors = drawn(4000, 2.0, [0] * 4)
+    kept = [n for n, name in enumerate(behaviors) if name != "direct" or n % 5 == 0]
+    few, all_rows = fit(spoiled[kept], [behaviors[n] for n in kept]), fit(spoiled, behaviors)
+    assert behaviors.count("direct") > 4 * sum(behaviors[n] == "direct" for n in kept)
+    assert np.array(few.biases) == pytest.approx(np.array(all_rows.biases), abs=0.2)
+    assert few.temperature == pytest.approx(all_rows.temperature, rel=0.1)
+
+
 def test_few_rows_or_one_behaviour_calibrate_nothing() -> None:
     _, spoiled, behaviors = drawn(LEAST_ROWS - 1, 2.0, [0] * 4)
     assert fit(spoiled, behaviors) == Calibration()

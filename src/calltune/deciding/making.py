@@ -51,6 +51,7 @@ def rows_inputs(config: Config) -> dict[str, Any]:
         "rows": {file.name: file_sha256(file) for file in files if file.is_file()},
         "chat template": template_sha256(config),
         "bounds": [DEPTH, MOST_TOKENS, MOST_PATHS, _MOST_LEARNED, _MOST_HELD_OUT],
+        "fit": "each behaviour counts the same",
     }
 
 

@@ -1,6 +1,8 @@
 """Probabilities of behaviours made to hold: a temperature and a bias for each behaviour, and when to call.
 
-Both are fitted by likelihood on held-out rows whose behaviour is known. A normal prior of width 1 holds the logarithm
+Both are fitted by likelihood on held-out rows whose behaviour is known. Each behaviour that they show counts the same,
+however many rows show it: how often each occurs in training rows was chosen when these were made, and says nothing of
+the questions to come. A normal prior of width 1 holds the logarithm
 of the temperature and each bias near 0, so that a few rows move them little, and a behaviour that none of the rows has
 keeps a probability.
 """
@@ -59,12 +61,14 @@ def fit(raw: np.ndarray, behaviors: Sequence[Behavior]) -> Calibration:
 
     values = _logarithms(raw)
     right = np.array([[name == each for name in BEHAVIORS] for each in behaviors], dtype=np.float64)
+    numbers = right.sum(axis=0)
+    weights = (right / np.maximum(numbers, 1)).sum(axis=1) * len(right) / np.count_nonzero(numbers)
 
     def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
         scale, biases = np.exp(parameters[0]), parameters[1:]
         probabilities = _softmax(values * scale + biases)
-        off = probabilities - right
-        worth = -np.log(np.maximum((probabilities * right).sum(axis=1), 1e-300)).sum()
+        off = (probabilities - right) * weights[:, None]
+        worth = -(weights * np.log(np.maximum((probabilities * right).sum(axis=1), 1e-300))).sum()
         slope = np.concatenate([[(off * values).sum() * scale], off.sum(axis=0)])
         return float(worth + 0.5 * (parameters**2).sum()), slope + parameters
 
