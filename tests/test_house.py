@@ -16,7 +16,7 @@ FLOORS = (
     "runtime config calling",
     "files models",
     "data evaluation launch",
-    "mining training report",
+    "deciding mining training report",
     "verbs",
     "cli",
     "__main__",

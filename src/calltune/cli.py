@@ -20,7 +20,7 @@ from calltune.config.secrets import conceal
 from calltune.runtime.allocator import let_memory_grow
 from calltune.runtime.threads import bound_threads
 from calltune.verbs.parser import WRITES, Misspelt, build_parser
-from calltune.verbs.words import is_late, split_question, try_options
+from calltune.verbs.words import ASK, is_late, split_question, try_options
 
 _LASTING = ("try", "watch", "mcp")
 
@@ -154,7 +154,7 @@ def _do(words: argparse.Namespace, command: str) -> None:
     if words.verb == "init":
         init.run(words.what, words.output, words.force, words.tools)
         return
-    questions = split_question(words) if words.verb == "try" else []
+    questions = split_question(words) if words.verb in ASK else []
     place = words.run_file, words.overrides
     config = load_config(*(as_run_file(*place) if words.verb == "report" else place))
     if config.model.endswith(".gguf"):
@@ -169,6 +169,8 @@ def _do(words: argparse.Namespace, command: str) -> None:
     with writing_to(config.run_folder), owning(config, command) if writes else nullcontext():
         if words.verb == "try":
             _load("try_").run(config, questions, **try_options(words))
+        elif words.verb == "decide":
+            _load("decide").run(config, questions, words.tools_file)
         elif words.verb == "watch":
             _load("watch").run(config, once=words.as_json)
         elif words.verb == "sagemaker" or words.on == "sagemaker" or words.dry_run or words.detach:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import calltune.data.sources.when2call
     import calltune.data.sources.xlam
     import calltune.evaluation.benchmarks.bfcl
+    import calltune.evaluation.benchmarks.decide
     import calltune.evaluation.benchmarks.when2call
     import calltune.evaluation.benchmarks.when2call_generation
     import calltune.evaluation.benchmarks.when2call_judge
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     source = calltune.data.sources.xlam
     benchmark: BenchmarkModule
     benchmark = calltune.evaluation.benchmarks.bfcl
+    benchmark = calltune.evaluation.benchmarks.decide
     benchmark = calltune.evaluation.benchmarks.when2call
     benchmark = calltune.evaluation.benchmarks.when2call_generation
     benchmark = calltune.evaluation.benchmarks.when2call_judge

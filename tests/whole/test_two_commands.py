@@ -16,7 +16,8 @@ from calltune.cli import main
 from calltune.files.lock_file import LOCK, this_process
 from calltune.files.owner import take
 from calltune.launch.sagemaker import container
-from calltune.verbs.parser import VERBS, WRITES
+from calltune.verbs.parser import WRITES
+from calltune.verbs.words import ACTIONS
 
 SMALL = ["stages=['sft']", "evaluate.benchmarks=[]", "sft.num_train_epochs=4", "sft.save_steps=2"]
 
@@ -86,7 +87,7 @@ bucket = "toy-bucket"
 region = "us-east-1"
 instance_type = "ml.g5.xlarge"
 """
-    words = [verb] if verb in VERBS else ["sagemaker", verb]
+    words = ["sagemaker", verb] if verb in ACTIONS else [verb]
     folder = tmp_path / "runs" / "toy"
     held = take(folder, "calltune sft a.toml")
     code = main([*words, str(write_run_file(table)), "plan.probe_seconds=0"])

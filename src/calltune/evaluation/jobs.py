@@ -13,7 +13,7 @@ from calltune.config.gate import require_metric
 from calltune.config.run_file import Config
 from calltune.config.table import parse_options
 from calltune.errors import ConfigError
-from calltune.evaluation.benchmarks import BENCHMARKS, BenchmarkModule, check_stated
+from calltune.evaluation.benchmarks import BENCHMARKS, BenchmarkModule, check_stated, is_free
 from calltune.files.hashes import value_sha256
 from calltune.models.backends import BACKENDS, OpenedBackend
 from calltune.types import Completion, Sample, ScoringRequest, plain
@@ -58,7 +58,7 @@ def open_benchmarks(config: Config) -> list[tuple[Entry, BenchmarkModule[Any], A
     names = {entry.title: module.metric_names(settings) for entry, module, settings in opened}
     for number, (entry, module, _) in enumerate(opened):
         check_stated(module, names[entry.title])
-        if module.scoring_request is None and "max_new_tokens" not in module.Settings.model_fields:
+        if is_free(module) and "max_new_tokens" not in module.Settings.model_fields:
             raise ConfigError(
                 f"{table}.{number}: '{entry.name}' is no benchmark: it has no scoring_request, so answers are written "
                 "freely, and its Settings have no max_new_tokens"
@@ -81,11 +81,12 @@ def _in_modes(
 ) -> Iterator[tuple[Entry, tuple[Entry, BenchmarkModule[Any], Any], bool | None]]:
     """Each benchmark in each mode in which it is asked: its entry there, the benchmark, and whether it is to think.
 
-    The likelihood of a written answer is that of an answer without a thought, so it is asked with thinking off alone.
+    The likelihood of a written answer is that of an answer without a thought, so it is asked with thinking off alone;
+    so is what a model would decide.
     """
     for each in opened:
         entry, module, _ = each
-        if module.scoring_request is not None or config.chat.thinking == "off":
+        if not is_free(module) or config.chat.thinking == "off":
             yield entry, each, None
             continue
         for thinks in config.chat.asks_to_think:
@@ -119,8 +120,8 @@ def own_questions(config: Config, tests: Sequence[Mapping[str, Any]]) -> Iterato
     for entry, module, settings in open_benchmarks(config):
         text = getattr(settings, "path", None)
         if isinstance(text, str) and Path(text) == config.run_folder / "data" / "test.jsonl":
-            is_free = module.scoring_request is None
-            yield entry.title, sum(is_free or "asked" not in row for row in tests)
+            asks_all = module.scoring_request is None
+            yield entry.title, sum(asks_all or "asked" not in row for row in tests)
 
 
 def require_backend(config: Config) -> None:

@@ -64,8 +64,10 @@ class CardFacts:
         return self.recipe.get("chat", {}).get("thinking", "off")
 
 
-def model_card(facts: CardFacts, serve: str, serve_note: str, parity: str, versions: Mapping[str, str]) -> str:
-    """The text of `README.md`."""
+def model_card(
+    facts: CardFacts, serve: str, serve_note: str, parity: str, versions: Mapping[str, str], decides: str = ""
+) -> str:
+    """The text of `README.md`; `decides` is code that reads the export's `decide.json`, where it has one."""
     words = {
         "sft": "supervised fine-tuning",
         "dpo": "preference optimisation",
@@ -83,6 +85,7 @@ def model_card(facts: CardFacts, serve: str, serve_note: str, parity: str, versi
             f"the checkpoint `{facts.checkpoint}`, stored in {facts.dtype}.",
             *_results(facts),
             *_use(serve, serve_note, facts.thinking),
+            *_decide(decides),
             *_data(facts),
             *_training(facts),
             "## Checked at export",
@@ -152,6 +155,18 @@ def _use(serve: str, note: str, thinking: str) -> list[str]:
         *([f"{_text(note)}."] if note else []),
         f"The prompt is the tokenizer's own chat template, {_THINKING[thinking]}; it was measured "
         "with greedy answers, which `generation_config.json` asks for.",
+    ]
+
+
+def _decide(code: str) -> list[str]:
+    if not code:
+        return []
+    return [
+        "### What it would do",
+        "`decide.json` tells how its answers begin. One pass over the prompt gives the probabilities that it calls a "
+        "tool, asks back, refuses or answers, calibrated on held-out questions, and a decision at the operating point "
+        "that was chosen there:",
+        _code(code, "python"),
     ]
 
 

@@ -19,6 +19,7 @@ TRAIN = (
     "huggingface_hub",
     "yaml",
     "psutil",
+    "scipy",
 )
 """The packages of the extra `train` by the names that they are imported by; a test compares them with its list."""
 

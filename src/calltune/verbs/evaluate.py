@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from calltune.config.run_file import Config
+from calltune.deciding.making import decision_of, rows_inputs
 from calltune.errors import ModelError
+from calltune.evaluation import decisions
 from calltune.evaluation.answers import (
     MOST_ERRORS,
     answer_the_rest,
@@ -21,7 +23,7 @@ from calltune.evaluation.answers import (
     keep_in_order,
     score_from,
 )
-from calltune.evaluation.benchmarks import check_stated
+from calltune.evaluation.benchmarks import check_stated, decides
 from calltune.evaluation.jobs import Job, ask, open_backend, open_benchmarks, read_jobs
 from calltune.evaluation.records import COMPLETIONS, SCORES, can_be_kept, is_whole, mend
 from calltune.files.json_lines import read_own_jsonl, write_json, write_jsonl
@@ -85,6 +87,7 @@ def _evaluate(config: Config, checkpoint: str, jobs: Sequence[Job], folder: Path
             "chat template": template_sha256(config),
             "backend": {"name": config.evaluate.backend, **keys},
             **job.inputs(),
+            **({"decision": rows_inputs(config)} if decides(job.module) else {}),
         }
         complete = is_complete(place, inputs, "result.json", COMPLETIONS, SCORES)
         complete = complete and is_whole(place, job.samples, partial(job.module.summarize, job.samples))
@@ -97,11 +100,16 @@ def _evaluate(config: Config, checkpoint: str, jobs: Sequence[Job], folder: Path
         if backend is None:
             # Before anything is written: a model that cannot be asked leaves nothing behind.
             backend = load(model)
+        if decides(job.module):
+            decisions.deciding(backend)
         with track(config, f"evaluate-{checkpoint}-{job.title}", inputs) as tracker:
             ours.first(partial(_begin, place, inputs, job))
             # What failed is asked again.
             done = {key for key, one in answered(place / COMPLETIONS).items() if one.status != "error"}
             asking = partial(ask, backend, job)
+            if decides(job.module):
+                decision = ours.first(partial(decision_of, config, checkpoint, lambda loaded=backend: loaded))
+                asking = partial(decisions.completions, backend, decision)
             title = f"evaluating {checkpoint} {job.title}"
             answer_the_rest(place / COMPLETIONS, job.samples, done, asking, title, ours)
             ours.wait()

@@ -20,7 +20,9 @@ from calltune.config.outcome import ExportConfig
 from calltune.config.run_file import Config
 from calltune.config.stages import stage_of
 from calltune.data.preparation import open_sources
+from calltune.deciding.making import decision_folder, known_decision
 from calltune.errors import ConfigError, RunFolderError
+from calltune.evaluation.decisions import FILE
 from calltune.files.handed_on import ReportFile
 from calltune.files.hashes import file_sha256, value_sha256
 from calltune.files.manifest import (
@@ -38,6 +40,7 @@ from calltune.files.state import TrainedManifest, read_state
 from calltune.models.load import load_tokenizer, stored_dtype
 from calltune.models.parity import Parity
 from calltune.report.card import CardFacts, DataFile, TrainedStage, model_card
+from calltune.report.decide_snippet import decide_snippet
 from calltune.report.results import Result, read_result
 from calltune.runtime.processes import processes
 from calltune.runtime.terminal import say
@@ -71,6 +74,9 @@ def run(config: Config) -> Path:
         "settings": value_sha256([settings.max_shard_size, str(dtype)]),
         "card": value_sha256({**asdict(facts), "dtype": ""}),
     }
+    decision = _decision_file(config, checkpoint)
+    if decision:
+        inputs["decision"] = file_sha256(decision)
     if folder.exists() and not _is_export(folder):
         raise RunFolderError(f"{folder}: is there already and no export of calltune's; name another [export] folder")
     if is_complete(folder, inputs):
@@ -87,6 +93,8 @@ def run(config: Config) -> Path:
     built = work / folder.name
     try:
         parity = build_export(Path(stage), base, dtype, stored, settings.max_shard_size, built)
+        if decision:
+            shutil.copy(decision, built / FILE)
         _describe(facts, parity, Chat(load_tokenizer(stage), stage), built, inputs)
         built.rename(folder)
     finally:
@@ -124,9 +132,19 @@ def _checkpoint(config: Config, settings: ExportConfig) -> str:
     return found[0]
 
 
+def _decision_file(config: Config, checkpoint: str) -> Path | None:
+    """What `calltune decide` made of the checkpoint as it is now; None where that was not asked, or not calibrated."""
+    file = decision_folder(config, checkpoint) / FILE
+    if config.chat.thinking == "on" or not file.is_file():
+        return None
+    decision = known_decision(config, checkpoint)
+    return file if decision and decision.calibration.num_rows else None
+
+
 def _describe(facts: CardFacts, parity: Parity, chat: Chat, built: Path, inputs: Mapping[str, Any]) -> None:
     line = serving(chat, built.name, facts.thinking)
-    card = model_card(facts, line.command, line.note, parity.sentence(), versions())
+    decides = decide_snippet(built.name) if (built / FILE).exists() else ""
+    card = model_card(facts, line.command, line.note, parity.sentence(), versions(), decides)
     (built / "README.md").write_text(card, encoding="utf-8")
     for path in built.iterdir():
         # safetensors makes its files readable for their owner alone; a server may be another user.

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from calltune.config.secrets import conceal
 from calltune.verbs.init import TEMPLATES
-from calltune.verbs.words import add_mcp, add_sagemaker, add_try, add_watch
+from calltune.verbs.words import add_decide, add_mcp, add_sagemaker, add_try, add_watch
 
 VERBS = {
     "check": "look for mistakes in the run file, the data and the model; writes nothing",
@@ -27,9 +27,9 @@ INIT = "look at your logs and write a run file that fits them, or a commented on
 COMPLETION = "print what makes a shell complete verbs and options"
 AUDIT = "tell what files of rows are and hold, without a run file or a model; where to begin"
 LIST = "the runs in a folder: date, model, score, state, cost"
-OTHERS = ("audit", "init", "try", "watch", "list", "sagemaker", "deploy", "mcp", "completion")
+OTHERS = ("audit", "init", "try", "decide", "watch", "list", "sagemaker", "deploy", "mcp", "completion")
 
-WRITES = (*(verb for verb in VERBS if verb != "check"), "plan", "fetch", "stop-others")
+WRITES = (*(verb for verb in VERBS if verb != "check"), "decide", "plan", "fetch", "stop-others")
 """The verbs and actions that write into the run's folder; only one of these may run there at a time."""
 
 
@@ -121,6 +121,7 @@ def build_parser() -> argparse.ArgumentParser:
         words.add_argument("--dry-run", action="store_true", help="with --on sagemaker: print requests, send nothing")
         words.add_argument("--detach", action="store_true", help="with --on sagemaker: ask for a job, do not follow it")
     add_try(verbs)
+    add_decide(verbs)
     add_watch(verbs)
     words = verbs.add_parser("list", help=LIST, description=LIST)
     words.add_argument("path", nargs="?", type=Path, default=Path("runs"), metavar="DIR", help="default runs")

@@ -1,6 +1,7 @@
 """`calltune try`: what the run's checkpoints answer, side by side, to a question of yours or of the run's own.
 
-Answers are greedy, in the run's own template and mode of thinking. Nothing is written.
+Answers are greedy, in the run's own template and mode of thinking; below them stands what `calltune decide` says, where
+it was calibrated. Nothing is written.
 """
 
 import sys
@@ -12,9 +13,11 @@ from typing import Any
 
 from calltune.calling.words import message_words
 from calltune.config.run_file import Config
+from calltune.deciding.making import decision_folder, known_decision
 from calltune.errors import ConfigError, ModelError
-from calltune.evaluation.benchmarks import when2call_generation
+from calltune.evaluation.benchmarks import is_free, when2call_generation
 from calltune.evaluation.benchmarks.when2call_rows import Question
+from calltune.evaluation.decisions import FILE, Decided, Decision, deciding
 from calltune.evaluation.jobs import open_backend, open_benchmarks
 from calltune.models.backends import OpenedBackend
 from calltune.report.page.inert import visible
@@ -38,6 +41,8 @@ class Asked:
 
     name: str
     backend: OpenedBackend
+    decision: Decision | None = None
+    """How it decides, where 'calltune decide' has calibrated that."""
     messages: list[Message] = field(default_factory=list)
 
 
@@ -76,7 +81,7 @@ def run(
     if port is not None:
         _serve(config, backends, offer, port)
         return
-    asked = [Asked(name, backend) for name, backend in backends.items()]
+    asked = [Asked(name, backend, _calibrated(config, name)) for name, backend in backends.items()]
     turn = Turn(config, offer.tools)
     if questions:
         turn.ask(asked, questions[0])
@@ -101,9 +106,7 @@ def thinking_of(config: Config) -> dict[str, Any]:
 
 def room_of(config: Config) -> int:
     """How many tokens an answer may have: as many as in the run's first benchmark of free answers."""
-    rooms = [
-        settings.max_new_tokens for _, module, settings in open_benchmarks(config) if module.scoring_request is None
-    ]
+    rooms = [settings.max_new_tokens for _, module, settings in open_benchmarks(config) if is_free(module)]
     return (rooms or [_USUAL_ROOM])[0] + (config.chat.max_thought_tokens if config.chat.thinking != "off" else 0)
 
 
@@ -147,12 +150,26 @@ class Turn:
                     columns.finish(number, f"[not asked: {visible(str(error))}]")
                     answers[each.name] = {"error": str(error)}
                     continue
-                columns.finish(number, completion_words(completion))
-                answers[each.name] = plain(completion)
+                decided = _decided(each, sample)
+                columns.finish(number, completion_words(completion) + (f"\n[{decided.words()}]" if decided else ""))
+                answers[each.name] = plain(completion) | ({"decision": plain(decided)} if decided else {})
                 # What was said stands in the conversation as it was said, also where no call can be read in it.
                 answer = completion.message or Message("assistant", completion.text)
                 each.messages += [*added, answer]
         tell_program(question=line, answers=answers)
+
+
+def _calibrated(config: Config, checkpoint: str) -> Decision | None:
+    """How a checkpoint decides, where that was calibrated for it as it is now."""
+    if config.chat.thinking == "on" or not (decision_folder(config, checkpoint) / FILE).is_file():
+        return None
+    decision = known_decision(config, checkpoint)
+    return decision if decision and decision.calibration.num_rows else None
+
+
+def _decided(asked: Asked, sample: Sample) -> Decided | None:
+    """What it would have done, as probabilities; None where that is not calibrated."""
+    return asked.decision and asked.decision.decide(deciding(asked.backend), [sample])[0]
 
 
 def _serve(config: Config, backends: dict[str, OpenedBackend], offer: Offer, port: int) -> None:

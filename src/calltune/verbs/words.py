@@ -11,8 +11,12 @@ SAGEMAKER = "look at a run's jobs on Amazon SageMaker, or clear them away"
 DEPLOY = "register the exported model on Amazon SageMaker with what the report says of it, and serve it at an endpoint"
 MCP = "serve audit, check, list, a run's state and its report to a coding agent, as tools of an MCP server over stdio"
 TRY = "ask the run's checkpoints one question, or your own over several turns, side by side"
+DECIDE = "what each checkpoint would do with a question, as probabilities: call, ask, refuse or answer"
 WATCH = "show what a run does now, how far it is and how long it takes, until it ends"
 PORT = 8000
+ASK = ("try", "decide")
+"""The verbs among whose words may be a question."""
+
 _OVERRIDE = re.compile(r"[A-Za-z_][\w.-]*=")
 ACTIONS = {
     "plan": "what run --on sagemaker would do, and its upper bound of cost",
@@ -76,6 +80,21 @@ def add_try(verbs: Any) -> None:
     words.add_argument("--port", type=int, metavar="PORT", help=f"of --serve; default {PORT}, 0 takes a free one")
 
 
+def add_decide(verbs: Any) -> None:
+    """Add the verb that tells what a checkpoint would do."""
+    words = verbs.add_parser("decide", help=DECIDE, description=DECIDE)
+    words.add_argument("run_file", type=Path, metavar="run.toml", help="the run file")
+    words.add_argument(
+        "overrides",
+        nargs="*",
+        default=[],
+        metavar="QUESTION",
+        help="a question, in quotes; without one it is told how the checkpoints decide; key=value is laid over the "
+        "run file",
+    )
+    words.add_argument("--tools", metavar="FILE", dest="tools_file", help="a JSON file of tools, not the run's own")
+
+
 def add_watch(verbs: Any) -> None:
     """Add the verb that looks at a run while it goes on."""
     words = verbs.add_parser("watch", help=WATCH, description=WATCH)
@@ -104,4 +123,4 @@ def split_question(words: Namespace) -> list[str]:
 
 def is_late(word: str, words: Namespace) -> bool:
     """Return whether a word that came after an option is an override, or a question to try."""
-    return "overrides" in words and ("=" in word or words.verb == "try")
+    return "overrides" in words and ("=" in word or words.verb in ASK)

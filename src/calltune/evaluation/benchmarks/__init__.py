@@ -136,11 +136,22 @@ BENCHMARKS: Family[BenchmarkModule[Any]] = Family(
     BenchmarkModule,
     {
         "bfcl": "calltune.evaluation.benchmarks.bfcl",
+        "decide": "calltune.evaluation.benchmarks.decide",
         "when2call": "calltune.evaluation.benchmarks.when2call",
         "when2call_generation": "calltune.evaluation.benchmarks.when2call_generation",
         "when2call_judge": "calltune.evaluation.benchmarks.when2call_judge",
     },
 )
+
+
+def decides(module: BenchmarkModule[Any]) -> bool:
+    """Whether a benchmark asks what a model would do, by how its answer begins: its module has `DECIDES = True`."""
+    return bool(getattr(module, "DECIDES", False))
+
+
+def is_free(module: BenchmarkModule[Any]) -> bool:
+    """Whether answers are written freely."""
+    return module.scoring_request is None and not decides(module)
 
 
 def stated(module: BenchmarkModule[Any], name: str) -> Metric:

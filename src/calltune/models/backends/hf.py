@@ -1,7 +1,6 @@
 """transformers as a backend: batched scoring and greedy generation, probabilities in float32."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Any, Literal
@@ -15,6 +14,7 @@ from calltune.models.backends.continuous import Chosen, ContinuousGenerator, Wri
 from calltune.models.backends.drawing import Answer, Drawing, numbers_for
 from calltune.models.backends.generation import Generator, segment_fault
 from calltune.models.backends.plain import PlainGenerator, batches_of_like_length, pad_left
+from calltune.models.backends.scored import distinct_rows, known_outputs
 from calltune.models.backends.state_check import state_fault
 from calltune.models.backends.state_generation import StateGenerator
 from calltune.models.backends.states import States
@@ -94,12 +94,20 @@ class Backend:
         """Per request and continuation, the natural log-probability of the continuation's tokens, summed in float32."""
         pairs = encode_requests(self.chat.tokenizer, requests)
         self._look_at([context + rest for context, rest in pairs])
-        if not self._shares():
-            score = self._score_plain
-        else:
-            score = self._score_shared if self._states is None else self._score_after
-        values = iter(score(pairs))
+        values = iter(self._scored(pairs))
         return [[next(values) for _ in request.continuations] for request in requests]
+
+    @torch.inference_mode()
+    def path_loglikelihoods(self, samples: Sequence[Sample], paths: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Per sample and path of token ids, the natural log-probability that the answer begins with it."""
+        prompts = self._prompts(self.chat, samples, max(map(len, paths)))
+        values = iter(self._scored([(prompt, list(path)) for prompt in prompts for path in paths]))
+        return [[next(values) for _ in paths] for _ in prompts]
+
+    def _scored(self, pairs: Sequence[tuple[list[int], list[int]]]) -> list[float]:
+        if not self._shares():
+            return self._score_plain(pairs)
+        return (self._score_shared if self._states is None else self._score_after)(pairs)
 
     @torch.inference_mode()
     def answer(self, samples: Sequence[Sample], max_new_tokens: int, thinking: bool | None = None) -> list[Completion]:
@@ -203,17 +211,18 @@ class Backend:
         return bool(self._share_prefixes and self._shares_scores)
 
     def _score_shared(self, pairs: Sequence[tuple[list[int], list[int]]]) -> list[float]:
-        # A row's last token is predicted, and predicts nothing.
-        rows = [context + rest[:-1] for context, rest in pairs]
+        rows, pairs_of = distinct_rows(pairs)
         sums = [0.0] * len(pairs)
         with shared_attention(self._model):
-            for batch in batches(rows, self._tokens_per_batch):
-                packed = pack([rows[number] for number in batch], self._device)
+            for chosen in batches(rows, self._tokens_per_batch):
+                packed = pack([rows[row] for row in chosen], self._device)
                 if self._ways is not None:
                     packed = replace(packed, way=self._ways.best(packed, with_gradients=False))
+                batch = [number for row in chosen for number in pairs_of[row]]
                 asked = [
-                    places(path, len(rows[number]) - len(pairs[number][1]), len(rows[number]))
-                    for number, path in zip(batch, packed.paths, strict=True)
+                    places(path, len(rows[row]) - len(pairs[number][1]), len(rows[row]))
+                    for row, path in zip(chosen, packed.paths, strict=True)
+                    for number in pairs_of[row]
                 ]
                 targets = torch.tensor(list(chain.from_iterable(pairs[number][1] for number in batch)))
                 asked_places = torch.tensor(list(chain.from_iterable(asked)))
@@ -243,7 +252,7 @@ class Backend:
         logprobs = torch.empty(len(targets), device=targets.device)
         num_logits = _HEAD_LOGITS if targets.device.type == "cpu" else _HEAD_LOGITS_ON_GPU
         step = max(1, num_logits // self._model.config.get_text_config(decoder=True).vocab_size)
-        with _known_outputs(self._model.base_model, outputs):
+        with known_outputs(self._model.base_model, outputs):
             for start in range(0, len(kept), step):
                 logits = self._model(input_ids=ids, use_cache=False, logits_to_keep=kept[start : start + step]).logits
                 mine = (where >= start) & (where < start + step)
@@ -282,16 +291,3 @@ class Backend:
             torch.tensor(list(chain.from_iterable(rests)), device=self._device),
         )
         return [float(part.sum()) for part in logprobs.cpu().split(list(map(len, rests)))]
-
-
-@contextmanager
-def _known_outputs(backbone: torch.nn.Module, outputs: Any) -> Iterator[None]:
-    """Let a model's own forward do what comes after its backbone, whose outputs are there already."""
-    own = backbone.__dict__.get("forward")
-    backbone.forward = lambda *args, **kwargs: outputs
-    try:
-        yield
-    finally:
-        del backbone.forward
-        if own is not None:
-            backbone.forward = own
