@@ -163,6 +163,7 @@ def continued(words: argparse.Namespace, first: Path) -> dict[str, Any]:
         "stages": ["sft"],
         "mine": None,
         "data.sources": [{"name": "chat_jsonl", "path": str(file)}],
+        "data.allow_missing": ["direct", "tool_call", "request_for_info", "cannot_answer"],
         "sft.per_device_train_batch_size": size,
         "sft.max_steps": dpo.get("num_train_epochs", 3) * math.ceil(len(rows) / size),
         "evaluate.checkpoints": ["sft"],

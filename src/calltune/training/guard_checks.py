@@ -113,14 +113,14 @@ def collapse(questions: Sequence[GuardQuestion], start: Check, now: Check, most_
     due = [question.behavior for question in questions[:count]]
     before, after = start.shown[:count], now.shown[:count]
     right = [[does == behavior for does, behavior in zip(shown, due, strict=True)] for shown in (before, after)]
-    rules = [_Rule("behaviour accuracy", *right)]
+    rules = [_Rule("behaviour accuracy", right[0], right[1])]
     for behavior in BEHAVIORS:
         own, others = ([n for n in range(count) if (due[n] == behavior) is wanted] for wanted in (True, False))
         flags = [[shown[n] == behavior for n in own] for shown in (before, after)]
         habits = [_share(shown[n] == behavior for n in others) for shown in (before, after)]
-        rules.append(_Rule(f"the recall of {behavior}", *flags, more_needless=habits[1] - habits[0]))
+        rules.append(_Rule(f"the recall of {behavior}", flags[0], flags[1], more_needless=habits[1] - habits[0]))
     well_formed = [[does != "malformed" for does in shown] for shown in (before, after)]
-    rules.append(_Rule("the rate of malformed answers", *well_formed, is_bad_rate=True))
+    rules.append(_Rule("the rate of malformed answers", well_formed[0], well_formed[1], is_bad_rate=True))
     return ", and ".join(rule.told for rule in rules if rule.is_broken(most_drop))
 
 
