@@ -42,44 +42,50 @@ import torch  # noqa: E402
 import transformers  # noqa: E402
 
 from material import gpu_asking as asking  # noqa: E402
+from material import gpu_kernels as kernels  # noqa: E402
 from material import gpu_trainers as trainers  # noqa: E402
 from material.gpu_commands import Commands, ladder  # noqa: E402
 from material.gpu_model import Machine, asked  # noqa: E402
 from material.gpu_peers import trls as trls_trainer  # noqa: E402
-from material.gpu_record import Record, Skip, Variant, table  # noqa: E402
+from material.gpu_record import Record, Variant, table  # noqa: E402
 
 OURS, PEER = "as calltune comes, DPO", "TRL at its best, DPO"
-QUICK = 19  # variants: matrices, kernels, steps of both sides, questions, a profile
+QUICK = 22  # variants: matrices, kernels, steps of both sides, questions, profiles
 PACKAGES = ("torch", "transformers", "trl", "accelerate", "peft", "liger_kernel", "flash_attn", "torchao")
 
 
 def variants_of(machine: Machine, record: Record, asked_for: argparse.Namespace) -> list[Variant]:
-    """All that is measured, the most telling first; seconds are those that it is expected to take on an H100."""
+    """All that is measured, the most telling first, with the seconds it takes on an H200; later ones are guessed."""
     few = machine.is_dry
     pairs, many_pairs, examples, turns, questions = (2, 3, 2, 4, 4) if few else (8, 32, 32, 64, asking.QUESTIONS)
     ours, loaded = partial(trainers.ours, machine), partial(trainers.loaded, machine)
     trls = partial(trls_trainer, machine)
     commands = Commands(machine)
     return [
-        Variant("matmul in bf16", 4, partial(asking.matmul, machine)),
-        Variant("DPO, blocks, cuDNN's attention first", 30, partial(ours, "dpo", pairs, "blocks", cudnn=True)),
-        Variant("DPO, blocks", 12, partial(ours, "dpo", pairs, "blocks")),
-        Variant("one call of attention, blocks", 3, partial(asking.kernel_check, machine, "blocks")),
-        Variant("one call of attention, varlen", 5, partial(asking.kernel_check, machine, "varlen")),
-        Variant("DPO, varlen", 10, partial(ours, "dpo", pairs, "varlen")),
-        Variant("DPO, a large batch, varlen", 14, partial(ours, "dpo", many_pairs, "varlen")),
-        Variant(PEER, 15, partial(trls, "dpo", True)),
-        Variant("DPO, a large batch, varlen, Liger", 15, partial(with_liger, machine, "dpo", many_pairs)),
-        Variant(OURS, 30, partial(loaded, "dpo", many_pairs)),
-        Variant("SFT, varlen", 12, partial(ours, "sft", examples, "varlen")),
-        Variant("TRL at its best, SFT", 12, partial(trls, "sft", True)),
-        Variant("SFT, varlen, Liger", 12, partial(with_liger, machine, "sft", examples)),
-        Variant("agent, varlen", 12, partial(ours, "agent", turns, "varlen")),
-        Variant("TRL at its best, agent", 12, partial(trls, "agent", True)),
-        Variant("agent, varlen, Liger", 12, partial(with_liger, machine, "agent", turns)),
-        Variant("four choices, varlen", 6, partial(asking.multiple_choice, machine, "varlen", questions)),
+        Variant("matmul in bf16", 2, partial(asking.matmul, machine)),
+        Variant("DPO, blocks, cuDNN's attention first", 25, partial(ours, "dpo", pairs, "blocks", cudnn=True)),
+        Variant("DPO, blocks", 5, partial(ours, "dpo", pairs, "blocks")),
+        Variant("one call of attention, blocks", 2, partial(asking.kernel_check, machine, "blocks")),
+        Variant("one call of attention, varlen", 2, partial(asking.kernel_check, machine, "varlen")),
+        Variant("DPO, varlen", 4, partial(ours, "dpo", pairs, "varlen")),
+        Variant("DPO, a large batch, varlen", 6, partial(ours, "dpo", many_pairs, "varlen")),
+        Variant(PEER, 10, partial(trls, "dpo", True)),
+        Variant("DPO, a large batch, varlen, Liger", 7, partial(kernels.with_liger, machine, "dpo", many_pairs)),
+        Variant(OURS, 36, partial(loaded, "dpo", many_pairs)),
+        Variant("SFT, varlen", 6, partial(ours, "sft", examples, "varlen")),
+        Variant("TRL at its best, SFT", 5, partial(trls, "sft", True)),
+        Variant("SFT, varlen, Liger", 6, partial(kernels.with_liger, machine, "sft", examples)),
+        Variant("agent, varlen", 7, partial(ours, "agent", turns, "varlen")),
+        Variant("TRL at its best, agent", 5, partial(trls, "agent", True)),
+        Variant("agent, varlen, Liger", 6, partial(kernels.with_liger, machine, "agent", turns)),
+        Variant("as calltune comes, agent", 36, partial(loaded, "agent", turns)),
+        Variant("four choices, varlen", 3, partial(asking.multiple_choice, machine, "varlen", questions)),
+        Variant("four choices, varlen, Liger", 6, partial(kernels.choices_with_liger, machine, questions)),
+        Variant("profile of an agent's step", 12, partial(kernels.profile, machine, "agent", turns)),
+        Variant("profile of four choices", 8, partial(kernels.profile_of_choices, machine, questions)),
+        Variant("profile of a DPO step", 12, partial(kernels.profile, machine, "dpo", many_pairs)),
+        Variant("agent, flex, Liger", 45, partial(kernels.with_liger, machine, "agent", turns, "flex")),
         Variant("four choices, blocks", 8, partial(asking.multiple_choice, machine, "blocks", questions)),
-        Variant("profile of a DPO step", 15, partial(profile, machine, many_pairs)),
         *(
             variant
             for stage in ("sft", "dpo")
@@ -93,8 +99,7 @@ def variants_of(machine: Machine, record: Record, asked_for: argparse.Namespace)
         Variant("TRL as it comes, DPO", 25, partial(trls, "dpo", False)),
         Variant("TRL as it comes, SFT", 20, partial(trls, "sft", False)),
         Variant("as calltune comes, SFT", 25, partial(loaded, "sft", examples)),
-        Variant("as calltune comes, agent", 25, partial(loaded, "agent", turns)),
-        Variant("float32 weights under autocast, DPO", 30, partial(in_float32, machine, many_pairs)),
+        Variant("float32 weights under autocast, DPO", 30, partial(kernels.in_float32, machine, many_pairs)),
         Variant("one call of attention, flex", 45, partial(asking.kernel_check, machine, "flex")),
         Variant("DPO, flex", 45, partial(ours, "dpo", pairs, "flex")),
         Variant("DPO, a large batch, flex", 16, partial(ours, "dpo", many_pairs, "flex")),
@@ -102,62 +107,13 @@ def variants_of(machine: Machine, record: Record, asked_for: argparse.Namespace)
         Variant("agent, flex", 15, partial(ours, "agent", turns, "flex")),
         Variant("DPO, a large batch, blocks", 20, partial(ours, "dpo", many_pairs, "blocks")),
         Variant("SFT, blocks", 15, partial(ours, "sft", examples, "blocks")),
-        Variant("DPO, a large batch, compiled norms and MLP", 60, partial(compiled, machine, many_pairs)),
+        Variant("DPO, a large batch, compiled norms and MLP", 60, partial(kernels.compiled, machine, many_pairs)),
         Variant(
             "SmolLM2's ladder",
             120,
             lambda: ladder(machine, asked_for.smollm2, asked_for.when2call, record.left()),
         ),
     ]
-
-
-def with_liger(machine: Machine, kind: str, size: int) -> dict[str, Any]:
-    """Steps with Liger's kernels, over a model of their own."""
-    if not machine.is_cuda:
-        raise Skip("fused kernels are a GPU's")
-    if importlib.util.find_spec("liger_kernel") is None:
-        raise Skip("liger-kernel is not installed")
-    try:
-        lay_liger_into(machine.model)
-        return trainers.ours(machine, kind, size, "varlen")
-    finally:
-        machine.forget_model()
-
-
-def compiled(machine: Machine, size: int) -> dict[str, Any]:
-    """Steps with norms and MLPs that torch compiled."""
-    if not machine.is_cuda:
-        raise Skip("fused kernels are a GPU's")
-    if not trainers.has_key("fused_kernels"):
-        raise Skip("this checkout compiles none")
-    found = trainers.loaded(machine, "dpo", size, ("tuning.fused_kernels=compile",))
-    if found["modules_replaced"] < machine.config.num_hidden_layers:
-        raise Skip("calltune left them out, as its line says")
-    return found
-
-
-def lay_liger_into(model: Any) -> None:
-    """Put Liger's norms, rotary embedding and MLP into a model; TRL's head stays."""
-    from liger_kernel.transformers import _apply_liger_kernel_to_instance
-
-    heads = {"cross_entropy": False, "fused_linear_cross_entropy": False}
-    _apply_liger_kernel_to_instance(model=model, rope=True, rms_norm=True, swiglu=True, **heads)
-
-
-def in_float32(machine: Machine, size: int) -> dict[str, Any]:
-    """Steps of float32 weights, beside which stands what calltune takes by default."""
-    if not trainers.has_key("precision"):
-        raise Skip("this checkout takes no others")
-    return trainers.loaded(machine, "dpo", size, ("tuning.precision=float32",))
-
-
-def profile(machine: Machine, size: int) -> dict[str, Any]:
-    """The kernels of one step, which is no time to compare with: the profiler takes its own."""
-    profiler = asking.profiler(machine)
-    trainers.ours(machine, "dpo", size, "varlen", profiler=profiler)
-    found = asking.profiled(machine, profiler)
-    words = f"{found['share_of_gemm']:.0%} matrices, {found['share_of_attention']:.0%} attention"
-    return {**found, "note": f"{words}, {found['copies_to_device']} copies to the device"}
 
 
 def agreement(variants: list[dict[str, Any]]) -> dict[str, float]:
@@ -178,8 +134,9 @@ def recipe_minutes(record: Record) -> float | None:
     It is 15,000 rows and 9,000 pairs once, the pairs' reference (a forward pass), and three times 3,652 questions.
     """
     dpo = record.of(OURS) or record.of("DPO, a large batch, varlen")
-    sft = record.of("as calltune comes, SFT") or record.of("SFT, varlen")
-    questions = record.of("four choices, varlen") or record.of("four choices, blocks")
+    sft = record.of("as calltune comes, SFT") or record.of("SFT, varlen, Liger") or record.of("SFT, varlen")
+    choices = ("four choices, varlen, Liger", "four choices, varlen", "four choices, blocks")
+    questions = next(filter(None, map(record.of, choices)), None)
     if not (dpo and sft and questions):
         return None
     seconds = 15_000 / sft["rows_per_second"] + 9_000 * 4 / 3 / dpo["rows_per_second"]

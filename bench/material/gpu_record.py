@@ -25,7 +25,7 @@ class TimeIsUp(Exception):
 
 @dataclass(frozen=True)
 class Variant:
-    """One thing to measure: its name, the seconds that it is expected to take on an H100, and how it is measured.
+    """One thing to measure: its name, the seconds that it is expected to take on a GPU, and how it is measured.
 
     `run` gives the facts of its record, and raises `Skip` where it cannot be.
     """
@@ -96,7 +96,7 @@ class Record:
         return next((row for row in self.variants if row["name"] == name and row["status"] == "measured"), {})
 
 
-_TOLD = ("seconds", "useful_mfu", "rows_per_second", "peak_gib", "tflops", "loss")
+_TOLD = ("seconds", "useful_mfu", "rows_per_second", "peak_gib", "tflops", "loss", "seconds_of_packing", "note")
 
 
 @contextmanager

@@ -73,6 +73,22 @@ def test_the_fastest_is_kept_and_told_once(
     assert ways.seconds["varlen", False] > ways.seconds["blocks", False] > 0
 
 
+@pytest.mark.parametrize(("tail", "is_tried"), [(300, False), (3, True)])
+def test_flex_is_compiled_only_where_varlen_gathers_many_keys(
+    tail: int, is_tried: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_on_cpu(monkeypatch)
+    ways = ways_of(make_model("Qwen3"), among=WAYS)
+    # Eight rows that go on from one beginning.
+    rows = [[*range(1, 60), *([number] * tail)] for number in range(60, 68)]
+    for _ in range(2):
+        ways.best(pack(rows), with_gradients=True)
+    assert (("flex", True) in ways.seconds) == is_tried
+    assert {("varlen", True), ("blocks", True)} <= ways.seconds.keys()
+    told = "; flex is left out: it is not compiled, as varlen gathers only 1.2 keys a token"
+    assert ways.left_out() == ("" if is_tried else told)
+
+
 @pytest.mark.parametrize(
     ("kernel", "why"),
     [(varlen_attn_from_the_start, "its outputs are off by"), (refused, "RuntimeError: no kernel image is available")],

@@ -3,7 +3,8 @@
 On a CPU that is `blocks`. On a GPU each way that there may be is asked for one attention call, forward and backward,
 which must be right as far as the precision allows (`calltune.models.kernel_check`). Those that are right are timed on
 the layouts of the first batches, in a model's heads of random numbers, and the fastest is kept. So a wrong guess about
-a kernel costs speed, never truth.
+a kernel costs speed, never truth. `flex`, whose compiler takes longer than some hundred steps could win back, is left
+out where `varlen` is right and is known to be faster.
 """
 
 import time
@@ -26,6 +27,10 @@ Asked = Literal["auto", "varlen", "flex", "blocks"]
 WAYS: tuple[Way, ...] = ("varlen", "flex", "blocks")
 
 _BATCHES = 3  # whose layouts are timed
+
+# Keys that `varlen` gathers for each distinct token. With fewer of them it was faster than `flex` on the one GPU that
+# measured both: see docs/benchmarks/gpu.md.
+_KEYS_TO_COMPILE = 3.0
 
 REFUSALS = (RuntimeError, AssertionError, AttributeError, ImportError, LookupError, OSError, TypeError, ValueError)
 """What a kernel raises that does not take its input, or a compiler that has no compiler to call."""
@@ -76,6 +81,9 @@ class Ways:
     faults: dict[Way, str] = field(default_factory=dict)
     seconds: dict[tuple[Way, bool], float] = field(default_factory=dict)
     chosen: Way | None = None
+    is_flex_open: bool = False
+    """Whether `flex` waits for the first layout, which tells whether it is worth its compiler."""
+
     _num_timed: dict[bool, int] = field(default_factory=dict)
 
     @property
@@ -85,11 +93,28 @@ class Ways:
 
     def check(self) -> None:
         """Leave the ways out whose outcome is wrong."""
+        self.is_flex_open = {"varlen", "flex"} <= set(self.candidates)
         for way in self.candidates:
-            for window in dict.fromkeys(self.windows):
-                if fault := self._fault(way, window):
-                    self.faults[way] = fault
-                    break
+            if way == "flex" and "varlen" not in self.faults and self.is_flex_open:
+                continue
+            self._check(way)
+        self.is_flex_open = self.is_flex_open and "varlen" not in self.faults
+        self.candidates = [way for way in self.candidates if way not in self.faults]
+
+    def _check(self, way: Way) -> None:
+        for window in dict.fromkeys(self.windows):
+            if fault := self._fault(way, window):
+                self.faults[way] = fault
+                return
+
+    def _close_flex(self, packed: Packed) -> None:
+        """Let `flex` be compiled, and checked, where this layout makes `varlen` gather many keys; else leave it out."""
+        self.is_flex_open = False
+        keys = packed.keys.numel() / packed.ids.numel()
+        if keys >= _KEYS_TO_COMPILE:
+            self._check("flex")
+        else:
+            self.faults["flex"] = f"it is not compiled, as varlen gathers only {keys:.1f} keys a token"
         self.candidates = [way for way in self.candidates if way not in self.faults]
 
     def reason_against(self) -> str | None:
@@ -104,6 +129,8 @@ class Ways:
 
     def best(self, packed: Packed, with_gradients: bool) -> Way:
         """The way for a packed row; the layouts of the first few are timed."""
+        if self.is_flex_open:
+            self._close_flex(packed)
         if len(self.candidates) == 1:
             self.chosen = self.candidates[0]
             return self.chosen

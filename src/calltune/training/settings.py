@@ -4,6 +4,7 @@ What is handed `StageSettings` does not read the run file, so its fields are all
 """
 
 import importlib.util
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from calltune.config.run_file import Config
 from calltune.config.stages import Stage
 from calltune.config.training import Tuning
 from calltune.errors import ConfigError
+from calltune.models.fused import Asked as Fused
 from calltune.models.ways import Asked
 from calltune.training.arguments import (
     TrlArguments,
@@ -29,8 +31,6 @@ from calltune.training.arguments import (
     require_optimizer,
     trl_arguments,
 )
-from calltune.training.fused import Asked as Fused
-from calltune.training.fused import require_fused
 from calltune.training.masters import reason_against_masters
 from calltune.training.spectrum import read_unfrozen
 
@@ -138,7 +138,7 @@ def stage_settings(config: Config, stage: Stage) -> StageSettings:
         against_masters = reason_against_masters(arguments, tuning, keys)
         if asked == "bf16-masters" and against_masters:
             raise ConfigError(f"tuning.precision 'bf16-masters' of {stage}: {against_masters}")
-        require_fused(config.tuning.fused_kernels, is_spread(arguments))
+        _require_fused(config.tuning.fused_kernels, is_spread(arguments))
         if config.lora and not any(config.tuning.of(each).has_adapters for each in (*config.stages, stage)):
             raise ConfigError(f"[lora] is given, but tuning.method is '{tuning.method}'")
         lora = lora_config(config.lora) if tuning.has_adapters else None
@@ -169,6 +169,24 @@ def stage_settings(config: Config, stage: Stage) -> StageSettings:
         group_by=config.data.group_by,
         guard=config.guard,
     )
+
+
+def _require_fused(asked: Fused, is_spread: bool) -> None:
+    """Refuse a kind of kernels that a run file asks for and this device does not have.
+
+    Raises:
+        ConfigError: names the device, the package, or the compiler that is missing.
+    """
+    if asked in ("auto", "off"):
+        return
+    if is_spread:
+        raise ConfigError(f"tuning.fused_kernels: '{asked}' has not been tested with FSDP and DeepSpeed; set 'off'")
+    if asked == "liger" and not torch.cuda.is_available():
+        raise ConfigError("tuning.fused_kernels: 'liger' needs a GPU, and this machine has none")
+    if asked == "liger" and importlib.util.find_spec("liger_kernel") is None:
+        raise ConfigError("tuning.fused_kernels: 'liger' needs liger-kernel: pip install 'calltune[gpu]'")
+    if asked == "compile" and not torch.cuda.is_available() and shutil.which("g++") is None:
+        raise ConfigError("tuning.fused_kernels: 'compile' needs a C++ compiler on a CPU, and there is no g++")
 
 
 def _require_bitsandbytes() -> None:

@@ -9,11 +9,11 @@ import datasets
 import torch
 
 from calltune.models.backends.tokens import end_ids
+from calltune.models.fused import fuse
 from calltune.runtime.terminal import say
 from calltune.training.arguments import TrlArguments, allow_sharding_on_cpu, is_spread
 from calltune.training.balancing import balance_questions
 from calltune.training.collating import lay_out_batches
-from calltune.training.fused import fuse
 from calltune.training.grouping import group_batches
 from calltune.training.labelled_head import score_labels_only
 from calltune.training.left_padding import move_left_padding

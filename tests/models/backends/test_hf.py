@@ -55,6 +55,21 @@ def test_scores_are_a_plain_forward_s(tiny_model: Path, tokens_per_batch: int) -
         assert values == pytest.approx(expected, rel=1e-5)
 
 
+def test_an_evaluation_says_its_kernels_where_there_are_some(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What was measured without them stays as it is; one made beside it with them is another one."""
+    assert hf.Settings().model_dump(mode="json") == {"dtype": "auto"}
+    assert hf.Settings(fused_kernels="off").model_dump(mode="json") == {"dtype": "auto"}
+    (tmp_path / "liger_kernel").mkdir()
+    (tmp_path / "liger_kernel" / "__init__.py").touch()
+    (tmp_path / "liger_kernel-0.8.5.dist-info").mkdir()
+    (tmp_path / "liger_kernel-0.8.5.dist-info" / "METADATA").write_text("Name: liger-kernel\nVersion: 0.8.5\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert hf.Settings().model_dump(mode="json") == {"dtype": "auto"}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert hf.Settings().model_dump(mode="json") == {"dtype": "auto", "fused_kernels": "liger 0.8.5"}
+    assert hf.Settings(fused_kernels="off").model_dump(mode="json") == {"dtype": "auto"}
+
+
 def test_it_computes_in_what_the_run_file_asks_for(tiny_model: Path) -> None:
     samples = [as_sample(example) for example in synthetic.examples(seed=1, num_examples=4)]
     texts = ("Yes.", "I can't do that for you.\nSorry.")

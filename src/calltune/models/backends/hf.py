@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from transformers import GenerationConfig
 
 from calltune.calling.chat import Chat
-from calltune.config.table import Table
 from calltune.models.backends.continuous import Chosen, ContinuousGenerator, Writer, has_continuous
 from calltune.models.backends.drawing import Answer, Drawing, numbers_for
 from calltune.models.backends.generation import Generator, segment_fault
+from calltune.models.backends.hf_settings import Settings, lay_kernels
 from calltune.models.backends.plain import PlainGenerator, batches_of_like_length, pad_left
 from calltune.models.backends.scored import distinct_rows, known_outputs
 from calltune.models.backends.state_check import state_fault
@@ -32,14 +32,6 @@ from calltune.types import Completion, Sample, Sampling, ScoringRequest
 
 _HEAD_LOGITS = 2**24  # that the LM head gives in one go: 64 MiB in float32
 _HEAD_LOGITS_ON_GPU = 2**28  # 1 GiB; there a call costs more than its work, and each waits for the one before it
-
-
-class Settings(Table):
-    """`[evaluate.backend_options]` of the `hf` backend."""
-
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """What the model computes in. By default bf16 on a GPU and float32 on a CPU; one whose cores multiply in bf16 gives
-    answers in about half the time with it. All checkpoints of a run are measured in the same."""
 
 
 class Backend:
@@ -69,9 +61,11 @@ class Backend:
             torch.device("cuda", processes().local_rank) if torch.cuda.is_available() else torch.device("cpu")
         )
         default = torch.bfloat16 if self._device.type == "cuda" else torch.float32
-        asked = (settings or Settings()).dtype
-        self._model: Any = load_model(model, default if asked == "auto" else getattr(torch, asked))
+        settings = settings or Settings()
+        dtype = default if settings.dtype == "auto" else getattr(torch, settings.dtype)
+        self._model: Any = load_model(model, dtype)
         self._model.to(self._device).eval()
+        lay_kernels(self._model, settings)
         self._tokens_per_batch = tokens_per_batch
         pad = self.chat.tokenizer.pad_token_id
         self._pad: Any = pad if isinstance(pad, int) else self.chat.tokenizer.eos_token_id

@@ -2,12 +2,12 @@
 
 On a GPU what lies between the matrices takes about as long as they do. Liger's Triton kernels are laid over one model
 where they are installed; else torch compiles its norms and MLPs, where that is faster. Both are asked first whether
-they are right (`calltune.training.fused_check`), and lifted again where they are not. No class is changed. Liger's
-rotary embedding is a function of the model's module in transformers, which is put back when the model is collected.
+they are right (`calltune.models.fused_check`), and lifted again where they are not. No class is changed. Liger's
+rotary embedding is a function of the model's module in transformers, which is put back when the last model over which
+it was laid is collected.
 """
 
 import importlib.util
-import shutil
 import sys
 import types
 import warnings
@@ -21,13 +21,15 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel
 
-from calltune.errors import ConfigError
+from calltune.models.fused_check import fused_fault, is_faster
 from calltune.models.prefix import shared_attention
-from calltune.training.fused_check import fused_fault, is_faster
 
 Asked = Literal["auto", "liger", "compile", "off"]
 
 _MISSING = object()
+
+# By file and name, how many models live over which a function was laid, and the function that was there before.
+_HELD: dict[tuple[types.ModuleType, str], tuple[int, Any]] = {}
 
 # What a kernel raises that does not take its input, or a compiler that cannot compile it.
 _REFUSALS = (RuntimeError, AssertionError, AttributeError, ImportError, LookupError, OSError, TypeError, ValueError)
@@ -93,31 +95,37 @@ def _put_back(home: types.ModuleType, functions: Mapping[str, tuple[Any, Any]]) 
             setattr(home, name, old)
 
 
-def require_fused(asked: Asked, is_spread: bool) -> None:
-    """Refuse a kind of kernels that a run file asks for and this device does not have.
-
-    Raises:
-        ConfigError: names the device, the package, or the compiler that is missing.
-    """
-    if asked in ("auto", "off"):
-        return
-    if is_spread:
-        raise ConfigError(f"tuning.fused_kernels: '{asked}' has not been tested with FSDP and DeepSpeed; set 'off'")
-    if asked == "liger" and not torch.cuda.is_available():
-        raise ConfigError("tuning.fused_kernels: 'liger' needs a GPU, and this machine has none")
-    if asked == "liger" and importlib.util.find_spec("liger_kernel") is None:
-        raise ConfigError("tuning.fused_kernels: 'liger' needs liger-kernel: pip install 'calltune[gpu]'")
-    if asked == "compile" and not torch.cuda.is_available() and shutil.which("g++") is None:
-        raise ConfigError("tuning.fused_kernels: 'compile' needs a C++ compiler on a CPU, and there is no g++")
+def _hold(inner: torch.nn.Module, laid: Laid) -> None:
+    """Keep a model's functions in their place as long as it lives."""
+    for name, (_, old) in laid.functions.items():
+        count, _ = _HELD.get((laid.home, name), (0, None))
+        _HELD[laid.home, name] = (count + 1, old)
+    weakref.finalize(inner, _let_go, laid.home, laid.functions)
 
 
-def fuse(model: torch.nn.Module, asked: Asked, dtype: torch.dtype | None, is_spread: bool = False) -> Fused:
-    """Lay fused kernels over a model that is to be trained, before shared prefixes and before it is wrapped.
+def _let_go(home: types.ModuleType, functions: Mapping[str, tuple[Any, Any]]) -> None:
+    for name, pair in functions.items():
+        count, old = _HELD.pop((home, name))
+        if count > 1:
+            _HELD[home, name] = (count - 1, old)
+        else:
+            _put_back(home, {name: pair})
+
+
+def fuse(
+    model: torch.nn.Module,
+    asked: Asked,
+    dtype: torch.dtype | None,
+    is_spread: bool = False,
+    with_gradients: bool = True,
+) -> Fused:
+    """Lay fused kernels over a model, before shared prefixes and before it is wrapped.
 
     Args:
         asked: a kind, which is taken where it is right, or `auto`: Liger's on a GPU where they are there for this kind
             of model, else compiled ones where they are faster; none on a CPU.
         dtype: autocast's, None without.
+        with_gradients: whether the model is to be trained; else kernels are asked forward alone, for one new token too.
     """
     inner: Any = model.get_base_model() if isinstance(model, PeftModel) else model
     if asked == "off":
@@ -130,11 +138,11 @@ def fuse(model: torch.nn.Module, asked: Asked, dtype: torch.dtype | None, is_spr
     if asked in ("auto", "liger"):
         applied = _liger(inner)
         if callable(applied):
-            return _checked(inner, "liger", applied, dtype)
+            return _checked(inner, "liger", applied, dtype, with_gradients)
         if asked == "liger":
             return Fused("off", applied)
         why_compiled = f"{applied}; "
-    fused = _checked(inner, "compile", lambda: _compile(inner), dtype, must_be_faster=asked == "auto")
+    fused = _checked(inner, "compile", lambda: _compile(inner), dtype, with_gradients, must_be_faster=asked == "auto")
     return Fused(fused.kind, why_compiled + fused.why)
 
 
@@ -143,6 +151,7 @@ def _checked(
     kind: Literal["liger", "compile"],
     apply: Callable[[], None],
     dtype: torch.dtype | None,
+    with_gradients: bool,
     must_be_faster: bool = False,
 ) -> Fused:
     home = sys.modules[type(inner).__module__]
@@ -155,7 +164,7 @@ def _checked(
         # FlashAttention does not take float32, with which everything is compared.
         attention = "eager" if inner.config._attn_implementation == "eager" else "sdpa"
         with shared_attention(inner, attention):
-            fault = fused_fault(inner, laid, dtype)
+            fault = fused_fault(inner, laid, dtype, with_gradients)
             if fault is None and must_be_faster:
                 is_gain, words = is_faster(inner, laid, dtype)
                 fault = None if is_gain else f"it is not faster: {words}"
@@ -167,13 +176,17 @@ def _checked(
         laid.lift()
         return Fused("off", f"{kind} is left out: {fault}")
     if laid.functions:
-        weakref.finalize(inner, _put_back, home, laid.functions)
+        _hold(inner, laid)
     return Fused(kind, f"{len(laid.computing)} modules" + "".join(f", {name}" for name in laid.functions))
 
 
 def _record(inner: PreTrainedModel, laid: Laid, apply: Callable[[], None]) -> None:
     """Apply what changes a model, and write down what it changed, even where it fails on the way."""
     modules = list(inner.modules())
+    # Another model may have put the same ones there.
+    for (home, name), (_, old) in _HELD.items():
+        if home is laid.home:
+            setattr(home, name, old)
     before, globals_before = [dict(vars(each)) for each in modules], dict(vars(laid.home))
     try:
         apply()

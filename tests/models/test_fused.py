@@ -4,7 +4,6 @@ import gc
 import shutil
 import sys
 import types
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,10 @@ import torch
 from small_models import make_model
 from transformers.models.qwen3 import modeling_qwen3
 
-from calltune.cli import main
-from calltune.config.run_file import load_config
-from calltune.files.tracking import Tracker
-from calltune.training import fused
-from calltune.training.fused import Laid, fuse
-from calltune.training.ready import get_ready
-from calltune.training.settings import stage_settings
-from calltune.training.steps import train
-from calltune.training.trainer import make_trainer, share
-from calltune.verbs import sft
+from calltune.models import fused
+from calltune.models.backends.hf import Backend
+from calltune.models.fused import Laid, fuse
+from calltune.types import Message, Sample, ScoringRequest
 
 # torch's compiler imports what torch itself deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
@@ -61,7 +54,8 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
 
     def rotated(q, k, cos, sin, unsqueeze_dim=1):
         cos, sin = cos.unsqueeze(unsqueeze_dim), sin.unsqueeze(unsqueeze_dim)
-        turned = [torch.cat((-each[..., 4:], each[..., :4]), -1) for each in (q, k)]
+        half = q.shape[-1] // 2
+        turned = [torch.cat((-each[..., half:], each[..., :half]), -1) for each in (q, k)]
         return q * cos + turned[0] * sin * library.turn, k * cos + turned[1] * sin
 
     def apply(model: Any, **kernels: bool) -> None:
@@ -74,7 +68,7 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
         }
         # As Liger does it: the file's class and function, and each norm of the model that is there.
         modeling_qwen3.Qwen3RMSNorm = Norm  # type: ignore[misc]
-        modeling_qwen3.apply_rotary_pos_emb = rotated
+        modeling_qwen3.apply_rotary_pos_emb = library.rotated
         for module in model.modules():
             if type(module).__name__ == "Qwen3RMSNorm":
                 module.__dict__["forward"] = types.MethodType(Norm.forward, module)
@@ -83,6 +77,7 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
             raise AttributeError("no such layer")
 
     library.scale, library.turn, library.fails = 1.0, 1.0, False  # type: ignore[attr-defined]
+    library.rotated = rotated  # type: ignore[attr-defined]
     library.MODEL_TYPE_TO_APPLY_LIGER_FN = {"qwen3": apply}  # type: ignore[attr-defined]
     library._apply_liger_kernel_to_instance = apply  # type: ignore[attr-defined]
     for name in ("liger_kernel", "liger_kernel.transformers"):
@@ -144,7 +139,7 @@ def test_a_model_that_liger_does_not_know_is_told(pretended: types.ModuleType) -
 @needs_compiler
 def test_what_is_not_faster_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """The times themselves are a device's; which of two is taken is not."""
-    from calltune.training import fused_check
+    from calltune.models import fused_check
 
     model = make_model("Qwen3")
     laid = Laid(modeling_qwen3)
@@ -155,38 +150,57 @@ def test_what_is_not_faster_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None
     assert min(after, before) > 0
 
 
-@needs_compiler
-@pytest.mark.parametrize("more", [[], ["sft.gradient_checkpointing=true"], ["tuning.method=lora"]])
-def test_a_stage_learns_what_it_learns_without(more: list[str], write_run_file: Callable[..., Path]) -> None:
-    words = [str(write_run_file()), "sft.max_steps=4", "sft.learning_rate=1e-3", *more]
-    assert main(["prepare", *words]) == 0
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("planted", "line"), FAULTS.values(), ids=FAULTS.keys())
+def test_what_is_wrong_forward_is_lifted_from_a_model_that_is_asked(
+    planted: dict[str, Any], line: str, dtype: torch.dtype, pretended: types.ModuleType
+) -> None:
+    vars(pretended).update(planted)
+    model = make_model("Qwen3").to(dtype)
+    laid = fuse(model, "liger", None, with_gradients=False)
+    assert laid.told.startswith(f"none (liger is left out: {line}")
+    assert modeling_qwen3.apply_rotary_pos_emb.__module__ == modeling_qwen3.__name__
+
+
+def test_forward_alone_asks_no_gradient_and_one_new_token_too(pretended: types.ModuleType) -> None:
+    """A kernel without a backward pass will do, and one that cannot take a single token will not."""
+    rotated, widths = pretended.rotated, []  # type: ignore[attr-defined]
+
+    def forward_alone(q: Any, k: Any, cos: Any, sin: Any, unsqueeze_dim: int = 1) -> Any:
+        assert not torch.is_grad_enabled()
+        widths.append(q.shape[2])
+        return rotated(q, k, cos, sin, unsqueeze_dim)
+
+    pretended.rotated = forward_alone  # type: ignore[attr-defined]
+    model = make_model("Qwen3")
+    assert fuse(model, "liger", None, with_gradients=False).kind == "liger"
+    assert set(widths) == {48, 1}
+    # As it is trained, it is not right: it stops at the assertion.
+    assert fuse(make_model("Qwen3"), "liger", None).told.startswith("none (liger is left out: AssertionError")
+
+
+def test_two_models_keep_their_kernels_until_the_last_is_gone(pretended: types.ModuleType) -> None:
+    rotary = modeling_qwen3.apply_rotary_pos_emb
+    first, second = make_model("Qwen3"), make_model("Qwen3")
+    told = [fuse(model, "liger", None, with_gradients=False).told for model in (first, second)]
+    assert told == ["liger (13 modules, apply_rotary_pos_emb)"] * 2
+    del first
+    gc.collect()
+    assert modeling_qwen3.apply_rotary_pos_emb is pretended.rotated  # type: ignore[attr-defined]
+    del second
+    gc.collect()
+    assert modeling_qwen3.apply_rotary_pos_emb is rotary
+
+
+def test_scores_and_answers_are_the_same_with_them(pretended: types.ModuleType, tiny_model: Path) -> None:
+    requests = [ScoringRequest("What is the time?", ("It is nine.", "I do not know.")), ScoringRequest("Hi", ("Ho",))]
+    samples = [Sample(str(n), "toy", (Message("user", words),), (), "") for n, words in enumerate(("Hi", "And you?"))]
     found = []
-    for kind in ("off", "compile"):
-        config = load_config(Path(words[0]), [*words[1:], f"tuning.fused_kernels={kind}"])
-        settings = stage_settings(config, "sft")
-        trainer = make_trainer(get_ready(settings, sft.RECIPE, config.run_folder, config.model))
-        assert share(settings, trainer).off_because is None
-        state, _ = train(trainer, "sft", None, Tracker())
-        found.append([entry["loss"] for entry in state.log_history if "loss" in entry])
-    assert found[1] == pytest.approx(found[0], abs=1e-4)
-
-
-def test_liger_on_a_cpu_is_one_line(write_run_file: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
-    words = [str(write_run_file()), "tuning.fused_kernels=liger"]
-    assert main(["prepare", *words]) == 0
-    capsys.readouterr()
-    assert main(["sft", *words]) == 2
-    line = "run.toml: tuning.fused_kernels: 'liger' needs a GPU, and this machine has none\n"
-    assert capsys.readouterr().err.endswith(line)
-
-
-@needs_compiler
-def test_a_stage_says_how_it_computes(write_run_file: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
-    words = [str(write_run_file()), "sft.max_steps=2"]
-    assert main(["prepare", *words]) == 0
-    assert main(["sft", *words]) == 0
-    assert "fused kernels" not in capsys.readouterr().out
-    assert main(["sft", *words, "tuning.precision=bf16-masters", "tuning.fused_kernels=compile"]) == 0
-    said = capsys.readouterr().out
-    assert "sft: bf16 weights with float32 masters; fused kernels: compile (11 modules)\n" in said
-    assert "shared prefixes are off" not in said
+    for is_laid in (False, True):
+        backend = Backend(str(tiny_model), 4096)
+        if is_laid:
+            assert fuse(backend._model, "liger", None, with_gradients=False).told.startswith("liger (")
+        scores = [value for values in backend.loglikelihood(requests) for value in values]
+        found.append((scores, [answer.text for answer in backend.answer(samples, 8)]))
+    assert found[1][0] == pytest.approx(found[0][0], rel=1e-5)
+    assert found[1][1] == found[0][1]
