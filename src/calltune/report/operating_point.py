@@ -4,8 +4,8 @@ In multiple choice the bias (in nats per character) is added to the per-characte
 option: above 0 the model calls more often, below it less. The recommended bias makes the mean of two rates least, the
 share of questions without a due call in which it is called, and the share of due calls that are missed (Youden's
 criterion). It is chosen on one half of the questions and measured on the other, as a point measured where it was chosen
-looks better than it is. It steers the choice between written answers; what a model writes freely it does not touch. The benchmark
-`decide` has an operating point for that.
+looks better than it is. It steers the choice between written answers; what a model writes freely it does not touch. The
+benchmark `decide` has an operating point for that.
 """
 
 import hashlib
