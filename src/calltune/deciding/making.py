@@ -19,7 +19,7 @@ from calltune.errors import ConfigError, DataError, ModelError
 from calltune.evaluation.calibration import LEAST_ROWS, Calibration, fit
 from calltune.evaluation.decision_statistics import calibration_error
 from calltune.evaluation.decisions import FILE, DecidingBackend, Decision, deciding, decision_json, read_decision
-from calltune.evaluation.jobs import SAMPLES_BETWEEN_SAVES, alike_together, open_backend
+from calltune.evaluation.jobs import SAMPLES_BETWEEN_SAVES, alike_together, open_backend, require_deciding
 from calltune.files.hashes import file_sha256
 from calltune.files.json_lines import write_json
 from calltune.files.manifest import begin, finish, is_complete, model_sha256, template_sha256
@@ -40,10 +40,9 @@ def rows_inputs(config: Config) -> dict[str, Any]:
     """What a decision depends on beside the model: the run's rows, the chat template, and how much is learned.
 
     Raises:
-        ConfigError: the model is to think before it answers, or nothing is prepared yet.
+        ConfigError: as `require_deciding`, or nothing is prepared yet.
     """
-    if config.chat.thinking == "on":
-        raise ConfigError("'chat.thinking' is on: a model that thinks first decides after its thought, not before it")
+    require_deciding(config)
     files = [config.run_folder / "data" / f"{name}.jsonl" for name in (*_TRAINED, *_HELD_OUT)]
     if not files[0].is_file():
         raise ConfigError(f"{files[0].parent}: there is no data of this run yet ('calltune prepare')")
@@ -122,13 +121,13 @@ def _inputs(config: Config, checkpoint: str) -> dict[str, Any]:
 
 
 def _rows(config: Config, names: Sequence[str], most: int) -> list[Example]:
-    """The rows of some files as examples, without thoughts; of more than `most` those that the seed draws."""
+    """The rows of some files as examples, without thoughts; of more than `most` those that their names draw."""
     files = [config.run_folder / "data" / f"{name}.jsonl" for name in names]
     rows = [
         *(read_examples(files[0]) if files[0].is_file() else []),
         *(map(chosen_example, read_preferences(files[1])) if files[1].is_file() else []),
     ]
-    rows.sort(key=lambda row: (unit_interval(config.seed, "decide", row.source, row.id), row.id))
+    rows.sort(key=lambda row: (unit_interval("decide", row.source, row.id), row.id))
     return [without_thought(row) for row in rows[:most]]
 
 

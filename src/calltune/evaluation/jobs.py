@@ -13,7 +13,7 @@ from calltune.config.gate import require_metric
 from calltune.config.run_file import Config
 from calltune.config.table import parse_options
 from calltune.errors import ConfigError
-from calltune.evaluation.benchmarks import BENCHMARKS, BenchmarkModule, check_stated, is_free
+from calltune.evaluation.benchmarks import BENCHMARKS, BenchmarkModule, check_stated, decides, is_free
 from calltune.files.hashes import value_sha256
 from calltune.models.backends import BACKENDS, OpenedBackend
 from calltune.types import Completion, Sample, ScoringRequest, plain
@@ -58,6 +58,8 @@ def open_benchmarks(config: Config) -> list[tuple[Entry, BenchmarkModule[Any], A
     names = {entry.title: module.metric_names(settings) for entry, module, settings in opened}
     for number, (entry, module, _) in enumerate(opened):
         check_stated(module, names[entry.title])
+        if decides(module):
+            require_deciding(config)
         if is_free(module) and "max_new_tokens" not in module.Settings.model_fields:
             raise ConfigError(
                 f"{table}.{number}: '{entry.name}' is no benchmark: it has no scoring_request, so answers are written "
@@ -69,6 +71,18 @@ def open_benchmarks(config: Config) -> list[tuple[Entry, BenchmarkModule[Any], A
             raise ConfigError(f"gate.rules: '{rule.text}': its questions are never asked with thinking on")
         require_metric(rule, names[rule.benchmark])
     return opened
+
+
+def require_deciding(config: Config) -> None:
+    """See that a run's models can be asked what they would do.
+
+    Raises:
+        ConfigError: they think before they answer, or a server is asked, which does not tell how likely tokens are.
+    """
+    if config.chat.thinking == "on":
+        raise ConfigError("'chat.thinking' is on: a model that thinks first decides after its thought, not before it")
+    if config.evaluate.backend in BACKENDS.modules and config.evaluate.backend != "hf":
+        raise ConfigError('decide needs evaluate.backend = "hf": the others do not tell how likely tokens are')
 
 
 def asked_benchmarks(config: Config) -> list[tuple[Entry, BenchmarkModule[Any], Any]]:
