@@ -59,6 +59,8 @@ def test_an_evaluation_says_its_kernels_where_there_are_some(monkeypatch: pytest
     """What was measured without them stays as it is; one made beside it with them is another one."""
     assert hf.Settings().model_dump(mode="json") == {"dtype": "auto"}
     assert hf.Settings(fused_kernels="off").model_dump(mode="json") == {"dtype": "auto"}
+    untried = hf.Settings(continuous_batching="off").model_dump(mode="json")
+    assert untried == {"dtype": "auto", "continuous_batching": "off"}
     (tmp_path / "liger_kernel").mkdir()
     (tmp_path / "liger_kernel" / "__init__.py").touch()
     (tmp_path / "liger_kernel-0.8.5.dist-info").mkdir()

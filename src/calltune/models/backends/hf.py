@@ -66,6 +66,7 @@ class Backend:
         self._model: Any = load_model(model, dtype)
         self._model.to(self._device).eval()
         lay_kernels(self._model, settings)
+        self._tries_continuous = self._device.type == "cuda" and settings.continuous_batching == "auto"
         self._tokens_per_batch = tokens_per_batch
         pad = self.chat.tokenizer.pad_token_id
         self._pad: Any = pad if isinstance(pad, int) else self.chat.tokenizer.eos_token_id
@@ -161,7 +162,7 @@ class Backend:
             if reason or not self._share_prefixes:
                 kind = PlainGenerator
             self._writer = kind(self._model, self._ends, self._pad, self._tokens_per_batch)
-            if self._device.type == "cuda" and self._share_prefixes and has_continuous(self._model):
+            if self._tries_continuous and self._share_prefixes and has_continuous(self._model):
                 continuous = ContinuousGenerator(self._model, self._ends, self._pad)
                 self._writer = Chosen(continuous, self._writer)
         return self._writer
