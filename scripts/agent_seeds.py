@@ -23,53 +23,18 @@ import shutil
 import sys
 import time
 import tomllib
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+from agent_arms import ARMS
 from ladder import BENCHMARKS, FIGURES, ROOT, metrics, one_by_one, read, read_lines, summary
 
 RUN_FILE = ROOT / "examples" / "agent-smollm2.toml"
 PARTS = {"all": None, "known tools": "agent", "unseen tools": "agent_unseen_tools"}
 SFT, CONTROL = "sft", "control"
-GRPO = {
-    "max_steps": 30,
-    "per_device_train_batch_size": 64,
-    "num_generations": 8,
-    "max_completion_length": 64,
-    "learning_rate": 1e-5,
-    "lr_scheduler_type": "cosine",
-    "warmup_steps": 3,
-    "beta": 0.02,
-}
-ARMS: dict[str, dict[str, Any]] = {
-    "dpo": {},
-    "even calls": {"mine.even_calls": True, "mine.given_share": 0.0},
-    "even calls, three times the rate": {
-        "mine.even_calls": True,
-        "mine.given_share": 0.0,
-        "dpo.learning_rate": 3e-5,
-    },
-    "no pair given": {"mine.given_share": 0.0},
-    "half given": {"mine.given_share": 0.5},
-    "three quarters given": {"mine.given_share": 0.75},
-    "all given": {"mine": None},
-    "sigmoid alone": {"dpo.loss_type": ["sigmoid"], "dpo.loss_weights": [1.0]},
-    "sigmoid_norm alone": {"dpo.loss_type": ["sigmoid_norm"], "dpo.loss_weights": [1.0]},
-    "ipo alone": {"dpo.loss_type": ["ipo"], "dpo.loss_weights": [1.0]},
-    "a third of the rate": {"dpo.learning_rate": 3e-6},
-    "three times the rate": {"dpo.learning_rate": 3e-5},
-    "beta 0.03": {"dpo.beta": 0.03},
-    "beta 0.3": {"dpo.beta": 0.3},
-    "twice over the pairs": {"dpo.num_train_epochs": 2},
-    "grpo": {"stages": ["sft", "grpo"], "mine": None, "dpo": None, "grpo": GRPO},
-    "grpo, three times the rate": {
-        "stages": ["sft", "grpo"],
-        "mine": None,
-        "dpo": None,
-        "grpo": {**GRPO, "learning_rate": 3e-5},
-    },
-}
+BEGUN = time.monotonic()
 
 
 def main() -> None:
@@ -77,32 +42,49 @@ def main() -> None:
     words = options()
     if not words.only_record:
         measure_all(words)
-    print(json.dumps(record(words), indent=2, allow_nan=False))
+    found = record(words)
+    if words.final_of_best:
+        best = max((arm for arm in words.arms if arm != CONTROL), key=lambda arm: behavior(found, arm))
+        words.output, words.split = words.first / "final", "final"
+        words.arms = [best, *(arm for arm in (CONTROL,) if arm in words.arms)]
+        if not words.only_record:
+            with ProcessPoolExecutor(words.at_once, multiprocessing.get_context("spawn")) as pool:
+                asked = [pool.submit(again, words, seed, arm) for arm in (*words.arms, SFT) for seed in words.seeds]
+                told(asked, [f"{arm} on the final split" for arm in (*words.arms, SFT) for _ in words.seeds])
+        found["final"] = record(words)
+    print(json.dumps(found, indent=2, allow_nan=False))
+
+
+def behavior(found: dict[str, Any], arm: str) -> float:
+    """The share of right decisions, over all seeds."""
+    return found["summary"]["all"]["behavior"][arm]["mean"]
 
 
 def measure_all(words: argparse.Namespace) -> None:
-    """Do all runs. An arm that fails is told, and stops no other."""
+    """Do all runs. An arm that fails is told, and stops no other; one that the time is up for is not begun."""
     shutil.rmtree(words.output, ignore_errors=True)
     words.output.mkdir(parents=True)
     if words.table["model"].endswith(".gguf"):
         from calltune.models.gguf_file import read_gguf
 
         words.table["model"] = str(read_gguf(ROOT / words.table["model"], words.output))
-    begun, done = time.monotonic(), 0
     with ProcessPoolExecutor(words.at_once, multiprocessing.get_context("spawn")) as pool:
-        begin = {pool.submit(do, words, seed, "first", {}, ["prepare", "sft", "mine"]): seed for seed in words.seeds}
-        waiting = {}
-        for each in as_completed(begin):
-            each.result()
-            for arm in (*words.arms, SFT):
-                waiting[pool.submit(measure, words, begin[each], arm)] = f"{arm}, seed {begin[each]}"
-        for each in as_completed(waiting):
-            done += 1
-            fault = each.exception()
-            told = f"failed: {fault}" if fault else "is measured"
-            print(
-                f"{time.monotonic() - begun:.0f} s: {done} of {len(waiting)}: {waiting[each]} {told}", file=sys.stderr
-            )
+        told(
+            [pool.submit(do, words, seed, "first", {}, ["prepare", "sft", "mine"]) for seed in words.seeds],
+            [f"SFT and its drawn answers, seed {seed}" for seed in words.seeds],
+        )
+        # By arms, so that those which are left out for want of time are left out with every seed.
+        each = [(arm, seed) for arm in (SFT, *words.arms) for seed in words.seeds]
+        told([pool.submit(measure, words, seed, arm) for arm, seed in each], [f"{arm}, seed {n}" for arm, n in each])
+
+
+def told(waiting: Sequence[Future[None]], names: Sequence[str]) -> None:
+    """Wait for runs and say how each ended."""
+    by_run = dict(zip(waiting, names, strict=True))
+    for number, each in enumerate(as_completed(by_run), start=1):
+        fault = each.exception()
+        outcome = f"failed: {fault}" if fault else "is done"
+        print(f"{time.monotonic() - BEGUN:.0f} s: {number} of {len(by_run)}: {by_run[each]} {outcome}", file=sys.stderr)
 
 
 def options() -> argparse.Namespace:
@@ -118,10 +100,15 @@ def options() -> argparse.Namespace:
     parser.add_argument("--at-once", type=int, default=1, help="runs side by side")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="laid over the run file")
     parser.add_argument("--output", type=Path, default=ROOT / "runs" / "agent-seeds", help="is emptied first")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="after which no further arm is begun")
+    parser.add_argument(
+        "--final-of-best", action="store_true", help="then ask the best arm, SFT and the control the final split, once"
+    )
     parser.add_argument("--only-record", action="store_true", help="train nothing; write the record of what is there")
     words = parser.parse_args()
     words.arms = [*ARMS, CONTROL] if words.arms == ["all"] else words.arms
-    words.output = words.output.resolve()
+    words.output = words.first = words.output.resolve()
+    words.deadline = time.time() + words.seconds
     words.table = tomllib.loads(words.run_file.read_text(encoding="utf-8"))
     # Read by the processes that are started, when they import torch.
     os.environ |= {"OMP_NUM_THREADS": str(words.threads), "OMP_WAIT_POLICY": "PASSIVE"}
@@ -133,8 +120,25 @@ def folder(words: argparse.Namespace, seed: int, arm: str) -> Path:
     return words.output / arm.replace(" ", "-") / f"agent-{seed}"
 
 
+def again(words: argparse.Namespace, seed: int, arm: str) -> None:
+    """Ask what was trained the questions of the other split."""
+    before, own = (words.first / folder(words, seed, arm).relative_to(words.output)), folder(words, seed, arm)
+    for part in ("sft", "dpo", "grpo"):
+        if (before / part).is_dir():
+            shutil.copytree(before / part, own / part, copy_function=os.link)
+    changes = json.loads(before.with_name(f"{before.name}.changes.json").read_text(encoding="utf-8"))
+    if arm == CONTROL:
+        # Its rows are of its own; the questions are the others'.
+        test = folder(words, seed, "questions") / "data" / "test.jsonl"
+        do(words, seed, "questions", {}, ["prepare"])
+        changes |= {f"evaluate.benchmarks.{number}.path": str(test) for number in range(2)}
+    do(words, seed, arm, changes, ["prepare", "evaluate"])
+
+
 def measure(words: argparse.Namespace, seed: int, arm: str) -> None:
     """Train an arm from the seed's SFT model, unless it is that model, and ask it all questions."""
+    if arm != SFT and time.time() > words.deadline:
+        raise TimeoutError("the time is up")
     first, own = folder(words, seed, "first"), folder(words, seed, arm)
     if arm == CONTROL:
         do(words, seed, arm, continued(words, first), ["prepare", "sft", "evaluate"])
@@ -180,15 +184,17 @@ def do(words: argparse.Namespace, seed: int, arm: str, changes: dict[str, Any], 
     place.parent.mkdir(parents=True, exist_ok=True)
     table = copy.deepcopy(words.table)
     source = table["data"]["sources"][0]
-    for key, value in (("seed", seed), ("test_split", words.split)):
-        source[key] = value
+    source |= {"seed": seed, "test_split": words.split}
+    if "num_unseen" in source:
+        source |= {"num_questions": 150, "num_unseen": 50}
     table |= {"seed": seed, "output": str(place.parent), "name": place.name, "tracking": {"mlflow": False}}
     for path, value in changes.items():
         put(table, path.split("."), value)
+    place.with_name(f"{place.name}.changes.json").write_text(json.dumps(changes, allow_nan=False), encoding="utf-8")
     file = place.with_name(f"{place.name}.json")
     file.write_text(json.dumps(table, allow_nan=False), encoding="utf-8")
     # An arm without mining has no use for its keys, and the control has rows of its own.
-    unused = ("mine.",) * ("mine" not in table) + ("data.",) * (arm == CONTROL)
+    unused = tuple(f"{name}." for name in ("mine", "dpo", "grpo") if name not in table) + ("data.",) * (arm == CONTROL)
     given = [each for each in words.set if not each.startswith(unused)]
     with place.with_name(f"{place.name}.log").open("a", encoding="utf-8") as log:
         for verb in verbs:
@@ -262,11 +268,10 @@ def device() -> str:
 
 def one_seed(words: argparse.Namespace, seed: int) -> dict[str, Any]:
     """All that was measured of a seed."""
-    first = folder(words, seed, "first")
-    test = first / "data" / "test.jsonl"
+    test = folder(words, seed, SFT) / "data" / "test.jsonl"
     places = {"base": (folder(words, seed, SFT), "base"), SFT: (folder(words, seed, SFT), "sft")}
     places |= {arm: (folder(words, seed, arm), checkpoint(arm)) for arm in words.arms}
-    statistics = read(first / "mined" / "statistics.json")
+    statistics = read(words.first / "first" / f"agent-{seed}" / "mined" / "statistics.json")
     trained = {arm: read(run / name / "manifest.json") for arm, (run, name) in places.items() if name != "base"}
     return {
         "seed": seed,
