@@ -55,7 +55,7 @@ def one_by_one(questions_file: Path, run: Path, checkpoint: str) -> dict[str, li
         right, shown = question["correct_answer"], scores[key]["label"]
         wants_call, calls = right == "tool_call", (answers[key] or {"tool_calls": []})["tool_calls"]
         values = {
-            "acc_norm": ranked[key],
+            "acc_norm": ranked.get(key),  # a limit may leave some out
             "behavior": float(shown == right),
             "malformed": float(shown == "malformed"),
             "right_call": float(calls == [json.loads(question["answers"]["tool_call"])]) if wants_call else None,
