@@ -146,7 +146,7 @@ def test_questions_are_balanced_and_held_out_first(chat: Chat, tmp_path: Path) -
     assert guard_questions(tmp_path, chat, 16, 10_000, 200) == chosen
     # A call that could never be written in full is not asked, nor is a prompt that is too long.
     assert not any(e.behavior == "tool_call" for e in guard_questions(tmp_path, chat, 16, 10_000, 3))
-    assert guard_questions(tmp_path, chat, 16, 20, 200) == []
+    assert guard_questions(tmp_path, chat, 16, 8, 200) == []
 
 
 def test_questions_that_rows_contradict_are_left_out(chat: Chat, tmp_path: Path) -> None:

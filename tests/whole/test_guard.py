@@ -27,6 +27,7 @@ WORDS = [
     "sft.lr_scheduler_type=constant",
     "dpo.num_train_epochs=5",
     # These stages are shorter than a check.
+    "guard.num_questions=32",
     "guard.time_share=1000",
     "guard.every_steps=4",
 ]
@@ -84,6 +85,7 @@ def test_ten_times_the_learning_rate_is_stopped_within_two_checks(dpo: Dpo, caps
     # A guard that is told to look away lets it come to its end.
     assert dpo(TOO_HIGH, "guard.enabled=false") == 0
     assert "guard" not in read("manifest.json")
+    assert not Path("runs/toy/dpo/guard.json").exists()
 
 
 @pytest.mark.parametrize("tuning", [[], LORA], ids=["all weights", "adapters with dropout"])
@@ -104,7 +106,7 @@ def test_the_right_rate_is_untouched(dpo: Dpo, tuning: list[str]) -> None:
 
 def test_the_best_check_is_kept(dpo: Dpo, capsys: pytest.CaptureFixture) -> None:
     words = ["guard.keep=best", "guard.every_steps=3", "dpo.save_steps=1", "dpo.save_total_limit=1"]
-    assert dpo("dpo.learning_rate=2e-3", *words) == 0
+    assert dpo(RIGHT, *words) == 0
     ranks = {
         check["step"]: (check["metrics"]["behavior_accuracy"], check["metrics"]["exact_call_rate"], check["step"])
         for check in read("guard.json")["checks"][1:]
@@ -114,7 +116,7 @@ def test_the_best_check_is_kept(dpo: Dpo, capsys: pytest.CaptureFixture) -> None
     assert f"; the model of checkpoint-{best} is kept" in capsys.readouterr().out
     kept = file_sha256(Path("runs/toy/dpo/model.safetensors"))
     # Another rule makes another stage of it.
-    assert dpo("dpo.learning_rate=2e-3", *words[1:]) == 0
+    assert dpo(RIGHT, *words[1:]) == 0
     assert Path("runs/toy/dpo.old-1").exists()
     assert (file_sha256(Path("runs/toy/dpo/model.safetensors")) == kept) == (best == max(ranks))
 

@@ -73,6 +73,8 @@ def _train_and_save(config: Config, recipe: Recipe, model: str, folder: Path, in
     with track(config, stage, inputs) as tracker, writing_to(folder):
         if moved := ours.first(lambda: manifest.begin(folder, inputs)):
             say(moved)
+        # It may be of one that was stopped, and nobody may ask today.
+        ours.first(lambda: (folder / GUARD).unlink(missing_ok=True))
         write_plan(ready.plan, folder)
         begun_from = ours.first(lambda: newest_whole(folder / "checkpoints", stage))
         require_same_precision(begun_from, asked.has_masters, stage)
