@@ -1,8 +1,8 @@
 """Answers to one question stand in one batch again, so that their prompt is computed once in the loss, too.
 
-TRL's GRPO trainer shuffles what was drawn before it cuts it into the batches of an optimiser step, so each of them holds
-some answers of every group. Where all of these batches make one step, and their losses are sums over rows, it is all the
-same to the step which rows stand together. So they are put back side by side.
+TRL's GRPO trainer shuffles what was drawn before it cuts it into the batches of an optimiser step. So each of them
+holds some answers of every group. Where all of these batches make one step, and their losses are sums over rows, it is
+all the same to the step which rows stand together. So they are put back side by side.
 """
 
 import functools
