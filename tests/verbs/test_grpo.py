@@ -107,6 +107,7 @@ def test_without_the_stage_before_it_says_which_is_missing(run_file: Path, capsy
         ("grpo.max_length=100", "unknown key 'grpo.max_length'"),
         ("grpo.loss_type=drgrpo", "'grpo.loss_type': unknown loss 'drgrpo', did you mean 'dr_grpo'?"),
         ("grpo.num_generations=3", "generation_batch_size (16) must be divisible by num_generations (3)"),
+        ("grpo.use_vllm=true", "'grpo.use_vllm' needs vllm: pip install 'calltune[vllm]'"),
         ("grpo.num_generations=1", "requires at least 2 generations"),
         ("grpo.reward_weights=[1.0]", "Number of reward weights (1) must match number of reward functions (4)"),
     ],

@@ -5,6 +5,7 @@ place decide: a resumed stage draws what an undisturbed one does, whatever else 
 what this generation does not know (vLLM, top-k and the like) or a model is spread over processes, TRL draws itself.
 """
 
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback, TrainingArguments
 
 from calltune.calling.chat import Chat
-from calltune.errors import NotFiniteError
+from calltune.errors import ConfigError, NotFiniteError
 from calltune.models.backends.drawing import Answer, Drawing, numbers_for
 from calltune.models.backends.live import LiveModel
 from calltune.runtime.processes import processes
@@ -39,6 +40,24 @@ def reason_for_trl(arguments: Any) -> str | None:
     if arguments.repetition_penalty != 1.0:
         return "grpo.repetition_penalty is set"
     return "the model is spread over processes" if is_spread(arguments) else None
+
+
+def require_sampler(arguments: Any) -> None:
+    """Refuse vLLM where it is not installed.
+
+    Raises:
+        ConfigError: says how to install it.
+    """
+    if arguments.use_vllm and importlib.util.find_spec("vllm") is None:
+        raise ConfigError("'grpo.use_vllm' needs vllm: pip install 'calltune[vllm]'")
+
+
+def end_answers_with(trainer: Any, ends: Sequence[int]) -> None:
+    """Let a GRPO trainer know all tokens that end an answer: the model's, and those of its template."""
+    trainer.eos_token_ids = sorted({*trainer.eos_token_ids, *ends})
+    if not trainer.use_vllm:
+        trainer.generation_config.eos_token_id = trainer.eos_token_ids
+        trainer.generation_kwargs["eos_token_id"] = trainer.eos_token_ids
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from calltune.training.ready import Ready
 from calltune.training.recipe import FittedRows, trainer_rows
 from calltune.training.reference import stand_in
 from calltune.training.regrouping import keep_groups_together
-from calltune.training.rollouts import Rollouts, reason_for_trl
+from calltune.training.rollouts import Rollouts, end_answers_with, reason_for_trl
 from calltune.training.settings import StageSettings
 from calltune.training.sharing import Sharing, share_prefixes
 from calltune.training.tuning import (
@@ -43,7 +43,7 @@ def make_trainer(ready: Ready, model: Any = None) -> Any:
     allow_sharding_on_cpu()
     arguments = ready.arguments if model is None else _for_counting(ready.arguments)
     loaded = model or load_to_train(ready.settings, ready.plan, ready.model)
-    draws = ready.recipe.rewards is not None
+    draws, ends = ready.recipe.rewards is not None, sorted(end_ids(loaded.generation_config, ready.chat))
     with warnings.catch_warnings(), refusals_of_trl(ready.settings.stage):
         # TRL calls it experimental; a test holds what it is handed and what it hands on.
         warnings.filterwarnings("ignore", message=".*'rollout_func'.*", category=UserWarning)
@@ -51,11 +51,15 @@ def make_trainer(ready: Ready, model: Any = None) -> Any:
             args=arguments,
             model=loaded,
             train_dataset=to_dataset(_rows(ready, ready.rows)),
-            eval_dataset=to_dataset(_rows(ready, ready.watched)) if ready.watched.texts else None,
+            eval_dataset=to_dataset(_rows(ready, ready.watched, len(ready.rows.texts)))
+            if ready.watched.texts
+            else None,
             processing_class=ready.chat.tokenizer,
             peft_config=lora,
-            **(_drawing(ready, loaded) if draws else stand_in(arguments, is_peft=lora is not None)),
+            **(_drawing(ready, ends) if draws else stand_in(arguments, is_peft=lora is not None)),
         )
+    if draws:
+        end_answers_with(trainer, ends)
     for each in (trainer.model, getattr(trainer, "ref_model", None)):
         if each is not None:
             # DeepSpeed puts its engine around a reference.
@@ -70,18 +74,18 @@ def make_trainer(ready: Ready, model: Any = None) -> Any:
     return trainer
 
 
-def _rows(ready: Ready, rows: FittedRows) -> list[dict[str, Any]]:
-    """Rows as the trainer takes them; to a question belongs its id, by which its answers are judged."""
+def _rows(ready: Ready, rows: FittedRows, first: int = 0) -> list[dict[str, Any]]:
+    """Rows as the trainer takes them; to a question belong its id, and the number by which its answers are judged."""
     if ready.recipe.rewards is None:
         return trainer_rows(ready.chat, rows.texts)
-    return [{"prompt": text["prompt"], "id": name} for text, name in zip(rows.texts, rows.ids, strict=True)]
+    named = enumerate(zip(rows.texts, rows.ids, strict=True), start=first)
+    return [{"prompt": text["prompt"], "id": name, "number": number} for number, (text, name) in named]
 
 
-def _drawing(ready: Ready, model: Any) -> dict[str, Any]:
+def _drawing(ready: Ready, ends: Sequence[int]) -> dict[str, Any]:
     """What a trainer that draws answers is given: who judges them, and who draws them where that is not TRL."""
     rewards, stage = ready.recipe.rewards, ready.settings.stage
     assert rewards is not None, "answers are drawn to be judged"
-    ends = sorted(end_ids(model.generation_config, ready.chat))
     given: dict[str, Any] = {"reward_funcs": rewards(ready.chat, ends, [*ready.rows.rows, *ready.watched.rows])}
     if reason := reason_for_trl(ready.arguments):
         say(f"{stage}: TRL draws the answers itself: {reason}")
