@@ -132,7 +132,7 @@ def test_trl_is_given_one_function_a_part_and_is_told_what_is_earned_of_each_beh
     answers[0] = answers[0][:-1]  # cut off before its end
     functions = judge.functions()
     assert [function.__name__ for function in functions] == list(PARTS)
-    given = {"completion_ids": answers, "id": [row.id for row in rows], "prompts": [], "trainer_state": None}
+    given = {"completion_ids": answers, "number": [*range(8)], "prompts": [], "trainer_state": None}
     found = [function(log_metric=lambda name, value: logged[name].append(value), **given) for function in functions]
     assert [sum(parts) for parts in zip(*found, strict=True)] == [TABLE["unreadable"], *[1.0] * 7]
     assert logged["unreadable"] == [1.0, *[0.0] * 7]

@@ -9,9 +9,11 @@ import torch
 
 from calltune.config.run_file import Config, load_config
 from calltune.errors import NotFiniteError
+from calltune.models.backends.tokens import end_ids
 from calltune.training.ready import Ready, get_ready
 from calltune.training.rollouts import Rollouts, reason_for_trl
 from calltune.training.settings import stage_settings
+from calltune.training.sharing import Sharing
 from calltune.training.trainer import group, make_trainer, share
 from calltune.verbs import grpo, prepare
 
@@ -27,52 +29,54 @@ top_p = 0.95
 
 
 @pytest.fixture
-def made(write_run_file: Callable[..., Path], tmp_path: Path) -> Callable[..., tuple[Ready, Any]]:
-    """A stage that is ready over toy rows and the warmed-up model, and its trainer."""
+def made(write_run_file: Callable[..., Path], tmp_path: Path) -> Callable[..., tuple[Ready, Any, Sharing]]:
+    """A stage that is ready over toy rows and the warmed-up model, its trainer, and what that shares."""
 
-    def make(*words: str) -> tuple[Ready, Any]:
+    def make(*words: str) -> tuple[Ready, Any, Sharing]:
         config: Config = load_config(write_run_file(GRPO, top='stages = ["grpo"]\nseed = 3', model=WARM), words)
         prepare.run(config)
         ready = get_ready(stage_settings(config, "grpo"), grpo.RECIPE, config.run_folder, config.model)
         trainer = make_trainer(ready)
         trainer.current_gradient_accumulation_steps = 1
         group(ready.settings, trainer, ready.rows)
-        return ready, trainer
+        sharing = share(ready.settings, trainer)
+        assert sharing.off_because is None
+        return ready, trainer, sharing
 
     return make
 
 
 def test_a_groups_answers_are_the_same_whether_its_prompt_is_shared_or_not(
-    made: Callable[..., tuple[Ready, Any]],
+    made: Callable[..., tuple[Ready, Any, Sharing]],
 ) -> None:
-    ready, trainer = made()
+    ready, trainer, _ = made()
     trainer.model.train()
     texts = [text["prompt"] for text in ready.rows.texts]
     # A group may be cut where another process goes on with it.
-    prompts = [texts[0]] * 3 + [texts[1]] * 4 + [texts[2]]
+    prompts = [texts[0]] * 4 + [texts[1]] * 4 + [texts[2]] * 2
     before, configured = torch.get_rng_state(), trainer.model.generation_config
     found = trainer.rollout_func(prompts, trainer)
     assert torch.equal(torch.get_rng_state(), before)
     assert trainer.model.training
     assert trainer.model.generation_config is configured
-    assert trainer.rollout_func._shares is True
+    assert trainer.rollout_func._live(trainer).shares_prompts
     assert found["logprobs"] is None
     assert found["prompt_ids"] == [ready.chat.tokenizer(text).input_ids for text in prompts]
     answers = found["completion_ids"]
-    assert len({tuple(answer) for answer in answers}) >= 6
-    ends = trainer.rollout_func._ends
+    assert len({tuple(answer) for answer in answers}) >= 7
+    ends = end_ids(configured, ready.chat)
     for answer in answers:
         assert 1 <= len(answer) <= 40
         assert not ends & {*answer[:-1]}
         assert answer[-1] in ends or len(answer) == 40
 
-    plain = Rollouts(ready.chat, ends, ready.arguments.seed)
-    plain._shares = False
+    plain = Rollouts(ready.chat, ready.arguments.seed)
     assert plain(prompts, trainer)["completion_ids"] == answers
+    assert not plain._live(trainer).shares_prompts
 
 
-def test_each_step_draws_anew_and_a_resumed_one_draws_the_same(made: Callable[..., tuple[Ready, Any]]) -> None:
-    ready, trainer = made()
+def test_each_step_draws_anew_and_a_resumed_one_draws_the_same(made: Callable[..., tuple[Ready, Any, Sharing]]) -> None:
+    ready, trainer, _ = made()
     prompts = [ready.rows.texts[0]["prompt"]] * 4
 
     def drawn(step: int, training: bool = True) -> list[list[int]]:
@@ -90,8 +94,8 @@ def test_each_step_draws_anew_and_a_resumed_one_draws_the_same(made: Callable[..
     assert not trainer.model.training
 
 
-def test_logits_that_are_no_numbers_end_the_stage(made: Callable[..., tuple[Ready, Any]]) -> None:
-    ready, trainer = made()
+def test_logits_that_are_no_numbers_end_the_stage(made: Callable[..., tuple[Ready, Any, Sharing]]) -> None:
+    ready, trainer, _ = made()
     prompts = [ready.rows.texts[0]["prompt"]] * 2
     trainer.rollout_func(prompts, trainer)
     with torch.no_grad():
@@ -101,15 +105,13 @@ def test_logits_that_are_no_numbers_end_the_stage(made: Callable[..., tuple[Read
 
 
 @pytest.mark.parametrize("loss", ["dapo", "grpo", "dr_grpo"])
-def test_the_loss_over_shared_prefixes_is_trls_own(made: Callable[..., tuple[Ready, Any]], loss: str) -> None:
+def test_the_loss_over_shared_prefixes_is_trls_own(made: Callable[..., tuple[Ready, Any, Sharing]], loss: str) -> None:
     from trl.trainer.grpo_trainer import GRPOTrainer
 
     from calltune.models.load import load_model
     from calltune.training.trainer import to_dataset
 
-    ready, trainer = made(f"grpo.loss_type={loss}", "tuning.method=full")
-    sharing = share(ready.settings, trainer)
-    assert sharing.off_because is None
+    ready, trainer, sharing = made(f"grpo.loss_type={loss}")
     trainer.model.train()
     inputs = trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
     inputs["advantages"] = torch.linspace(-1.5, 2, 8)
@@ -160,3 +162,18 @@ def test_what_calltunes_generation_does_not_know_is_drawn_by_trl(
 ) -> None:
     config = load_config(write_run_file(GRPO, top='stages = ["grpo"]'), [word])
     assert reason_for_trl(stage_settings(config, "grpo").arguments) == reason
+
+
+def test_a_group_stands_in_one_batch_of_a_step(made: Callable[..., tuple[Ready, Any, Sharing]]) -> None:
+    _, trainer, _ = made("grpo.per_device_train_batch_size=4", "grpo.gradient_accumulation_steps=2")
+    trainer.model.train()
+    questions = next(iter(trainer.get_train_dataloader()))
+    first = trainer._prepare_inputs(questions)
+    trainer._step += 1
+    second = trainer._prepare_inputs(questions)
+    assert first["num_items_in_batch"] == second["num_items_in_batch"]
+    names = {tuple(row) for part in (first, second) for row in part["prompt_ids"].tolist()}
+    assert len(names) == 2
+    for part in (first, second):
+        assert len({tuple(row) for row in part["prompt_ids"].tolist()}) == 1
+        assert part["completion_ids"].shape[0] == part["advantages"].shape[0] == 4

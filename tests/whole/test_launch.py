@@ -107,6 +107,25 @@ def test_two_processes_killed_stopped_and_resumed_learn_what_one_learns(
     assert {metric.step: metric.value for metric in history} == dict(enumerate(together, start=1))
 
 
+def test_two_processes_draw_and_learn_what_one_does(one_process: Callable[..., Path], tmp_path: Path) -> None:
+    warm_model = Path(__file__).parents[2] / "examples" / "tiny-qwen3"
+    overrides = ["stages=['grpo']", f"model={warm_model}", "grpo.max_steps=4", "grpo.learning_rate=1e-3", "seed=1"]
+    overrides += ["grpo.num_generations=4", "grpo.max_completion_length=40", "grpo.beta=0.1"]
+    file = one_process("grpo", *overrides, "grpo.per_device_train_batch_size=12")
+    # Three groups of four: the second one is drawn by both.
+    two = start("grpo", file, *overrides, "grpo.per_device_train_batch_size=6")
+    out, error = two.communicate(timeout=180)
+    assert two.returncode == 0, error
+    alone, together = (tmp_path / "runs" / name / "grpo" / "history.json" for name in ("toy", "two"))
+    first, second = (
+        [entry for entry in json.loads(file.read_text())["log"] if "loss" in entry] for file in (alone, together)
+    )
+    assert [entry["reward"] for entry in second] == pytest.approx([entry["reward"] for entry in first], abs=1e-6)
+    assert [entry["loss"] for entry in second] == pytest.approx([entry["loss"] for entry in first], rel=1e-3, abs=1e-5)
+    assert any(abs(entry["loss"]) > 1e-3 for entry in first)
+    assert out.count("grpo: train.jsonl: 40 of 40 questions are asked") == 1
+
+
 def test_preferences_on_a_model_spread_over_two_processes(one_process: Callable[..., Path], tmp_path: Path) -> None:
     overrides = ["stages=['dpo']", "dpo.max_steps=4", "dpo.learning_rate=1e-3"]
     file = one_process("dpo", *overrides)

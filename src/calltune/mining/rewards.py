@@ -71,21 +71,21 @@ class Judge:
         Args:
             chat: in the mode in which the questions are asked.
             ends: token ids that end an answer.
-            rows: of training and validation, no two with one id.
+            rows: of training and validation, told by their number.
         """
         self._chat, self._ends = chat, frozenset(ends)
-        self._questions = {row.id: as_question(row) for row in rows}
-        self._asked: tuple[list[str], list[list[int]]] = [], []
+        self._questions = list(map(as_question, rows))
+        self._asked: tuple[list[int], list[list[int]]] = [], []
         self._rewards: list[Reward | None] = []
 
-    def of(self, ids: list[str], answers: list[list[int]]) -> list[Reward | None]:
-        """What the answers, as tokens, to the questions with these ids earn."""
-        if self._asked != (ids, answers):
+    def of(self, numbers: list[int], answers: list[list[int]]) -> list[Reward | None]:
+        """What the answers, as tokens, to the questions with these numbers earn."""
+        if self._asked != (numbers, answers):
             found = []
-            for name, tokens in zip(ids, answers, strict=True):
-                question = self._questions[name]
+            for number, tokens in zip(numbers, answers, strict=True):
+                question = self._questions[number]
                 found.append(reward(question, completion(self._chat, self._ends, question.sample, tokens)))
-            self._asked, self._rewards = (list(ids), [list(each) for each in answers]), found
+            self._asked, self._rewards = (list(numbers), [list(each) for each in answers]), found
         return self._rewards
 
     def functions(self) -> list[Callable[..., list[float | None]]]:
@@ -93,18 +93,18 @@ class Judge:
         return [self._function(part) for part in PARTS]
 
     def _function(self, part: Part) -> Callable[..., list[float | None]]:
-        def rewards(*, completion_ids: list[list[int]], id: list[str], log_metric: Any, **others: Any) -> Any:
-            found = self.of(id, completion_ids)
+        def rewards(*, completion_ids: list[list[int]], number: list[int], log_metric: Any, **others: Any) -> Any:
+            found = self.of(number, completion_ids)
             if part == PARTS[0]:
-                self._log(id, found, log_metric)
+                self._log(number, found, log_metric)
             return [None if each is None else getattr(each, part) for each in found]
 
         rewards.__name__ = part
         return rewards
 
-    def _log(self, ids: Sequence[str], rewards: Sequence[Reward | None], log_metric: Any) -> None:
+    def _log(self, numbers: Sequence[int], rewards: Sequence[Reward | None], log_metric: Any) -> None:
         """Log how much is earned of each behaviour's questions, and how many answers nobody can read."""
-        for name, earned in zip(ids, rewards, strict=True):
+        for number, earned in zip(numbers, rewards, strict=True):
             if earned is not None:
-                log_metric(f"earned/{self._questions[name].behavior}", earned.total)
+                log_metric(f"earned/{self._questions[number].behavior}", earned.total)
                 log_metric("unreadable", float(earned.readable < 0))

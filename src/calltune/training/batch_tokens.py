@@ -18,6 +18,7 @@ from calltune.models.exactness import reason_against_training
 from calltune.models.trie import num_shared
 from calltune.training.grouping import GroupedSampler
 from calltune.training.recipe import FittedRows, whole_texts
+from calltune.training.regrouping import reason_against_regrouping
 from calltune.training.settings import StageSettings
 
 _MOST_BATCHES = 32
@@ -64,13 +65,15 @@ def batch_tokens(settings: StageSettings, skeleton: Any, chat: Chat, rows: Fitte
 def _drawn(arguments: Any, rows: FittedRows, is_shared: bool) -> BatchTokens:
     """Batches of answers that are not drawn yet, each as long as it may be and after the longest prompt.
 
-    What is drawn at a time is shuffled by TRL, so only where a batch is all of it does each prompt stand in it once.
+    Where TRL shuffles what is drawn at a time over several batches, each answer of a batch may have its own prompt.
     """
     num_rows, room = arguments.per_device_train_batch_size, arguments.max_completion_length
     if not is_shared:
         return BatchTokens(num_rows, rows.max_length, num_rows * rows.max_length, is_shared=False)
-    is_whole = arguments.steps_per_generation == 1
-    num_prompts = math.ceil(num_rows / arguments.num_generations) if is_whole else num_rows
+    is_whole = arguments.steps_per_generation == 1 or reason_against_regrouping(arguments) is None
+    # A group may begin in one batch and end in the next.
+    num_groups = math.ceil(num_rows / arguments.num_generations) + bool(num_rows % arguments.num_generations)
+    num_prompts = min(num_rows, num_groups) if is_whole else num_rows
     largest = num_prompts * (rows.max_length - room) + num_rows * room
     return BatchTokens(num_rows, rows.max_length, largest, is_shared=True)
 

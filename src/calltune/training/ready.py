@@ -13,6 +13,7 @@ from calltune.training.memory import Memory, choose_memory
 from calltune.training.passes import check_passes
 from calltune.training.questions import fit_questions
 from calltune.training.recipe import FittedRows, Recipe, fit_rows
+from calltune.training.rollouts import require_sampler
 from calltune.training.settings import StageSettings
 from calltune.training.tuning import (
     TuningPlan,
@@ -48,6 +49,7 @@ def get_ready(settings: StageSettings, recipe: Recipe, run_folder: Path, model: 
     stage, file = settings.stage, run_folder / recipe.train_file
     chat = Chat(load_tokenizer(model, settings.chat_template), model)
     if recipe.rewards:
+        require_sampler(settings.arguments)
         chat = chat.in_mode(settings.thinking == "on")
         rows = fit_questions(chat, recipe, file, settings, model)
     else:

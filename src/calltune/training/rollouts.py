@@ -5,24 +5,21 @@ place decide: a resumed stage draws what an undisturbed one does, whatever else 
 what this generation does not know (vLLM, top-k and the like) or a model is spread over processes, TRL draws itself.
 """
 
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
-from itertools import groupby
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
-from transformers import GenerationConfig, TrainerCallback, TrainingArguments
+from transformers import TrainerCallback, TrainingArguments
 
 from calltune.calling.chat import Chat
-from calltune.errors import NotFiniteError
+from calltune.errors import ConfigError, NotFiniteError
 from calltune.models.backends.drawing import Answer, Drawing, numbers_for
-from calltune.models.backends.generation import Generator, segment_fault
-from calltune.models.backends.plain import PlainGenerator
-from calltune.models.exactness import can_share
-from calltune.models.layer_kinds import is_hybrid
+from calltune.models.backends.live import LiveModel
 from calltune.runtime.processes import processes
 from calltune.runtime.terminal import say
 from calltune.training.arguments import is_spread
@@ -45,17 +42,63 @@ def reason_for_trl(arguments: Any) -> str | None:
     return "the model is spread over processes" if is_spread(arguments) else None
 
 
+def require_sampler(arguments: Any) -> None:
+    """Refuse vLLM where it is not installed.
+
+    Raises:
+        ConfigError: says how to install it.
+    """
+    if arguments.use_vllm and importlib.util.find_spec("vllm") is None:
+        raise ConfigError("'grpo.use_vllm' needs vllm: pip install 'calltune[vllm]'")
+
+
+def end_answers_with(trainer: Any, ends: Sequence[int]) -> None:
+    """Let a GRPO trainer know all tokens that end an answer: the model's, and those of its template."""
+    trainer.eos_token_ids = sorted({*trainer.eos_token_ids, *ends})
+    if not trainer.use_vllm:
+        trainer.generation_config.eos_token_id = trainer.eos_token_ids
+        trainer.generation_kwargs["eos_token_id"] = trainer.eos_token_ids
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """A question's answers that this process draws: `count` of them, the first of which is the group's `start`th."""
+
+    number: int
+    text: str
+    start: int
+    count: int
+
+    def numbers(self, seed: int, when: str, size: int, room: int) -> torch.Tensor:
+        """The answers' random numbers, [count, room]; those of the same place in a step, whichever process draws."""
+        return numbers_for(seed, [f"{when} {self.number} {self.text}"], size, room)[
+            self.start : self.start + self.count
+        ]
+
+
+def _groups(prompts: Sequence[str], size: int) -> list[_Group]:
+    """The groups of a process: TRL lays the prompts of all processes one behind another, each of them `size` times."""
+    begun, groups = processes().rank * len(prompts), list[_Group]()
+    for place, text in enumerate(prompts, start=begun):
+        number, start = divmod(place, size)
+        if groups and (groups[-1].number, groups[-1].text) == (number, text):
+            groups[-1] = replace(groups[-1], count=groups[-1].count + 1)
+        else:
+            groups.append(_Group(number, text, start, 1))
+    return groups
+
+
 class Rollouts:
     """Draws answers for TRL's GRPO trainer, which calls it with its prompts and itself."""
 
-    def __init__(self, chat: Chat, ends: Collection[int], seed: int) -> None:
+    def __init__(self, chat: Chat, seed: int) -> None:
         """Begin with nothing known of the model.
 
-        Args:
-            ends: token ids that end an answer.
+        `shares` says whether packed rows of the model are exact, so that a group's prompt may be computed once.
         """
-        self._chat, self._ends, self._seed = chat, frozenset(ends), seed
-        self._shares: bool | None = None
+        self._chat, self._seed, self.shares = chat, seed, False
+        self._model: LiveModel | None = None
+        self._is_told = False
 
     def __call__(self, prompts: Sequence[str], trainer: Any) -> dict[str, Any]:
         """Draw one answer to each prompt; those of a group stand side by side, and are one prompt.
@@ -66,18 +109,22 @@ class Rollouts:
         Raises:
             NotFiniteError: the model's logits are no numbers.
         """
-        groups = [(text, len(list(same))) for text, same in groupby(prompts)]
-        ids: list[list[int]] = self._chat.tokenizer([text for text, _ in groups]).input_ids
-        when = f"step {trainer.state.global_step}" if trainer.model.training else "validation"
-        names = [f"{when} {processes().rank} {number} {text}" for number, (text, _) in enumerate(groups)]
-        room, answers = trainer.max_completion_length, dict[int, list[Answer]]()
-        with self._asking(trainer) as (generator, device):
-            for copies in sorted({count for _, count in groups}):
-                own = [number for number, (_, count) in enumerate(groups) if count == copies]
-                drawn = numbers_for(self._seed, [names[number] for number in own], copies, room)
-                drawing = Drawing(drawn.to(device), copies, trainer.temperature, trainer.top_p)
-                found = generator.answers([ids[number] for number in own], room, drawing)
-                answers.update(zip(own, found, strict=True))
+        training, room, device = trainer.model.training, trainer.max_completion_length, trainer.accelerator.device
+        when, size = "validation", trainer.num_generations_eval
+        if training:
+            when, size = f"step {trainer.state.global_step}", trainer.num_generations
+        groups = _groups(prompts, size)
+        ids: list[list[int]] = self._chat.tokenizer([group.text for group in groups]).input_ids
+        answers = dict[int, list[Answer]]()
+        for copies in sorted({group.count for group in groups}):
+            own = [number for number, group in enumerate(groups) if group.count == copies]
+            numbers = torch.cat([groups[number].numbers(self._seed, when, size, room) for number in own])
+            drawing = Drawing(numbers.to(device), copies, trainer.temperature, trainer.top_p)
+            found = self._live(trainer).write([ids[number] for number in own], room, drawing)
+            answers.update(zip(own, found, strict=True))
+        if self.shares and not self._is_told and not self._live(trainer).shares_prompts:
+            say("grpo: a prompt is computed once for each of its answers: the model's attention cannot be taken apart")
+        self._is_told = True
         if not all(answer.is_finite for own in answers.values() for answer in own):
             raise NotFiniteError(
                 f"grpo: step {trainer.state.global_step + 1}: an answer was drawn from logits that are not finite; "
@@ -90,34 +137,13 @@ class Rollouts:
             "logprobs": None,
         }
 
-    @contextmanager
-    def _asking(self, trainer: Any) -> Iterator[tuple[Any, torch.device]]:
-        """The trainer's own model, as one that is asked; the trainer finds it as it was."""
-        model: Any = trainer.model.get_base_model() if isinstance(trainer.model, PeftModel) else trainer.model
-        pad, was_training, configured = trainer.processing_class.pad_token_id, model.training, model.generation_config
-        trainer.model.eval()
-        # Of the model's own settings only the ends are kept: what is drawn is what `[grpo]` says.
-        model.generation_config = GenerationConfig(
-            do_sample=False, pad_token_id=pad, eos_token_id=sorted(self._ends), use_cache=True
-        )
-        try:
-            with torch.no_grad():
-                if self._shares is None:
-                    self._shares = self._may_share(model)
-                kind = Generator if self._shares else PlainGenerator
-                most = _TOKENS_PER_BATCH_ON_GPU if model.device.type == "cuda" else _TOKENS_PER_BATCH
-                # A new one for each batch: what another one keeps was computed with other weights.
-                with trainer.accelerator.autocast():
-                    yield kind(model, self._ends, pad, most), model.device
-        finally:
-            model.generation_config = configured
-            trainer.model.train(was_training)
-
-    def _may_share(self, model: Any) -> bool:
-        reason = "its layers keep a state" if is_hybrid(model) else can_share(model) or segment_fault(model)
-        if reason:
-            say(f"grpo: answers are drawn by transformers' generate: {reason}")
-        return reason is None
+    def _live(self, trainer: Any) -> LiveModel:
+        if self._model is None:
+            inner = trainer.model.get_base_model() if isinstance(trainer.model, PeftModel) else trainer.model
+            most = _TOKENS_PER_BATCH_ON_GPU if trainer.accelerator.device.type == "cuda" else _TOKENS_PER_BATCH
+            precision = trainer.accelerator.autocast
+            self._model = LiveModel(inner, self._chat, most, shares=self.shares, precision=precision)
+        return self._model
 
 
 class KeepRollouts(TrainerCallback):

@@ -11,7 +11,7 @@ import torch
 from calltune.models.backends.tokens import end_ids
 from calltune.models.fused import fuse
 from calltune.runtime.terminal import say
-from calltune.training.arguments import TrlArguments, allow_sharding_on_cpu, is_spread
+from calltune.training.arguments import TrlArguments, allow_sharding_on_cpu, is_spread, refusals_of_trl
 from calltune.training.balancing import balance_questions
 from calltune.training.collating import lay_out_batches
 from calltune.training.grouping import group_batches
@@ -22,7 +22,8 @@ from calltune.training.passes import bound_passes
 from calltune.training.ready import Ready
 from calltune.training.recipe import FittedRows, trainer_rows
 from calltune.training.reference import stand_in
-from calltune.training.rollouts import Rollouts, reason_for_trl
+from calltune.training.regrouping import keep_groups_together
+from calltune.training.rollouts import Rollouts, end_answers_with, reason_for_trl
 from calltune.training.settings import StageSettings
 from calltune.training.sharing import Sharing, share_prefixes
 from calltune.training.tuning import (
@@ -42,19 +43,23 @@ def make_trainer(ready: Ready, model: Any = None) -> Any:
     allow_sharding_on_cpu()
     arguments = ready.arguments if model is None else _for_counting(ready.arguments)
     loaded = model or load_to_train(ready.settings, ready.plan, ready.model)
-    draws = ready.recipe.rewards is not None
-    with warnings.catch_warnings():
+    draws, ends = ready.recipe.rewards is not None, sorted(end_ids(loaded.generation_config, ready.chat))
+    with warnings.catch_warnings(), refusals_of_trl(ready.settings.stage):
         # TRL calls it experimental; a test holds what it is handed and what it hands on.
         warnings.filterwarnings("ignore", message=".*'rollout_func'.*", category=UserWarning)
         trainer = ready.recipe.trainer(
             args=arguments,
             model=loaded,
             train_dataset=to_dataset(_rows(ready, ready.rows)),
-            eval_dataset=to_dataset(_rows(ready, ready.watched)) if ready.watched.texts else None,
+            eval_dataset=to_dataset(_rows(ready, ready.watched, len(ready.rows.texts)))
+            if ready.watched.texts
+            else None,
             processing_class=ready.chat.tokenizer,
             peft_config=lora,
-            **(_drawing(ready, loaded) if draws else stand_in(arguments, is_peft=lora is not None)),
+            **(_drawing(ready, ends) if draws else stand_in(arguments, is_peft=lora is not None)),
         )
+    if draws:
+        end_answers_with(trainer, ends)
     for each in (trainer.model, getattr(trainer, "ref_model", None)):
         if each is not None:
             # DeepSpeed puts its engine around a reference.
@@ -69,23 +74,23 @@ def make_trainer(ready: Ready, model: Any = None) -> Any:
     return trainer
 
 
-def _rows(ready: Ready, rows: FittedRows) -> list[dict[str, Any]]:
-    """Rows as the trainer takes them; to a question belongs its id, by which its answers are judged."""
+def _rows(ready: Ready, rows: FittedRows, first: int = 0) -> list[dict[str, Any]]:
+    """Rows as the trainer takes them; to a question belong its id, and the number by which its answers are judged."""
     if ready.recipe.rewards is None:
         return trainer_rows(ready.chat, rows.texts)
-    return [{"prompt": text["prompt"], "id": name} for text, name in zip(rows.texts, rows.ids, strict=True)]
+    named = enumerate(zip(rows.texts, rows.ids, strict=True), start=first)
+    return [{"prompt": text["prompt"], "id": name, "number": number} for number, (text, name) in named]
 
 
-def _drawing(ready: Ready, model: Any) -> dict[str, Any]:
+def _drawing(ready: Ready, ends: Sequence[int]) -> dict[str, Any]:
     """What a trainer that draws answers is given: who judges them, and who draws them where that is not TRL."""
     rewards, stage = ready.recipe.rewards, ready.settings.stage
     assert rewards is not None, "answers are drawn to be judged"
-    ends = sorted(end_ids(model.generation_config, ready.chat))
     given: dict[str, Any] = {"reward_funcs": rewards(ready.chat, ends, [*ready.rows.rows, *ready.watched.rows])}
     if reason := reason_for_trl(ready.arguments):
         say(f"{stage}: TRL draws the answers itself: {reason}")
         return given
-    return {**given, "rollout_func": Rollouts(ready.chat, ends, ready.arguments.seed)}
+    return {**given, "rollout_func": Rollouts(ready.chat, ready.arguments.seed)}
 
 
 def _for_counting(arguments: TrlArguments) -> TrlArguments:
@@ -116,6 +121,8 @@ def share(settings: StageSettings, trainer: Any) -> Sharing:
         off = "rows are packed already, and keep the attention that knows where each begins"
     is_whole = not is_spread(trainer.args)
     sharing = Sharing(off) if off else share_prefixes(trainer.model, is_whole, settings.attention)
+    if draws and isinstance(trainer.rollout_func, Rollouts):
+        trainer.rollout_func.shares = sharing.off_because is None
     if settings.tokens_per_batch:
         sharing.passes = bound_passes(trainer, settings.tokens_per_batch, lambda: sharing.off_because is None)
     if not draws:
@@ -125,9 +132,13 @@ def share(settings: StageSettings, trainer: Any) -> Sharing:
 
 
 def group(settings: StageSettings, trainer: Any, rows: FittedRows) -> None:
-    """Let a trainer draw rows that share much together, if the run file says so, and questions in balance."""
+    """Let a trainer draw rows that share much together, if the run file says so, and questions in balance.
+
+    The answers to one question stand together where that changes no step.
+    """
     if hasattr(trainer, "reward_funcs"):
         balance_questions(trainer, rows.groups)
+        keep_groups_together(trainer)
     elif settings.group_by:
         group_batches(trainer, rows.groups)
 

@@ -23,6 +23,7 @@ _BEGIN = (
 
 # Without a terminal a stage's progress says: "sft: 1,024/2,000 after 31 s loss 0.412".
 LOSS = r"{stage}: [0-9,]+/[0-9,]+ after [0-9]+ s loss (-?[0-9]+\.[0-9]+)"
+REWARD = r"{stage}: [0-9,]+/[0-9,]+ after [0-9]+ s loss -?[0-9]+\.[0-9]+, reward (-?[0-9]+\.[0-9]+)"
 
 # It counts for a job that SageMaker itself fails; a container's own failure is not tried again.
 _NUM_TRIES = 2
@@ -121,8 +122,11 @@ def training_job(config: Config, job: StageJob, number: int) -> dict[str, Any]:
         if may_have_volume_key(wanted):
             request["ResourceConfig"]["VolumeKmsKeyId"] = wanted.kms_key
     if job.stage != "evaluate":
-        metric = {"Name": f"{job.stage}:loss", "Regex": LOSS.format(stage=job.stage)}
-        request["AlgorithmSpecification"]["MetricDefinitions"] = [metric]
+        told = {"loss": LOSS, **({"reward": REWARD} if job.stage == "grpo" else {})}
+        metrics = [
+            {"Name": f"{job.stage}:{name}", "Regex": each.format(stage=job.stage)} for name, each in told.items()
+        ]
+        request["AlgorithmSpecification"]["MetricDefinitions"] = metrics
     if wanted.encrypt_traffic and machines(config, job.stage) > 1:
         request["EnableInterContainerTrafficEncryption"] = True
     if wanted.mlflow:

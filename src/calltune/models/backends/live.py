@@ -1,4 +1,4 @@
-"""Greedy answers of a model that somebody trains: it is asked as it is in memory, and left as it was found.
+"""Answers of a model that somebody trains: it is asked as it is in memory, and left as it was found.
 
 Modules keep their modes, the model its settings, and random numbers their states, so that training goes on bit by bit
 as if nobody had asked.
@@ -12,6 +12,7 @@ import torch
 from transformers import GenerationConfig
 
 from calltune.calling.chat import Chat
+from calltune.models.backends.drawing import Answer, Drawing
 from calltune.models.backends.generation import Generator, segment_fault
 from calltune.models.backends.plain import PlainGenerator
 from calltune.models.backends.state_check import state_fault
@@ -54,6 +55,16 @@ class LiveModel:
     def answer(self, samples: Sequence[Sample], max_new_tokens: int) -> list[Completion]:
         """Greedy answers, written without thinking; one that reaches `max_new_tokens` is `truncated`."""
         prompts = [self._chat.tokenizer(self._chat.prompt(s.messages, s.tools)).input_ids for s in samples]
+        answers = self.write(prompts, max_new_tokens)
+        return [
+            completion(self._chat, self._ends, sample, answer.tokens) if answer.is_finite else not_finite(sample)
+            for sample, (answer,) in zip(samples, answers, strict=True)
+        ]
+
+    def write(
+        self, prompts: Sequence[list[int]], max_new_tokens: int, drawing: Drawing | None = None
+    ) -> list[list[Answer]]:
+        """Answers to each prompt, as tokens: the greedy one, or those that are drawn."""
         if not prompts:
             return []
         with self._lent():
@@ -62,11 +73,12 @@ class LiveModel:
             # What a writer keeps of prompts holds for these weights alone, so each call has its own.
             writer = self._kind(self._model, self._ends, self._pad, self._tokens_per_batch)
             with self._precision():
-                answers = [own[0] for own in writer.answers(prompts, max_new_tokens)]
-        return [
-            completion(self._chat, self._ends, sample, answer.tokens) if answer.is_finite else not_finite(sample)
-            for sample, answer in zip(samples, answers, strict=True)
-        ]
+                return writer.answers(prompts, max_new_tokens, drawing)
+
+    @property
+    def shares_prompts(self) -> bool:
+        """Whether what prompts begin with alike is computed once; known when the model was asked for the first time."""
+        return self._kind is not PlainGenerator
 
     def _writer(self) -> type:
         """What writes answers, chosen once: the plain way wherever another one would not be exact."""
