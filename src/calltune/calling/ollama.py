@@ -64,7 +64,7 @@ def modelfile(template: OllamaTemplate, weights: Sequence[str], ends: Sequence[s
         f"FROM ./{weights[-1]}",
         *(f"# FROM ./{other}" for other in weights[:-1]),
         f'TEMPLATE """{template.text}"""',
-        *(f"PARAMETER stop {json.dumps(end, ensure_ascii=False)}" for end in ends),
+        *(f"PARAMETER stop {_dumps(end)}" for end in ends),
         "PARAMETER temperature 0",
         f"PARAMETER num_ctx {context}",
     ]
