@@ -77,5 +77,5 @@ def test_a_format_is_named_once(write_run_file: Callable[..., Path], capsys: pyt
 
 def test_what_is_no_model_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "m.gguf").write_bytes(b"GGUF and no more")
-    with pytest.raises(ModelError, match="m.gguf: llama.cpp does not load it: "), loaded(tmp_path / "m.gguf", 512):
+    with pytest.raises(ModelError, match=r"m\.gguf: llama\.cpp does not load it: "), loaded(tmp_path / "m.gguf", 512):
         pass
