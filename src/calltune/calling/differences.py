@@ -1,6 +1,7 @@
 """Where two texts differ, in words short enough for one line."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from calltune.types import Message
 
@@ -23,8 +24,8 @@ def difference(old: str, new: str) -> tuple[str, str, str]:
     return repr(before), _shown(old[start : len(old) - end]), _shown(new[start : len(new) - end])
 
 
-def num_common(one: str, other: str) -> int:
-    """Return how many characters two texts begin with alike."""
+def num_common(one: Sequence[Any], other: Sequence[Any]) -> int:
+    """Return how many characters two texts, or tokens two lists of them, begin with alike."""
     pairs = enumerate(zip(one, other, strict=False))
     return next((place for place, (first, second) in pairs if first != second), min(len(one), len(other)))
 

@@ -38,6 +38,20 @@ class ExportConfig(Table):
     max_shard_size: Annotated[str, pydantic.Field(pattern=r"^[1-9]\d*[KMG]B$")] = "5GB"
     """The largest size of one file of weights."""
 
+    gguf: tuple[Literal["f16", "q8_0", "q4_k_m"], ...] = ()
+    """GGUF files for llama.cpp and Ollama, in a folder beside the model's, each proved before it is kept. The last one
+    is what the `Modelfile` serves."""
+
+    gguf_questions: Annotated[int, pydantic.Field(gt=0)] = 100
+    """How many of the run's own questions each GGUF file answers."""
+
+    @pydantic.field_validator("gguf")
+    @classmethod
+    def _once(cls, formats: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(formats)) < len(formats):
+            raise ValueError("names a format twice")
+        return formats
+
 
 class ReportConfig(Table):
     """`[report]`: what the report shows."""

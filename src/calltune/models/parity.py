@@ -94,7 +94,7 @@ def compare(before: Reading, model: Any, probes: Sequence[Probe], max_new_tokens
     greedy = [_answer(model, probe.prompt, max_new_tokens) for probe in probes]
     undecided, problem = 0, ""
     for number, (theirs, ours) in enumerate(zip(before.greedy, greedy, strict=True)):
-        margin = _margin(theirs, ours, before.scores[number])
+        margin = margin_of_parting(theirs, ours, before.scores[number])
         undecided += 0 < margin <= _MEANS_OF_TIE * bound
         if not margin <= _MEANS_OF_TIE * bound:
             problem = problem or f"the answer to probe {number} is another, where it was decided by {margin:.2g} nats"
@@ -117,7 +117,12 @@ def compare(before: Reading, model: Any, probes: Sequence[Probe], max_new_tokens
     return Parity(len(probes), same, undecided, differences.numel(), mean, most, bound, problem)
 
 
-def _margin(theirs: Sequence[int], ours: Sequence[int], scores: torch.Tensor) -> float:
+def tie(dtype: torch.dtype) -> float:
+    """Below this margin, in nats, a precision leaves it open which of two tokens is the greedy one."""
+    return _MEANS_OF_TIE * tolerance(dtype)
+
+
+def margin_of_parting(theirs: Sequence[int], ours: Sequence[int], scores: torch.Tensor) -> float:
     """By how many nats `theirs` was decided where `ours` parts from it; 0 when it does not."""
     for place, (wanted, got) in enumerate(zip(theirs, ours, strict=False)):
         if wanted != got:

@@ -64,10 +64,30 @@ class CardFacts:
         return self.recipe.get("chat", {}).get("thinking", "off")
 
 
+@dataclass(frozen=True, slots=True)
+class GgufCard:
+    """What a card tells of GGUF files: rows of name, bytes and SHA-256, and rows of answers beside those in f16."""
+
+    files: Sequence[tuple[str, int, str]]
+    answers: Sequence[tuple[str, str]]
+    notes: Sequence[str]
+
+
 def model_card(
-    facts: CardFacts, serve: str, serve_note: str, parity: str, versions: Mapping[str, str], decides: str = ""
+    facts: CardFacts,
+    serve: str,
+    serve_note: str,
+    parity: str,
+    versions: Mapping[str, str],
+    decides: str = "",
+    gguf: GgufCard | None = None,
 ) -> str:
-    """The text of `README.md`; `decides` is code that reads the export's `decide.json`, where it has one."""
+    """The text of `README.md`.
+
+    Args:
+        decides: code that reads the export's `decide.json`, where it has one.
+        gguf: what the card tells besides where the weights are GGUF files.
+    """
     words = {
         "sft": "supervised fine-tuning",
         "dpo": "preference optimisation",
@@ -78,13 +98,13 @@ def model_card(
     steps += f" in {rounds} rounds" if rounds > 1 else ""
     return "\n\n".join(
         [
-            _front_matter(facts),
+            _front_matter(facts, gguf is not None),
             f"# {_text(facts.name)}",
             f"{_text(facts.base)} taught when and how to call tools by {steps} ({_text(facts.method)} tuning), with "
             f"calltune {_text(versions['calltune'])}. These are the weights of "
             f"the checkpoint `{facts.checkpoint}`, stored in {facts.dtype}.",
             *_results(facts),
-            *_use(serve, serve_note, facts.thinking),
+            *_use(serve, serve_note, facts.thinking, gguf),
             *_decide(decides),
             *_data(facts),
             *_training(facts),
@@ -96,15 +116,21 @@ def model_card(
     ) + ("\n")
 
 
-def _front_matter(facts: CardFacts) -> str:
-    tags = ["tool-calling", "function-calling", "calltune", *dict.fromkeys(map(stage_of, facts.stages))]
+def _front_matter(facts: CardFacts, is_gguf: bool) -> str:
+    tags = [
+        *(["gguf"] if is_gguf else []),
+        "tool-calling",
+        "function-calling",
+        "calltune",
+        *dict.fromkeys(map(stage_of, facts.stages)),
+    ]
     if facts.method != "full":
         tags.append(facts.method)
     fields = {
         **facts.base_card,
         **({"base_model_relation": "finetune"} if "base_model" in facts.base_card else {}),
         **({"datasets": list(facts.datasets)} if facts.datasets else {}),
-        "library_name": "transformers",
+        "library_name": "gguf" if is_gguf else "transformers",
         "pipeline_tag": "text-generation",
         "tags": tags,
     }
@@ -141,6 +167,18 @@ def _figure(result: Result, metric: str) -> str:
     return f"{value:.3f}" + (f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else "")
 
 
+def _gguf(gguf: GgufCard) -> list[str]:
+    files = [[f"`{name}`", f"{size / 1e6:,.1f} MB", f"`{sha256}`"] for name, size, sha256 in gguf.files]
+    answers = [[_text(name), _text(sentence)] for name, sentence in gguf.answers]
+    return [
+        "## Files",
+        _table(["file", "size", "SHA-256"], files),
+        "Greedy answers of llama.cpp to the run's own questions, beside those of the f16 weights:",
+        _table(["weights", "answers"], answers),
+        *(f"{_text(note)}." for note in gguf.notes),
+    ]
+
+
 _THINKING = {
     "off": "thinking off where the template has it",
     "on": "thinking on (`enable_thinking`), in which it was trained and measured",
@@ -148,7 +186,9 @@ _THINKING = {
 }
 
 
-def _use(serve: str, note: str, thinking: str) -> list[str]:
+def _use(serve: str, note: str, thinking: str, gguf: GgufCard | None) -> list[str]:
+    if gguf:
+        return ["## Use", _code(serve, "console"), *([f"{_text(note)}."] if note else []), *_gguf(gguf)]
     return [
         "## Use",
         _code(serve, "console"),

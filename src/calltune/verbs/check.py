@@ -23,6 +23,7 @@ from calltune.data.sources.places import misplaced
 from calltune.errors import CalltuneError, DataError
 from calltune.evaluation.jobs import misplaced_questions, open_backend, open_benchmarks, own_questions, require_backend
 from calltune.models.folder import require_folder_or_hub_id
+from calltune.models.gguf_packages import require_packages
 from calltune.runtime.extras import INSTALL_TRAIN, missing_package
 from calltune.runtime.notes import Notes
 from calltune.runtime.stopping import at_forced_end, ended_soon
@@ -98,6 +99,7 @@ def _look_here(config: Config, notes: Notes) -> None:
     benchmarks = look(open_benchmarks, config)
     look(require_backend, config)
     look(require_folder_or_hub_id, config.model)
+    look(require_packages, config.export.gguf if config.export else ())
     for number, (_, _, settings) in enumerate(sources):
         for problem in misplaced(settings, f"data.sources.{number}"):
             notes.error(problem)

@@ -37,6 +37,7 @@ from calltune.files.manifest import (
 )
 from calltune.files.registry import track_export
 from calltune.files.state import TrainedManifest, read_state
+from calltune.models.gguf_packages import require_packages
 from calltune.models.load import load_tokenizer, stored_dtype
 from calltune.models.parity import Parity
 from calltune.report.card import CardFacts, DataFile, TrainedStage, model_card
@@ -45,6 +46,7 @@ from calltune.report.results import Result, read_result
 from calltune.runtime.processes import processes
 from calltune.runtime.terminal import say
 from calltune.training.export import build_export
+from calltune.verbs import export_gguf
 
 _LICENSE_KEYS = ("license", "license_name", "license_link")
 
@@ -64,6 +66,7 @@ def run(config: Config) -> Path:
     if processes().rank > 0:
         return folder
     checkpoint = _checkpoint(config, settings)
+    require_packages(settings.gguf)
     claim_run_folder(config)
     stage = str(config.run_folder / checkpoint)
     stored = stored_dtype(stage) or torch.float32
@@ -82,6 +85,7 @@ def run(config: Config) -> Path:
     if is_complete(folder, inputs):
         say("export: complete and unchanged, skipped")
         _track(config, folder, checkpoint, inputs)
+        export_gguf.run(config, settings, folder, facts)
         return folder
     if folder.exists():
         say(set_aside(folder, read_manifest(folder)["inputs"], inputs))
@@ -105,6 +109,7 @@ def run(config: Config) -> Path:
     if line.note:
         say(f"export: {line.note}")
     _track(config, folder, checkpoint, inputs)
+    export_gguf.run(config, settings, folder, facts)
     return folder
 
 
