@@ -67,7 +67,7 @@ def tell_outcome(config: "Config", verb: str, round_number: int = 1) -> None:
 
     folder = config.run_folder
     stages = {"prepare": "data", "sft": "sft", "mine": of_round("mined", round_number)}
-    stages["dpo"] = of_round("dpo", round_number)
+    stages |= {"dpo": of_round("dpo", round_number), "grpo": "grpo"}
     if stage := stages.get(verb):
         tell_program(folder=str(folder / stage), manifest=_manifest(folder / stage))
     if verb == "export":
