@@ -31,6 +31,7 @@ def test_an_export_is_registered_once(
     exported: Callable[..., Config], tmp_path: Path, capsys: pytest.CaptureFixture[str], copied: bool
 ) -> None:
     from mlflow.artifacts import download_artifacts
+    from mlflow.models import Model
     from mlflow.tracking import MlflowClient
 
     config = exported("tracking.register_model=toy-agent", f"tracking.log_model={str(copied).lower()}")
@@ -56,6 +57,14 @@ def test_an_export_is_registered_once(
         place.mkdir()
         there = Path(download_artifacts(version.source, dst_path=str(place)))
         assert (there / "model.safetensors").read_text() == text
+    if copied:
+        signature = Model.load(there).signature
+        assert signature is not None
+        assert [(each.name, each.required) for each in signature.inputs.inputs] == [
+            ("messages", True),
+            ("tools", False),
+        ]
+        assert [each.name for each in signature.outputs.inputs] == ["answer"]
 
 
 def test_what_is_not_tracked_is_not_registered_and_that_is_told(

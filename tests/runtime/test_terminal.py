@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from calltune.runtime.terminal import ProgressBar, say, show_table
+from calltune.runtime.terminal import ProgressBar, say, show_table, working_on
 
 
 def test_text_is_text(capsys: pytest.CaptureFixture[str]) -> None:
@@ -67,3 +67,25 @@ def test_one_of_several_processes_speaks(capsys: pytest.CaptureFixture[str], mon
     monkeypatch.setenv("RANK", "1")
     say("hello")
     assert capsys.readouterr().out == ""
+
+
+def test_in_a_log_each_line_begins_with_its_stage(capsys: pytest.CaptureFixture[str]) -> None:
+    with working_on("sft"):
+        say("sft: 3 rows")
+        say("")
+        say("two\nlines")
+        show_table("sizes", ("", "rows"), [("train", "3")])
+        with working_on("dpo"):
+            say("[1, 2] words")
+        say("again")
+        script = "from calltune.runtime.terminal import say; say('of a process begun meanwhile')"
+        done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    say("after it")
+    say("")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == ["sft: 3 rows", "sft: two", "sft: lines"]
+    assert lines[-4:] == ["dpo: [1, 2] words", "sft: again", "after it", ""]
+    table = lines[3:-4]
+    assert [line.split(": ")[0] for line in table] == ["sft"] * 6
+    assert (table[0], "train" in table[4]) == ("sft: sizes", True)
+    assert done.stdout == "sft: of a process begun meanwhile\n"

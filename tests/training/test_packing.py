@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from small_models import HYBRIDS, make_model
 
 from calltune.calling.chat import Chat
+from calltune.cli import main
 from calltune.config.run_file import load_config
 from calltune.data.rows import training_row
 from calltune.data.sources import synthetic
@@ -82,3 +84,34 @@ def test_cutting_rows_to_fill_a_packed_row_is_refused(write_run_file: Callable[.
     config = load_config(write_run_file(), ["sft.packing=true", "sft.packing_strategy=wrapped"])
     with pytest.raises(ConfigError, match="'wrapped' cuts answers in two"):
         stage_settings(config, "sft")
+
+
+@pytest.mark.parametrize(("name", "missing"), [("lfm2", "causal-conv1d"), ("qwen3.5", "causal-conv1d and flash-")])
+@pytest.mark.parametrize("verb", ["check", "run"])
+def test_a_hybrid_whose_first_step_would_fail_is_refused_beforehand(
+    name: str,
+    missing: str,
+    verb: str,
+    write_run_file: Callable[..., Path],
+    tiny_model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    tokenizer, (family, options) = load_tokenizer(str(tiny_model)), HYBRIDS[name]
+    model = make_model(family, **options, vocab_size=len(tokenizer))
+    # What TRL hands a model beside the ids of packed rows.
+    ends = torch.tensor([0, 2, 4], dtype=torch.int32)
+    packed = {"cu_seq_lens_q": ends, "cu_seq_lens_k": ends, "seq_idx": torch.tensor([[0, 0, 1, 1]], dtype=torch.int32)}
+    with pytest.raises(ValueError, match="can't keep packed sequences apart"):
+        model(
+            input_ids=torch.tensor([[1, 2, 3, 4]]), position_ids=torch.tensor([[0, 1, 0, 1]]), use_cache=False, **packed
+        )
+    folder = tmp_path / "hybrid"
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    file = write_run_file()
+    assert main([verb, str(file), f"model={folder}", "sft.packing=true"]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("calltune: 'sft.packing': this model's layers with a state ")
+    assert f"keep packed rows apart only with {missing}" in last
+    assert not list((tmp_path / "runs").glob("*/sft/*.safetensors"))

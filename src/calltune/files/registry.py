@@ -52,10 +52,29 @@ def _place(client: Any, run_id: str, folder: Path, identity: str, copied: bool) 
     place = f"export/{identity[:12]}"
     if copied and run.data.tags.get(_COPIED) != identity:
         client.log_artifacts(run_id, str(folder), place)
+        client.log_text(run_id, _mlmodel(run_id, place), f"{place}/MLmodel")
         client.set_tag(run_id, _COPIED, identity)
     source = f"{run.info.artifact_uri}/{place}" if copied else folder.resolve().as_uri()
     client.set_tag(run_id, _EXPORT, source)
     return source
+
+
+def _mlmodel(run_id: str, place: str) -> str:
+    """MLflow's own description of the copy: what goes in and what comes out, which its pages show.
+
+    It names a flavour of calltune's, as none of MLflow's takes messages with tools.
+    """
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Object, Property, Schema
+
+    content = Property("content", DataType.string, required=False)
+    calls = Property("tool_calls", Array(AnyType()), required=False)
+    message = Object([Property("role", DataType.string), content, calls])
+    asked = [ColSpec(Array(message), "messages"), ColSpec(Array(AnyType()), "tools", required=False)]
+    signature = ModelSignature(inputs=Schema(asked), outputs=Schema([ColSpec(DataType.string, "answer")]))
+    model = Model(artifact_path=place, run_id=run_id, signature=signature)
+    model.add_flavor("calltune", data=".")
+    return model.to_yaml()
 
 
 def _register(client: Any, name: str, source: str, run_id: str, tags: dict[str, str]) -> int:

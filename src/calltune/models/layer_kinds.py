@@ -6,10 +6,20 @@ alone: `conv` (LFM2) the window of a short convolution, `linear_attention` (Qwen
 state of a recurrence.
 """
 
+from importlib.util import find_spec
 from typing import Any
 
 ATTENTION = frozenset({"full_attention", "sliding_attention"})
 RECURRENT = frozenset({"conv", "linear_attention"})
+
+_TO_KEEP_ROWS_APART = {"conv": ("causal_conv1d",), "linear_attention": ("causal_conv1d", "fla")}
+_INSTALLED_AS = {"causal_conv1d": "causal-conv1d", "fla": "flash-linear-attention"}
+
+
+def missing_to_pack(model: Any) -> list[str]:
+    """What to install before rows can be packed into one: transformers itself cannot keep them apart in such layers."""
+    packages = {package for kind in layer_kinds(model) for package in _TO_KEEP_ROWS_APART.get(kind, ())}
+    return sorted(_INSTALLED_AS[package] for package in packages if find_spec(package) is None)
 
 
 def layer_kinds(model: Any) -> list[str]:

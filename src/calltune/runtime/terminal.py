@@ -1,9 +1,11 @@
 """What the user sees: lines, tables, and a progress bar for everything that takes time. A pipe gets plain lines."""
 
 import math
+import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -14,6 +16,9 @@ from rich.text import Text
 
 from calltune.runtime.processes import processes
 from calltune.runtime.told import keep_line, keep_table
+
+STAGE = "CALLTUNE_STAGE"
+"""In the environment: the stage whose name lines begin with where they go to no terminal."""
 
 _SECONDS_BETWEEN_PLAIN_LINES = 10.0
 _SECONDS_WORTH_A_LINE = 2.0
@@ -32,9 +37,38 @@ def say(text: str) -> None:
     _print(text)
 
 
+@contextmanager
+def working_on(stage: str) -> Iterator[None]:
+    """Within it each line that goes to no terminal begins with the stage, also those of processes begun meanwhile."""
+    before = os.environ.get(STAGE)
+    os.environ[STAGE] = stage
+    try:
+        yield
+    finally:
+        os.environ.pop(STAGE)
+        if before is not None:
+            os.environ[STAGE] = before
+
+
 def _print(text: str) -> None:
-    if processes().rank == 0:
-        _console().print(text, markup=False, soft_wrap=True)
+    if processes().rank:
+        return
+    if _is_log():
+        text = _for_log(text)
+        if not text:
+            return
+    _console().print(text, markup=False, soft_wrap=True)
+
+
+def _is_log() -> bool:
+    return bool(os.environ.get(STAGE)) and not sys.stdout.isatty()
+
+
+def _for_log(text: str) -> str:
+    """A text as a log has it: each line after its stage, which many name themselves, and none that is empty."""
+    stage = os.environ[STAGE]
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    return "\n".join(line if line.startswith(f"{stage}:") else f"{stage}: {line}" for line in lines)
 
 
 def show_marked(pieces: Iterable[tuple[str, bool]]) -> None:
@@ -59,7 +93,13 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]
         table.add_column(column, justify="left" if number == 0 else "right")
     for row in rows:
         table.add_row(*row)
-    _console().print(table)
+    console = _console()
+    if not _is_log():
+        console.print(table)
+        return
+    with console.capture() as drawn:
+        console.print(table)
+    _print(drawn.get())
 
 
 class ProgressBar:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from calltune.calling.chat import Chat
 from calltune.errors import ConfigError
+from calltune.models.layer_kinds import missing_to_pack
 from calltune.models.load import check_tokens, load_tokenizer
 from calltune.runtime.processes import processes
 from calltune.training.arguments import TrlArguments
@@ -63,6 +64,7 @@ def get_ready(settings: StageSettings, recipe: Recipe, run_folder: Path, model: 
         watched = fit_rows(chat, recipe, validation, rows.max_length, thinking=settings.thinking)
     plan = plan_tuning(settings, model)
     check_tokens(plan.skeleton, chat, [chat.tokenizer.pad_token_id, rows.highest_token, watched.highest_token])
+    _require_packable(settings, plan)
     check_passes(settings.tokens_per_batch, settings.arguments, plan.skeleton.config)
     # The processes of a machine do not find the same memory free at the same moment.
     choice = processes().first(
@@ -77,3 +79,17 @@ def get_ready(settings: StageSettings, recipe: Recipe, run_folder: Path, model: 
         eval_strategy="epoch" if watched.texts else "no",
     )
     return Ready(settings, recipe, model, chat, rows, watched, plan, choice.memory, arguments)
+
+
+def _require_packable(settings: StageSettings, plan: TuningPlan) -> None:
+    """Refuse packed rows where a model's layers could not keep them apart, which transformers says at the first step.
+
+    Raises:
+        ConfigError: names the key, and the packages that are missing.
+    """
+    key = next((key for key in ("packing", "padding_free") if getattr(settings.arguments, key, False)), None)
+    if key and (missing := missing_to_pack(plan.skeleton)):
+        raise ConfigError(
+            f"'{settings.stage}.{key}': this model's layers with a state (convolutions, linear attention) keep packed "
+            f"rows apart only with {' and '.join(missing)}: leave the key out, or pip install {' '.join(missing)}"
+        )

@@ -66,8 +66,8 @@ def tell_outcome(config: "Config", verb: str, round_number: int = 1) -> None:
     from calltune.config.stages import of_round
 
     folder = config.run_folder
-    stages = {"prepare": "data", "sft": "sft", "grpo": "grpo", "mine": of_round("mined", round_number)}
-    stages["dpo"] = of_round("dpo", round_number)
+    stages = {"prepare": "data", "sft": "sft", "mine": of_round("mined", round_number)}
+    stages |= {"dpo": of_round("dpo", round_number), "grpo": "grpo"}
     if stage := stages.get(verb):
         tell_program(folder=str(folder / stage), manifest=_manifest(folder / stage))
     if verb == "export":

@@ -198,9 +198,13 @@ def _text(value: str) -> str:
 
 def summary(told: Mapping[str, Any]) -> str:
     """Return what was found, in one line: `60 conversations, 6 tools, 1 broken row`."""
-    broken = told["unread"]
+    broken, rows = told["unread"], told["rows"]
+    conversations = _number(told["conversations"], "conversation")
+    if told["conversations"] != rows - broken:
+        # Who counts the own logs finds so many rows, and is told why fewer are spoken of below.
+        conversations = f"{_number(rows, 'row')} ({conversations} that begin differently)"
     parts = [
-        _number(told["conversations"], "conversation"),
+        conversations,
         _number(len(told["tools"]), "tool"),
         _number(broken, "broken row") if broken else "no broken row",
     ]
