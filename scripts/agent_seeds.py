@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from agent_arms import ARMS
-from ladder import BENCHMARKS, FIGURES, ROOT, metrics, one_by_one, read, read_lines, summary
+from ladder import FIGURES, ROOT, metrics, one_by_one, read, read_lines, summary
 
 RUN_FILE = ROOT / "examples" / "agent-smollm2.toml"
 PARTS = {"all": None, "known tools": "agent", "unseen tools": "agent_unseen_tools"}
@@ -244,14 +244,13 @@ def record(words: argparse.Namespace) -> dict[str, Any]:
         "threads": words.threads,
         "runs_at_once": words.at_once,
         "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024),
-        "measured_with": {**result["versions"], "device": device()},
+        "measured_with": result["versions"] if words.only_record else {**result["versions"], "device": device()},
     }
 
 
 def is_measured(words: argparse.Namespace, seed: int, arm: str) -> bool:
-    """Whether all of an arm's answers are there."""
-    place = folder(words, seed, arm) / "eval" / checkpoint(arm)
-    return all((place / benchmark / "result.json").is_file() for benchmark in BENCHMARKS)
+    """Whether an arm's free answers are there."""
+    return (folder(words, seed, arm) / "eval" / checkpoint(arm) / "when2call_generation" / "result.json").is_file()
 
 
 def checkpoint(arm: str) -> str:

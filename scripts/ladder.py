@@ -44,10 +44,12 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def one_by_one(questions_file: Path, run: Path, checkpoint: str) -> dict[str, list[float | None]]:
-    """For each figure, one value a question; None where the figure does not count it."""
+    """For each figure, one value a question; None where the figure does not count it, or it was not asked."""
     questions = {row["uuid"]: row for row in read_lines(questions_file)}
     chosen, written = (run / "eval" / checkpoint / name for name in BENCHMARKS)
-    ranked = {row["sample_id"]: row["value"] for row in read_lines(chosen / "scores.jsonl")}
+    ranked = {}
+    if (chosen / "scores.jsonl").is_file():
+        ranked = {row["sample_id"]: row["value"] for row in read_lines(chosen / "scores.jsonl")}
     scores = {row["sample_id"]: row for row in read_lines(written / "scores.jsonl")}
     answers = {row["sample_id"]: row["message"] for row in read_lines(written / "completions.jsonl")}
     found: dict[str, list[float | None]] = {figure: [] for figure in FIGURES}
@@ -55,7 +57,7 @@ def one_by_one(questions_file: Path, run: Path, checkpoint: str) -> dict[str, li
         right, shown = question["correct_answer"], scores[key]["label"]
         wants_call, calls = right == "tool_call", (answers[key] or {"tool_calls": []})["tool_calls"]
         values = {
-            "acc_norm": ranked.get(key),  # a limit may leave some out
+            "acc_norm": ranked.get(key),
             "behavior": float(shown == right),
             "malformed": float(shown == "malformed"),
             "right_call": float(calls == [json.loads(question["answers"]["tool_call"])]) if wants_call else None,
@@ -72,7 +74,10 @@ def metrics(run: Path, checkpoint: str) -> dict[str, Any]:
     """What `evaluate` says of a checkpoint."""
     found: dict[str, Any] = {}
     for benchmark, names in BENCHMARKS.items():
-        result = read(run / "eval" / checkpoint / benchmark / "result.json")
+        file = run / "eval" / checkpoint / benchmark / "result.json"
+        if not file.is_file():
+            continue
+        result = read(file)
         kept = names if benchmark == "when2call" else (*names, *DETAILS)
         found |= {name: result["metrics"][name] for name in kept}
         found |= {f"{name}_interval": result["intervals"][name] for name in kept if name in result["intervals"]}
@@ -124,8 +129,8 @@ def more_sft(
 
 
 def means(values: Sequence[Sequence[float | None]]) -> float:
-    """The mean over seeds of the mean over the questions that count."""
-    inner = [[value for value in one if value is not None] for one in values]
+    """The mean over seeds of the mean over the questions that count; a seed without one has no part in it."""
+    inner = [kept for one in values if (kept := [value for value in one if value is not None])]
     return sum(sum(one) / len(one) for one in inner) / len(inner)
 
 
@@ -142,7 +147,7 @@ def summary(
     arms = {arm: [_of_part(one, arm, figure, part) for one in seeds] for arm in seeds[0]["by_question"]}
     found: dict[str, Any] = {}
     for arm, values in arms.items():
-        each = [means([one]) for one in values]
+        each = [means([one]) for one in values if any(value is not None for value in one)]
         found[arm] = {"mean": sum(each) / len(each), "lowest": min(each), "highest": max(each)}
     for new, old in differences:
         if new not in arms or old not in arms:
@@ -151,7 +156,8 @@ def summary(
             [a - b for a, b in zip(first, second, strict=True) if a is not None and b is not None]
             for first, second in zip(arms[new], arms[old], strict=True)
         ]
-        found[f"{new} - {old}"] = {"mean": means(pairs), "interval": interval(pairs)}
+        pairs = [pair for pair in pairs if pair]
+        found[f"{new} - {old}"] = {"mean": means(pairs), "interval": interval(pairs), "seeds": len(pairs)}
     return found
 
 
