@@ -37,6 +37,11 @@ def give_memory_back() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+    trim_heap()
+
+
+def trim_heap() -> None:
+    """Hand the pages of freed blocks back to the system, where the C library is glibc, which keeps them."""
     if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
         trim(0)
 

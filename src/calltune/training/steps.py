@@ -1,16 +1,18 @@
 """Runs a trainer's steps, from the first one or from a checkpoint, to the last one or until it is asked to stop."""
 
 import logging
+import time
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerState
+from transformers import TrainerCallback, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from calltune.files.tracking import Tracker
+from calltune.models.device import trim_heap
 from calltune.runtime.stopping import StopRequest, postponed_stop
 from calltune.runtime.terminal import say
 from calltune.training.arguments import refusals_of_trl
@@ -19,6 +21,25 @@ from calltune.training.collating import close_workers
 from calltune.training.finite import FiniteSteps, RowNames, no_names
 from calltune.training.guard import Guard
 from calltune.training.progress import Progress, StopWhenAsked, told_of_stop
+
+_SECONDS_BETWEEN_TRIMS = 20.0
+
+
+class TrimHeap(TrainerCallback):
+    """On a CPU, hands back now and then what the C library keeps of a step's blocks.
+
+    Batches differ in size, so that freed blocks fit the next ones badly, and the memory taken grows by a quarter in some
+    dozens of steps. Pages that come back cost time when they are touched, so it is done rarely.
+    """
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def on_step_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
+        """Trim, where the last time is long ago."""
+        if time.monotonic() - self._last >= _SECONDS_BETWEEN_TRIMS:
+            trim_heap()
+            self._last = time.monotonic()
 
 
 def train(
@@ -59,6 +80,8 @@ def train(
     trainer.add_callback(progress)
     if guard:
         trainer.add_callback(guard)
+    if trainer.accelerator.device.type == "cpu":
+        trainer.add_callback(TrimHeap())
     # Older ones are removed when a newer one is sealed, not, as transformers does it, before.
     num_kept, trainer.args.save_total_limit = trainer.args.save_total_limit, None
     stopping = nullcontext(StopRequest()) if stops_at_once else postponed_stop(told_of_stop(stage))
