@@ -28,7 +28,7 @@ _SECONDS_BETWEEN_TRIMS = 20.0
 class TrimHeap(TrainerCallback):
     """On a CPU, hands back now and then what the C library keeps of a step's blocks.
 
-    Batches differ in size, so that freed blocks fit the next ones badly, and the memory taken grows by a quarter in some
+    Batches differ in size, so that freed blocks fit the next ones badly, and the memory taken grows by a quarter within
     dozens of steps. Pages that come back cost time when they are touched, so it is done rarely.
     """
 
