@@ -75,7 +75,7 @@ def plant_model(folder: Path) -> Path:
 def test_the_files_are_proved_described_and_kept(
     write_run_file: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = write_run_file(model=plant_model(tmp_path / "model"))
+    file = write_run_file(top='chat_template = "hermes"', model=plant_model(tmp_path / "model"))
     for words in (["prepare"], ["sft"]):
         assert main([*words, str(file), *FEW]) == 0
     assert main(["export", str(file), *FEW, ALL]) == 0
@@ -85,6 +85,7 @@ def test_the_files_are_proved_described_and_kept(
     told = read_manifest(folder)["gguf"]
     assert told["num_prompts"] == 48
     assert told["same"]["num_answers"] == 4
+    assert told["template_fault"] == told["modelfile_fault"] == ""
     assert set(told["pairs"]) == {"f16", "q8_0", "q4_k_m", "ollama"}
     assert all(each["num_questions"] == 4 for each in told["pairs"].values())
     assert told["notes"]["f16"].endswith("does not know its tokenizer; by its tokenizer.json it splits text as 'gpt-2'")
@@ -117,7 +118,7 @@ def planted_faults(config: Any, export: Path, place: Path) -> None:
 
     def other_template(folder: Path) -> None:
         file = folder / "chat_template.jinja"
-        file.write_text(file.read_text(encoding="utf-8").replace("Tools:", "Functions:"), encoding="utf-8")
+        file.write_text(file.read_text(encoding="utf-8").replace("# Tools", "# Functions"), encoding="utf-8")
 
     def other_tokens(folder: Path) -> None:
         file = folder / "tokenizer.json"
@@ -148,7 +149,7 @@ def planted_faults(config: Any, export: Path, place: Path) -> None:
         require_same_answers(model, chat, file, asked)
     template = ollama_template(chat)
     require_same_text(chat, template, asked)
-    other = replace(template, text=template.text.replace("Tools:", "Functions:"))
+    other = replace(template, text=template.text.replace("# Tools", "# Functions"))
     with pytest.raises(ModelError, match=r"prompt 1 of 6 otherwise than the model was taught: .* 'Function' instead"):
         require_same_text(chat, other, asked)
 

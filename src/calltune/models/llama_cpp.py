@@ -15,6 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -131,9 +132,8 @@ def main(file: str, num_context: str, num_threads: str, template: str = "") -> N
     Args:
         template: the name of one of llama.cpp's own, in place of the file's.
     """
-    import xllamacpp
-
-    parameters: Any = xllamacpp.CommonParams()
+    xllamacpp: Any = import_module("xllamacpp")
+    parameters = xllamacpp.CommonParams()
     parameters.model.path = file
     parameters.n_ctx, parameters.n_parallel, parameters.warmup = int(num_context), 1, False
     parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = int(num_threads)
@@ -141,7 +141,7 @@ def main(file: str, num_context: str, num_threads: str, template: str = "") -> N
     if template:
         parameters.chat_template, parameters.use_jinja = template, False
     parameters.api_keys = [os.environ.pop(_KEY)]
-    server: Any = xllamacpp.Server(parameters)
+    server = xllamacpp.Server(parameters)
     print(f"\n{_READY}{server.listening_address}", flush=True)
     select.select([sys.stdin], [], [])
 

@@ -1,5 +1,7 @@
 """An exported model as GGUF files and an Ollama `Modelfile`, each proved before it is kept."""
 
+import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +76,7 @@ def build_ggufs(
     questions = prompts[:num_questions]
     ids = [chat.tokenizer(text).input_ids for text in texts[:num_questions]]
     longest = max(len(chat.tokenizer(text).input_ids) for text in texts) + NEW_TOKENS
-    context = max(_LEAST_CONTEXT, 1 << (longest - 1).bit_length())
+    context = min(max(_LEAST_CONTEXT, 1 << (longest - 1).bit_length()), _most_context(folder))
     f16 = built / f"{name}-f16.gguf"
     notes, pairs = {"f16": write_gguf(folder, f16, f16, "f16")}, dict[str, Paired]()
     with loaded(f16, context) as file:
@@ -110,6 +112,12 @@ def build_ggufs(
     if "f16" not in formats:
         f16.unlink()
     return GgufFacts(len(texts), same, pairs, notes, template_fault, modelfile_fault)
+
+
+def _most_context(folder: Path) -> int:
+    """The longest text that the model knows, in tokens, where its configuration says so."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return config.get("max_position_embeddings") or sys.maxsize
 
 
 def _require_no_worse(kind: str, found: Paired) -> None:

@@ -194,7 +194,7 @@ def ask_all(
     """
     answers: list[Completion | None] = [None] * len(questions)
     # Prompts that begin alike follow one another: what they share is computed once.
-    order = sorted(range(len(questions)), key=prompts.__getitem__)
+    order = sorted(range(len(questions)), key=lambda number: prompts[number])
     with ProgressBar(f"gguf: questions to {what}", len(questions)) as bar:
         for number in order:
             asked = questions[number]

@@ -3,6 +3,7 @@
 They are built in a folder beside their place, which is renamed last: under its name there are proved files or none.
 """
 
+import shlex
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -41,7 +42,7 @@ def run(config: Config, settings: ExportConfig, export: Path, facts: CardFacts) 
     """
     if not settings.gguf:
         return
-    folder = export.with_name(f"{export.name}-gguf")
+    folder, last = export.with_name(f"{export.name}-gguf"), settings.gguf[-1]
     inputs = {
         "model": model_sha256(str(export)),
         "formats": list(settings.gguf),
@@ -63,12 +64,12 @@ def run(config: Config, settings: ExportConfig, export: Path, facts: CardFacts) 
             built.mkdir(parents=True)
             asked = own_questions(config, max(NUM_PROMPTS, settings.gguf_questions))
             found = build_ggufs(export, config.name, settings.gguf, asked, settings.gguf_questions, built)
-            _describe(facts, found, settings.gguf[-1], built, inputs)
+            _describe(facts, found, last, built, inputs)
             built.rename(folder)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     say(f"written: {folder}")
-    say(f"export: serve it with: {serve_line(config.name, folder, settings.gguf[-1])}")
+    say(f"export: serve it with: {serve_line(config.name, folder, last, has_modelfile=not found.modelfile_fault)}")
 
 
 def own_questions(config: Config, count: int) -> list[Asked]:
@@ -96,11 +97,11 @@ def own_questions(config: Config, count: int) -> list[Asked]:
     return asked[:count]
 
 
-def serve_line(name: str, folder: Path, kind: str) -> str:
+def serve_line(name: str, folder: Path, kind: str, *, has_modelfile: bool) -> str:
     """The commands that serve what is in the folder: Ollama's where there is a `Modelfile`, else llama.cpp's."""
-    if (folder / MODELFILE).exists():
-        return f"ollama create {name} -f {folder / MODELFILE} && ollama run {name}"
-    return f"llama-server -m {folder / f'{name}-{kind}.gguf'} --jinja --temp 0"
+    if has_modelfile:
+        return f"ollama create {name} -f {shlex.quote(str(folder / MODELFILE))} && ollama run {name}"
+    return shlex.join(["llama-server", "-m", str(folder / f"{name}-{kind}.gguf"), "--jinja", "--temp", "0"])
 
 
 def _order(asked: Asked) -> str:
@@ -139,7 +140,7 @@ def _describe(facts: CardFacts, found: GgufFacts, last: str, built: Path, inputs
     if found.modelfile_fault:
         notes.append(f"There is no Modelfile for Ollama: {found.modelfile_fault}")
     table = [(file.name, file.stat().st_size, file_sha256(file)) for file in files]
-    serve = serve_line(facts.name, built, last).replace(f"{built}/", "")
+    serve = serve_line(facts.name, Path(), last, has_modelfile=not found.modelfile_fault)
     proof = f"tokens of {found.num_prompts} of the run's own prompts are the model's; {found.same.sentence()}"
     card = model_card(facts, serve, "", proof, {**versions(), **_packages()}, gguf=GgufCard(table, answers, notes))
     (built / "README.md").write_text(card, encoding="utf-8")

@@ -24,6 +24,7 @@ from calltune.launch.sagemaker.limits import require_within_limits
 from calltune.launch.sagemaker.plan import JobPlan, describe, encryption_in_words, make_plan, stage_job, stages_of
 from calltune.launch.sagemaker.request import JOB_STAGES, account, artefact_uri, job_name, run_uri, training_job
 from calltune.launch.sagemaker.submit import newest, run_stages, tell_unwanted
+from calltune.models.gguf_packages import require_packages
 from calltune.runtime.terminal import say, show_table
 from calltune.runtime.told import program_listens, tell_program
 from calltune.verbs import prepare, report
@@ -90,6 +91,7 @@ def _require_export(config: Config, export: ExportConfig) -> None:
             f"[export] is made on this machine, which lacks {missing[0]}: pip install 'calltune[train]', or leave the "
             "table out"
         )
+    require_packages(export.gguf)
     is_adapter = config.tuning.of(stage_of(checkpoint)).method == "lora"
     if account(config).model_s3 and is_adapter and config.trained_from(checkpoint) == "base":
         raise ConfigError(
