@@ -8,7 +8,7 @@ import torch
 from planted_faults import FAULTS, Tf32, one_wrong_key, plant, wrong_fork
 from small_models import MODELS, forked_rows, make_model
 
-from calltune.models.exactness import can_share, is_checkable, noise_fault, wiring_fault
+from calltune.models.exactness import can_share, in_true_precision, is_checkable, noise_fault, wiring_fault
 from calltune.models.kernel_check import kernel_fault
 from calltune.models.prefix import ATTENTION, backbone_outputs, packed_attention, shared_attention
 from calltune.models.trie import Packed
@@ -48,6 +48,25 @@ def test_faults_of_the_wiring_are_found(name: str, fault: str, precision: Any, m
     plant(fault, model, ATTENTION, monkeypatch)
     with precision[1]():
         assert "other states than plain rows" in (wiring_fault(model) or "")
+
+
+def test_a_fault_is_one_that_float64_shows_too() -> None:
+    """States that hang on the last bits differ in float32 between plain rows of two lengths, too."""
+    family, options = MODELS["qwen3"]
+    model = make_model(family, **options).to(torch.bfloat16)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    seen: list[torch.dtype] = []
+
+    def fault_in(*dtypes: torch.dtype) -> str | None:
+        seen.append(model.dtype)
+        return f"found in {model.dtype}" if model.dtype in dtypes else None
+
+    assert in_true_precision(model, fault_in) is None
+    assert seen == [torch.float32]
+    assert in_true_precision(model, lambda: fault_in(torch.float32)) is None
+    assert in_true_precision(model, lambda: fault_in(torch.float32, torch.float64)) == "found in torch.float32"
+    assert seen[1:] == [torch.float32, torch.float64] * 2
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
 def by_noise(model: Any) -> str | None:

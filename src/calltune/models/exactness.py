@@ -8,7 +8,7 @@ rows is the measure, which finds gross faults alone.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import pairwise
 from typing import Any
 
@@ -109,35 +109,65 @@ def is_checkable(model: PreTrainedModel) -> bool:
         return False
     if any(hasattr(each, "ds_id") or not each.is_floating_point() or each.is_meta for each in weights):
         return False
-    more = sum((4 - each.element_size()) * each.numel() for each in weights if each.element_size() < 4)
+    return _has_room(model, torch.float32)
+
+
+def _has_room(model: PreTrainedModel, dtype: torch.dtype) -> bool:
+    """Whether the weights fit into memory in a precision."""
+    more = sum(max(0, dtype.itemsize - each.element_size()) * each.numel() for each in model.parameters())
     return more == 0 or more <= _SHARE_TO_USE * free_bytes()
 
 
 def wiring_fault(model: PreTrainedModel) -> str | None:
-    """None when three short packed rows give a model the states of plain rows in true float32, else why not."""
-    backbone: Any = model.base_model
-    rows = _rows_for(model)
-    windows_seen: list[int | None] = []
+    """None when three short packed rows give a model the states of plain rows in true precision, else why not."""
+    return in_true_precision(model, lambda: _wiring_fault(model))
+
+
+def in_true_precision(model: PreTrainedModel, fault: Callable[[], str | None]) -> str | None:
+    """What a comparison finds with the model in true float32; where it finds a fault, what it finds in float64.
+
+    Some states hang on the last bits: a token's neighbours decide it by a hair, and layers multiply what rounding did.
+    Then plain rows of two lengths differ by as much in float32. In float64 all of them agree, and a wrong key is as
+    wrong as before. Where there is no room for float64, float32 has the last word.
+    """
+    with _true_precision(model, torch.float32):
+        found = fault()
+    if found is None or not _has_room(model, torch.float64):
+        return found
+    with _true_precision(model, torch.float64):
+        # What cannot be computed in float64 is told as it was in float32.
+        return None if fault() is None else found
+
+
+@contextmanager
+def _true_precision(model: PreTrainedModel, dtype: torch.dtype) -> Iterator[None]:
     with (
         torch.inference_mode(False),
         torch.no_grad(),
-        in_float32(model),
+        in_precision(model, dtype),
         true_float32(model.device),
         sdpa_kernel(SDPBackend.MATH),
     ):
-        packed = pack(rows, model.device)
-        try:
-            with shared_attention(model):
-                shared = backbone_outputs(model, packed, windows_seen=windows_seen).last_hidden_state[0]
-            with shared_attention(model, "sdpa"):
-                batches = [torch.tensor([row], device=model.device) for row in rows]
-                plain = [backbone(input_ids=ids, use_cache=False).last_hidden_state[0].float() for ids in batches]
-        except (AttributeError, RuntimeError, TypeError, ValueError) as error:
-            return f"its layers are not known: {str(error).splitlines()[0]}"
+        yield
+
+
+def _wiring_fault(model: PreTrainedModel) -> str | None:
+    backbone: Any = model.base_model
+    rows = _rows_for(model)
+    windows_seen: list[int | None] = []
+    packed = pack(rows, model.device)
+    try:
+        with shared_attention(model):
+            shared = backbone_outputs(model, packed, windows_seen=windows_seen).last_hidden_state[0]
+        with shared_attention(model, "sdpa"):
+            batches = [torch.tensor([row], device=model.device) for row in rows]
+            plain = [backbone(input_ids=ids, use_cache=False).last_hidden_state[0] for ids in batches]
+    except (AttributeError, RuntimeError, TypeError, ValueError) as error:
+        return f"its layers are not known: {str(error).splitlines()[0]}"
     if windows_seen != windows_of(model):
         return "its layers do not say how far they see"
     for row, path, states in zip(rows, packed.paths, plain, strict=True):
-        found = shared[places(path, 0, len(row))].float()
+        found = shared[places(path, 0, len(row))]
         if fault := _told(float((found - states).abs().max() / states.abs().max()), _TOLERANCE):
             return fault
     return None
@@ -201,15 +231,20 @@ def _rows_for(model: PreTrainedModel) -> list[list[int]]:
     return [[token % vocab_size for token in (*before, *row)] for row in _FORKS]
 
 
-@contextmanager
-def in_float32(model: PreTrainedModel) -> Iterator[None]:
+def in_float32(model: PreTrainedModel) -> AbstractContextManager[None]:
     """Hold the model's weights and buffers of half precision in float32; their values come back as they were."""
-    tensors = [*model.parameters(), *model.buffers()]
-    halves = [(each, each.dtype) for each in tensors if each.dtype in (torch.bfloat16, torch.float16)]
+    return in_precision(model, torch.float32)
+
+
+@contextmanager
+def in_precision(model: PreTrainedModel, dtype: torch.dtype) -> Iterator[None]:
+    """Hold the model's weights and buffers of shorter precisions in this one; their values come back as they were."""
+    tensors = [each for each in (*model.parameters(), *model.buffers()) if each.is_floating_point()]
+    shorter = [(each, each.dtype) for each in tensors if each.element_size() < dtype.itemsize]
     try:
-        for each, _ in halves:
-            each.data = each.data.float()
+        for each, _ in shorter:
+            each.data = each.data.to(dtype)
         yield
     finally:
-        for each, dtype in halves:
-            each.data = each.data.to(dtype)
+        for each, before in shorter:
+            each.data = each.data.to(before)

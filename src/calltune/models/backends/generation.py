@@ -24,6 +24,7 @@ from calltune.models.backends.segments import (
     one_after_another,
     one_below_another,
 )
+from calltune.models.exactness import in_true_precision, is_checkable
 from calltune.models.layer_kinds import RECURRENT, layer_kinds
 from calltune.models.prefix import shared_attention
 
@@ -173,11 +174,16 @@ def segment_fault(model: Any) -> str | None:
     """
     if others := RECURRENT & {*layer_kinds(model)}:
         return f"it has layers of another kind: {', '.join(sorted(others))}"
+    if is_checkable(model):
+        return in_true_precision(model, lambda: _segment_fault(model, 1e-3))
+    return _segment_fault(model, 1e-3 if model.dtype == torch.float32 else 0.1)
+
+
+def _segment_fault(model: Any, tolerance: float) -> str | None:
     size = model.config.get_text_config(decoder=True).vocab_size
     head, part = [*range(3, 43)], [*range(50, 90)]
     rows = (head + part[:3], [*head, *part, 5], [*head, *part, 6, 7, 8], [*head, 4])
     prompts = sorted([token % size for token in row] for row in rows)
-    tolerance = 1e-3 if model.dtype == torch.float32 else 0.1
     written = torch.tensor([token % size for token in (5, 6, 7, 8)], device=model.device)
     generator = Generator(model, (), 0, 2**14)
     try:

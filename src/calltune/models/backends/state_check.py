@@ -1,6 +1,5 @@
 """Whether a hybrid model's rows that go on from copies of what it keeps have the states of plain rows."""
 
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -8,7 +7,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from calltune.models.backends.states import States
 from calltune.models.device import true_float32
-from calltune.models.exactness import in_float32, is_checkable
+from calltune.models.exactness import in_true_precision, is_checkable
 
 _TOLERANCE = torch.finfo(torch.float32).eps ** 0.5
 _TOLERANCE_OF_HALVES = 0.1  # where weights cannot be had in float32: that finds gross faults alone
@@ -28,20 +27,19 @@ _LEAST = 8
 
 
 def state_fault(model: Any) -> str | None:
-    """None when they do, in true float32 where the weights can be had so, else why not."""
-    exact = is_checkable(model)
-    with (
-        torch.inference_mode(False),
-        torch.no_grad(),
-        in_float32(model) if exact else nullcontext(),
-        true_float32(model.device),
-        sdpa_kernel(SDPBackend.MATH),
-    ):
-        try:
-            error = max(_error(model, _pairs(model)), _error(model, [(head, rest[:1]) for head, rest in _pairs(model)]))
-        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as fault:
-            return f"its layers do not go on from copies of what they keep: {(str(fault).splitlines() or ['?'])[0]}"
-    if error <= (_TOLERANCE if exact else _TOLERANCE_OF_HALVES):
+    """None when they do, in true precision where the weights can be had so, else why not."""
+    if is_checkable(model):
+        return in_true_precision(model, lambda: _state_fault(model, _TOLERANCE))
+    with torch.inference_mode(False), torch.no_grad(), true_float32(model.device), sdpa_kernel(SDPBackend.MATH):
+        return _state_fault(model, _TOLERANCE_OF_HALVES)
+
+
+def _state_fault(model: Any, tolerance: float) -> str | None:
+    try:
+        error = max(_error(model, _pairs(model)), _error(model, [(head, rest[:1]) for head, rest in _pairs(model)]))
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as fault:
+        return f"its layers do not go on from copies of what they keep: {(str(fault).splitlines() or ['?'])[0]}"
+    if error <= tolerance:
         return None
     if error == float("inf"):
         return "its states are not finite, so they cannot be compared; look at its weights"
