@@ -28,7 +28,8 @@ def make_guard(
         shares: whether the trainer's model computes common beginnings once.
         begun: when the stage began, by `time.perf_counter`.
     """
-    settings, stage, chat = ready.settings.guard, folder.name, ready.chat
+    # Thoughts would take more tokens than there is time for.
+    settings, stage, chat = ready.settings.guard, folder.name, ready.chat.in_mode(False)
     if not settings.enabled:
         return None
     if is_spread(trainer.args):
