@@ -11,7 +11,8 @@ def test_the_first_round_has_the_plain_names() -> None:
     assert checkpoint_names(("sft", "dpo"), 1) == ("base", "sft", "dpo")
     assert checkpoint_names(("dpo",), 3) == ("base", "dpo", "dpo-2", "dpo-3")
     assert checkpoint_names(("sft",), 1) == ("base", "sft")
-    assert [stage_of(name) for name in ("sft", "dpo", "dpo-2")] == ["sft", "dpo", "dpo"]
+    assert checkpoint_names(("sft", "dpo", "grpo"), 2) == ("base", "sft", "dpo", "dpo-2", "grpo")
+    assert [stage_of(name) for name in ("sft", "dpo", "dpo-2", "grpo")] == ["sft", "dpo", "dpo", "grpo"]
 
 
 @pytest.mark.parametrize("name", ["base", "sft", "dpo", "dpo-2", "dpo-10"])

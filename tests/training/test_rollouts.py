@@ -14,7 +14,7 @@ from calltune.training.ready import Ready, get_ready
 from calltune.training.rollouts import Rollouts, reason_for_trl
 from calltune.training.settings import stage_settings
 from calltune.training.sharing import Sharing
-from calltune.training.trainer import group, make_trainer, share
+from calltune.training.trainer import make_trainer, share
 from calltune.verbs import grpo, prepare
 
 WARM = Path(__file__).parents[2] / "examples" / "tiny-qwen3"
@@ -38,7 +38,6 @@ def made(write_run_file: Callable[..., Path], tmp_path: Path) -> Callable[..., t
         ready = get_ready(stage_settings(config, "grpo"), grpo.RECIPE, config.run_folder, config.model)
         trainer = make_trainer(ready)
         trainer.current_gradient_accumulation_steps = 1
-        group(ready.settings, trainer, ready.rows)
         sharing = share(ready.settings, trainer)
         assert sharing.off_because is None
         return ready, trainer, sharing

@@ -21,7 +21,7 @@ from calltune.training.probe import checkpoint_bytes, count_steps, num_saves, sa
 from calltune.training.ready import Ready
 from calltune.training.steady import is_steady
 from calltune.training.steps import train
-from calltune.training.trainer import group, make_trainer, share
+from calltune.training.trainer import make_trainer, share
 from calltune.training.work import FORWARD, Work
 
 _FEWEST_STEPS = 4
@@ -69,7 +69,6 @@ def time_drawing(
     begun = time.perf_counter()
     trainer = make_trainer(ready)
     share(settings, trainer)
-    group(settings, trainer, ready.rows)
     steps, epochs = count_steps(trainer, num_processes)
     strategy, asked = trainer.args.save_strategy, trainer.args
     saves = num_saves(strategy, save_interval(asked.save_steps, steps), steps, epochs)
@@ -92,7 +91,6 @@ def time_drawing(
 def reckon_drawing(ready: Ready, num_processes: int, flops_per_second: float) -> tuple[int, float, float]:
     """As `time_drawing`, by floating-point operations, with answers as long as those that are known."""
     trainer = weightless_trainer(ready)
-    group(ready.settings, trainer, ready.rows)
     steps, epochs = count_steps(trainer, num_processes)
     work, asked = Work(ready.plan.skeleton, ready.settings.share_prefixes), trainer.args
     texts = ready.rows.texts

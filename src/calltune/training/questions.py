@@ -12,6 +12,11 @@ from calltune.training.recipe import FittedRows, Recipe
 from calltune.training.settings import StageSettings
 
 
+def asking_chat(chat: Chat, settings: StageSettings) -> Chat:
+    """The mode in which questions are asked: with thinking both ways, mistakes with thinking off are mended."""
+    return chat.in_mode(settings.thinking == "on")
+
+
 def fit_questions(chat: Chat, recipe: Recipe, file: Path, settings: StageSettings, model: str) -> FittedRows:
     """Write every question as text, measure it, and leave out, whole, those that do not fit.
 

@@ -12,7 +12,7 @@ from calltune.training.arguments import TrlArguments
 from calltune.training.batch_tokens import batch_tokens
 from calltune.training.memory import Memory, choose_memory
 from calltune.training.passes import check_passes
-from calltune.training.questions import fit_questions
+from calltune.training.questions import asking_chat, fit_questions
 from calltune.training.recipe import FittedRows, Recipe, fit_rows
 from calltune.training.rollouts import require_sampler
 from calltune.training.settings import StageSettings
@@ -51,15 +51,14 @@ def get_ready(settings: StageSettings, recipe: Recipe, run_folder: Path, model: 
     chat = Chat(load_tokenizer(model, settings.chat_template), model)
     if recipe.rewards:
         require_sampler(settings.arguments)
-        chat = chat.in_mode(settings.thinking == "on")
-        rows = fit_questions(chat, recipe, file, settings, model)
+        rows = fit_questions(asking_chat(chat, settings), recipe, file, settings, model)
     else:
         rows = fit_rows(chat, recipe, file, settings.max_length, settings.group_by, settings.thinking)
     if not rows.texts:
         raise ConfigError(f"{stage}: {file} holds no rows; leave '{stage}' out of 'stages'")
     validation = run_folder / recipe.validation_file
     if recipe.rewards:
-        watched = fit_questions(chat, recipe, validation, settings, model)
+        watched = fit_questions(asking_chat(chat, settings), recipe, validation, settings, model)
     else:
         watched = fit_rows(chat, recipe, validation, rows.max_length, thinking=settings.thinking)
     plan = plan_tuning(settings, model)

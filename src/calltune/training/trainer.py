@@ -19,6 +19,7 @@ from calltune.training.labelled_head import score_labels_only
 from calltune.training.left_padding import move_left_padding
 from calltune.training.masters import Masters
 from calltune.training.passes import bound_passes
+from calltune.training.questions import asking_chat
 from calltune.training.ready import Ready
 from calltune.training.recipe import FittedRows, trainer_rows
 from calltune.training.reference import stand_in
@@ -43,7 +44,8 @@ def make_trainer(ready: Ready, model: Any = None) -> Any:
     allow_sharding_on_cpu()
     arguments = ready.arguments if model is None else _for_counting(ready.arguments)
     loaded = model or load_to_train(ready.settings, ready.plan, ready.model)
-    draws, ends = ready.recipe.rewards is not None, sorted(end_ids(loaded.generation_config, ready.chat))
+    draws = ready.recipe.rewards is not None
+    ends = sorted(end_ids(loaded.generation_config, ready.chat)) if draws else []
     with warnings.catch_warnings(), refusals_of_trl(ready.settings.stage):
         # TRL calls it experimental; a test holds what it is handed and what it hands on.
         warnings.filterwarnings("ignore", message=".*'rollout_func'.*", category=UserWarning)
@@ -60,6 +62,8 @@ def make_trainer(ready: Ready, model: Any = None) -> Any:
         )
     if draws:
         end_answers_with(trainer, ends)
+        balance_questions(trainer, ready.rows.groups)
+        keep_groups_together(trainer)
     for each in (trainer.model, getattr(trainer, "ref_model", None)):
         if each is not None:
             # DeepSpeed puts its engine around a reference.
@@ -86,11 +90,12 @@ def _drawing(ready: Ready, ends: Sequence[int]) -> dict[str, Any]:
     """What a trainer that draws answers is given: who judges them, and who draws them where that is not TRL."""
     rewards, stage = ready.recipe.rewards, ready.settings.stage
     assert rewards is not None, "answers are drawn to be judged"
-    given: dict[str, Any] = {"reward_funcs": rewards(ready.chat, ends, [*ready.rows.rows, *ready.watched.rows])}
+    chat = asking_chat(ready.chat, ready.settings)
+    given: dict[str, Any] = {"reward_funcs": rewards(chat, ends, [*ready.rows.rows, *ready.watched.rows])}
     if reason := reason_for_trl(ready.arguments):
         say(f"{stage}: TRL draws the answers itself: {reason}")
         return given
-    return {**given, "rollout_func": Rollouts(ready.chat, ready.arguments.seed)}
+    return {**given, "rollout_func": Rollouts(chat, ready.arguments.seed)}
 
 
 def _for_counting(arguments: TrlArguments) -> TrlArguments:
@@ -132,14 +137,8 @@ def share(settings: StageSettings, trainer: Any) -> Sharing:
 
 
 def group(settings: StageSettings, trainer: Any, rows: FittedRows) -> None:
-    """Let a trainer draw rows that share much together, if the run file says so, and questions in balance.
-
-    The answers to one question stand together where that changes no step.
-    """
-    if hasattr(trainer, "reward_funcs"):
-        balance_questions(trainer, rows.groups)
-        keep_groups_together(trainer)
-    elif settings.group_by:
+    """Let a trainer draw rows that share much together, if the run file says so; questions are drawn in balance."""
+    if settings.group_by and not hasattr(trainer, "reward_funcs"):
         group_batches(trainer, rows.groups)
 
 
