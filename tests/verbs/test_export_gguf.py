@@ -51,7 +51,7 @@ def plant_model(folder: Path) -> Path:
         show_progress=False,
     )
     tokenizer.train_from_iterator([template], trainer)
-    fast = PreTrainedTokenizerFast(
+    fast: Any = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", chat_template=template
     )
     fast.save_pretrained(str(folder))

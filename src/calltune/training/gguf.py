@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -86,7 +87,8 @@ def build_ggufs(
             require_same_prompts(chat, file, prompts)
         else:
             say(f"gguf: llama.cpp's server cannot use the model's chat template: {file.template_fault}")
-        model = load_model(str(folder), torch.float32).to("cuda" if torch.cuda.is_available() else "cpu").eval()
+        model: Any = load_model(str(folder), torch.float32)
+        model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
         same = require_same_answers(model, chat, file, questions[:NUM_ANSWERS])
         ends = end_ids(model.generation_config, chat)
         del model

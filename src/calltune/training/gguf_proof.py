@@ -113,7 +113,7 @@ def require_same_prompts(chat: Chat, file: LlamaCpp, questions: Sequence[Asked])
     Raises:
         ModelError: a conversation is written otherwise, or refused.
     """
-    begin = chat.tokenizer.bos_token or ""
+    begin = str(chat.tokenizer.bos_token or "")
     for number, asked in enumerate(questions):
         mode = chat.for_answers((asked.answer,))
         ours = mode.prompt(asked.messages, asked.tools)
