@@ -172,13 +172,13 @@ def test_a_whole_run_and_one_of_its_stages(
     assert answer["stages"].keys() == {"data", "sft"}
     assert answer["stages"]["sft"]["steps"] == 1
     assert [row["checkpoint"] for row in answer["results"]] == ["sft"] * len(answer["results"])
-    assert answer["verdict"]["word"] == "No verdict"
+    assert answer["verdict"]["word"] == "Too few questions"
     # A log's reader sees of each line which stage it is of, and no line is written over.
-    stages = [line.partition(":")[0] for line in err.splitlines()]
+    stages = [line.partition(":")[0] for line in err.splitlines() if not line.startswith("[transformers]")]
     assert list(dict.fromkeys(stages)) == ["check", "prepare", "sft", "evaluate", "report"], err
     assert "\r" not in err
     answer, err = told(capsys, "sft", *words)
     assert (answer["manifest"]["steps"], Path(answer["folder"]).name) == (1, "sft")
-    assert err == "sft: complete and unchanged, skipped\n"
+    assert "sft: complete and unchanged, skipped\n" in err
     answer, _ = told(capsys, "evaluate", *words)
     assert {row["checkpoint"] for row in answer["results"]} == {"sft"}
