@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -160,3 +161,24 @@ def test_a_fault_of_its_own_is_an_object_and_goes_on_as_one(capsys: pytest.Captu
         1,
         "a fault of calltune's own: KeyError; stderr has its traceback",
     )
+
+
+def test_a_whole_run_and_one_of_its_stages(
+    write_run_file: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [write_run_file(), "stages=['sft']", "sft.max_steps=1", "evaluate.checkpoints=['sft']"]
+    answer, err = told(capsys, "run", *words)
+    assert answer["exit_code"] == 0, err
+    assert answer["stages"].keys() == {"data", "sft"}
+    assert answer["stages"]["sft"]["steps"] == 1
+    assert [row["checkpoint"] for row in answer["results"]] == ["sft"] * len(answer["results"])
+    assert answer["verdict"]["word"] == "Too few questions"
+    # A log's reader sees of each line which stage it is of, and no line is written over.
+    stages = [line.partition(":")[0] for line in err.splitlines() if not line.startswith("[transformers]")]
+    assert list(dict.fromkeys(stages)) == ["check", "prepare", "sft", "evaluate", "report"], err
+    assert "\r" not in err
+    answer, err = told(capsys, "sft", *words)
+    assert (answer["manifest"]["steps"], Path(answer["folder"]).name) == (1, "sft")
+    assert "sft: complete and unchanged, skipped\n" in err
+    answer, _ = told(capsys, "evaluate", *words)
+    assert {row["checkpoint"] for row in answer["results"]} == {"sft"}
