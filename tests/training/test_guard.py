@@ -78,6 +78,7 @@ def test_a_habit_that_is_unlearned_is_no_fall() -> None:
     """A base model answers everything by a text; when it begins to tell questions apart, it may miss many of these."""
     habit = check(0, tuple("direct" for _ in QUESTIONS))
     learned = check(8, instead("direct", "cannot_answer"))
+    assert collapse(QUESTIONS, habit, check(4, instead("tool_call", "malformed")), 0.2) == ""
     assert measures(QUESTIONS, habit)["recall_direct"] == 1.0
     assert measures(QUESTIONS, learned)["recall_direct"] == 0.0
     assert collapse(QUESTIONS, habit, learned, 0.3) == ""

@@ -72,15 +72,23 @@ class Guard(TrainerCallback):
 
     @property
     def _fallen(self) -> str:
-        """What the last check says of a collapse; an empty text where there is none."""
-        if len(self._checks) < 2:
-            return ""
-        return collapse(self._questions, self._checks[0], self._checks[-1], self._settings.most_drop)
+        """What the last two checks say of a collapse, or the stage's last; an empty text where there is none.
+
+        One alone may be a phase of learning: a model that begins to call writes its first calls malformed.
+        """
+        later = self._checks[1:]
+        is_last = not self._places or bool(later and later[-1].step >= self._places[-1])
+        if later and (is_last or (len(later) > 1 and self._fall(later[-2]))):
+            return self._fall(later[-1])
+        return ""
+
+    def _fall(self, check: Check) -> str:
+        return collapse(self._questions, self._checks[0], check, self._settings.most_drop)
 
     @property
     def best_step(self) -> int | None:
-        """The step of the best check, the start and a collapse left out; None where there is none."""
-        checks = self._checks[1:-1] if self._fallen else self._checks[1:]
+        """The step of the best check, the start and what fell left out; None where there is none."""
+        checks = [check for check in self._checks[1:] if not self._fall(check)]
         return max(checks, key=lambda check: rank(self._questions, check)).step if checks else None
 
     @property
@@ -187,6 +195,8 @@ class Guard(TrainerCallback):
         self._checks.append(check)
         say(f"{self._stage}: guard: step {check.step}: {told(measures(self._questions, check))}")
         self._track(check)
+        if (fall := self._fall(check)) and not self._fallen:
+            say(f"warning: {self._stage}: guard: {fall}; the stage ends if the next check says so, too")
 
     def _track(self, check: Check) -> None:
         found = measures(self._questions, check)

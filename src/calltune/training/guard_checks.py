@@ -120,7 +120,9 @@ def collapse(questions: Sequence[GuardQuestion], start: Check, now: Check, most_
         habits = [_share(shown[n] == behavior for n in others) for shown in (before, after)]
         rules.append(_Rule(f"the recall of {behavior}", flags[0], flags[1], more_needless=habits[1] - habits[0]))
     well_formed = [[does != "malformed" for does in shown] for shown in (before, after)]
-    rules.append(_Rule("the rate of malformed answers", well_formed[0], well_formed[1], is_bad_rate=True))
+    if _share(right[1]) <= _share(right[0]):
+        # A model that learns to call writes some of its first calls malformed, and is better than it was.
+        rules.append(_Rule("the rate of malformed answers", well_formed[0], well_formed[1], is_bad_rate=True))
     return ", and ".join(rule.told for rule in rules if rule.is_broken(most_drop))
 
 
