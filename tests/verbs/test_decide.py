@@ -163,7 +163,7 @@ def test_an_export_decides_by_its_card_s_own_code(
     capsys.readouterr()
     code, text = told(capsys, "decide", file, QUESTION, "--json", *train)
     assert code == 0
-    expected = json.loads(text)["sft"]
+    expected = json.loads(text)["checkpoints"]["sft"]
     # What was decided since makes another export.
     assert main(["export", str(file), *train]) == 0
     (code_of_card,) = re.findall(r"```python\n(.*?)\n```", (run / "export" / "README.md").read_text(), re.DOTALL)
