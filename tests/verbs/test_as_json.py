@@ -174,8 +174,10 @@ def test_a_whole_run_and_one_of_its_stages(
     assert [row["checkpoint"] for row in answer["results"]] == ["sft"] * len(answer["results"])
     assert answer["verdict"]["word"] == "Too few questions"
     # A log's reader sees of each line which stage it is of, and no line is written over.
-    stages = [line.partition(":")[0] for line in err.splitlines() if not line.startswith("[transformers]")]
-    assert list(dict.fromkeys(stages)) == ["check", "prepare", "sft", "evaluate", "report"], err
+    # What is over at once is not mentioned, as the evaluation of eight questions may be.
+    named = [line.partition(":")[0] for line in err.splitlines() if not line.startswith("[transformers]")]
+    stages = [stage for stage in dict.fromkeys(named) if stage != "evaluate"]
+    assert stages == ["check", "prepare", "sft", "report"], err
     assert "\r" not in err
     answer, err = told(capsys, "sft", *words)
     assert (answer["manifest"]["steps"], Path(answer["folder"]).name) == (1, "sft")
