@@ -17,7 +17,7 @@ from types import ModuleType, TracebackType
 from typing import Any
 
 from calltune.config.secrets import conceal
-from calltune.runtime.allocator import let_memory_grow
+from calltune.runtime.allocator import keep_few_kernels, let_memory_grow
 from calltune.runtime.threads import bound_threads
 from calltune.verbs.parser import WRITES, Misspelt, build_parser
 from calltune.verbs.words import ASK, is_late, split_question, try_options
@@ -48,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     bound_threads()
     let_memory_grow()
+    keep_few_kernels()
     if arguments is None:
         sys.excepthook = _tell_traceback
     # PEFT imports bitsandbytes where it is installed, and on a CPU that warns of a kernel it would have to download.

@@ -1,4 +1,4 @@
-"""How torch keeps a GPU's memory, which it reads from the environment when it is loaded."""
+"""How torch keeps memory, which it reads from the environment when it is loaded."""
 
 import os
 
@@ -12,3 +12,17 @@ def let_memory_grow() -> None:
     """
     if not any(name in os.environ for name in _NAMES):
         os.environ[_NAMES[0]] = "expandable_segments:True"
+
+
+_KERNEL_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+_KERNELS = "64"  # more than the matrices and attention of a layer have, forward and backward
+
+
+def keep_few_kernels() -> None:
+    """Let torch keep few of the kernels that it makes for each shape on a CPU, unless the user has said how many.
+
+    It keeps the last 1,024 in two places, half a megabyte each. All layers of a pass ask for the same ones, but rows
+    packed together have a new length in every step, so that a stage would grow by a gigabyte for nothing.
+    """
+    for name in _KERNEL_CACHES:
+        os.environ.setdefault(name, _KERNELS)
