@@ -65,12 +65,13 @@ def _mlmodel(run_id: str, place: str) -> str:
     It names a flavour of calltune's, as none of MLflow's takes messages with tools.
     """
     from mlflow.models import Model, ModelSignature
-    from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Object, Property, Schema
+    from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Object, Property, Schema, TensorSpec
 
     content = Property("content", DataType.string, required=False)
     calls = Property("tool_calls", Array(AnyType()), required=False)
     message = Object([Property("role", DataType.string), content, calls])
-    asked = [ColSpec(Array(message), "messages"), ColSpec(Array(AnyType()), "tools", required=False)]
+    tools = ColSpec(Array(AnyType()), "tools", required=False)
+    asked: list[ColSpec | TensorSpec] = [ColSpec(Array(message), "messages"), tools]
     signature = ModelSignature(inputs=Schema(asked), outputs=Schema([ColSpec(DataType.string, "answer")]))
     model = Model(artifact_path=place, run_id=run_id, signature=signature)
     model.add_flavor("calltune", data=".")
