@@ -69,6 +69,23 @@ def test_a_fault_is_one_that_float64_shows_too() -> None:
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
+def test_what_listens_for_a_gradient_still_hears_it() -> None:
+    """As DistributedDataParallel does, on the node that adds a gradient up."""
+    family, options = MODELS["qwen3"]
+    model = make_model(family, **options).to(torch.bfloat16)
+    weights, heard = dict(model.named_parameters()), list[str]()
+    nodes = []
+    for name, weight in weights.items():
+        node = weight.view_as(weight).grad_fn.next_functions[0][0]  # pyright: ignore[reportOptionalMemberAccess]
+        node.register_hook(lambda *_, name=name: heard.append(name))
+        nodes.append(node)
+    places = {name: weight.data_ptr() for name, weight in weights.items()}
+    assert wiring_fault(model) is None
+    assert {name: weight.data_ptr() for name, weight in model.named_parameters()} == places
+    model(input_ids=torch.tensor([[3, 4, 5]])).logits.sum().backward()
+    assert sorted(heard) == sorted(weights)
+
+
 def by_noise(model: Any) -> str | None:
     """What is compared where the weights cannot be had in float32."""
 

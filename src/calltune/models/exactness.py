@@ -113,8 +113,9 @@ def is_checkable(model: PreTrainedModel) -> bool:
 
 
 def _has_room(model: PreTrainedModel, dtype: torch.dtype) -> bool:
-    """Whether the weights fit into memory in a precision."""
-    more = sum(max(0, dtype.itemsize - each.element_size()) * each.numel() for each in model.parameters())
+    """Whether copies of the weights in a precision fit into memory beside them."""
+    shorter = [each for each in model.parameters() if each.element_size() < dtype.itemsize]
+    more = sum(dtype.itemsize * each.numel() for each in shorter)
     return more == 0 or more <= _SHARE_TO_USE * free_bytes()
 
 
@@ -237,14 +238,25 @@ def in_float32(model: PreTrainedModel) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def in_precision(model: PreTrainedModel, dtype: torch.dtype) -> Iterator[None]:
-    """Hold the model's weights and buffers of shorter precisions in this one; their values come back as they were."""
-    tensors = [each for each in (*model.parameters(), *model.buffers()) if each.is_floating_point()]
-    shorter = [(each, each.dtype) for each in tensors if each.element_size() < dtype.itemsize]
+def in_precision(model: torch.nn.Module, dtype: torch.dtype) -> Iterator[None]:
+    """Hold copies of the weights and buffers of shorter precisions in this one, in their places.
+
+    The weights themselves stay as they are, and come back: one whose data were of another precision for a moment would
+    lose what listens for its gradient, such as what adds up the gradients of several processes.
+    """
+    places = [place for module in model.modules() for place in (module._parameters, module._buffers)]
+    copies: dict[torch.Tensor, torch.Tensor] = {}
+    before = [(place, name, each) for place in places for name, each in place.items() if each is not None]
+    shorter = [one for one in before if one[2].is_floating_point() and one[2].element_size() < dtype.itemsize]
     try:
-        for each, _ in shorter:
-            each.data = each.data.to(dtype)
+        for place, name, each in shorter:
+            if each not in copies:
+                # Tied weights stay tied.
+                longer = each.detach().to(dtype)
+                is_weight = isinstance(each, torch.nn.Parameter)
+                copies[each] = torch.nn.Parameter(longer, requires_grad=False) if is_weight else longer
+            place[name] = copies[each]  # type: ignore[assignment]
         yield
     finally:
-        for each, before in shorter:
-            each.data = each.data.to(before)
+        for place, name, each in shorter:
+            place[name] = each  # type: ignore[assignment]

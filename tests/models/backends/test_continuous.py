@@ -48,7 +48,7 @@ class Counted:
         return self._generator.answers(prompts, room, drawing)
 
 
-@pytest.mark.parametrize(("seconds", "is_chosen"), [(0.0, False), (3.0, True)])
+@pytest.mark.parametrize(("seconds", "is_chosen"), [(0.0, False), (9.0, True)])
 @torch.inference_mode()
 def test_the_faster_one_is_chosen(seconds: float, is_chosen: bool, capsys: pytest.CaptureFixture[str]) -> None:
     model = make_model("Qwen3")
@@ -69,7 +69,7 @@ def test_the_faster_one_is_chosen(seconds: float, is_chosen: bool, capsys: pytes
 def test_what_is_no_number_is_told_of_its_own_answer_alone(capsys: pytest.CaptureFixture[str]) -> None:
     model = make_model("Qwen3")
     usual = Generator(model, ENDS, 0, 4096)
-    chosen = Chosen(ContinuousGenerator(model, ENDS, 0, **SMALL), Counted(usual, 1.5))
+    chosen = Chosen(ContinuousGenerator(model, ENDS, 0, **SMALL), Counted(usual, 6.0))
     prompts = [[min(token, 95) for token in prompt] for prompt in agent_prompts(16)]
     chosen.answers(prompts, 6)
     assert "answers come by continuous batching" in capsys.readouterr().out
