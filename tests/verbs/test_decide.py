@@ -153,6 +153,13 @@ def test_the_benchmark_measures_it_and_decide_compares(file: Path, capsys: pytes
     assert told(capsys, "report", file, *HELD_OUT)[0] == 0
 
 
+def test_check_times_it(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    only = ["stages=[]", 'evaluate.benchmarks=[{name="decide", path="{run}/data/test.jsonl"}]', "plan.probe_seconds=1"]
+    code, text = told(capsys, "check", file, "--time", *HELD_OUT, *only)
+    assert code == 0, text
+    assert "evaluate: some real questions, for the time they take" in text
+
+
 def test_two_processes_decide_as_one(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     only = ['evaluate.benchmarks=[{name="decide", path="{run}/data/test.jsonl"}]']
     assert main(["evaluate", str(file), *HELD_OUT, *only]) == 0

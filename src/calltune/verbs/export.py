@@ -186,6 +186,7 @@ def _facts(config: Config, checkpoint: str, dtype: str) -> CardFacts:
             "seed": config.seed,
             "tuning": config.tuning.model_dump(mode="json"),
             **({"mine": mine.model_dump(mode="json")} if mine else {}),
+            **({"guard": config.guard.model_dump(mode="json")} if config.guard.keeps_best else {}),
             **({"chat": config.chat.model_dump(mode="json")} if config.chat.thinking != "off" else {}),
             **{name: table for name in ("lora", *stages) if (table := getattr(config, name))},
         },
