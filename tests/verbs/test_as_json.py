@@ -119,6 +119,7 @@ def test_what_is_told_of_logs_and_runs(planted: Path, tmp_path: Path, capsys: py
     assert answer["next"] == f"calltune check {answer['run_file']}"
     assert Path(answer["run_file"]).is_file()
     assert "wrote " in err
+    assert answer["lines"] == err.splitlines()
     answer, _ = told(capsys, "list", tmp_path)
     assert [(run["name"], run["metric"]) for run in answer["runs"]] == [("toy", "")]
 
