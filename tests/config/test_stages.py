@@ -1,9 +1,13 @@
 """What checkpoints are called."""
 
+from pathlib import Path
+
 import pydantic
 import pytest
 
+from calltune.config.run_file import load_config
 from calltune.config.stages import CheckpointName, checkpoint_names, of_round, stage_of
+from calltune.errors import ConfigError
 
 
 def test_the_first_round_has_the_plain_names() -> None:
@@ -13,6 +17,13 @@ def test_the_first_round_has_the_plain_names() -> None:
     assert checkpoint_names(("sft",), 1) == ("base", "sft")
     assert checkpoint_names(("sft", "dpo", "grpo"), 2) == ("base", "sft", "dpo", "dpo-2", "grpo")
     assert [stage_of(name) for name in ("sft", "dpo", "dpo-2", "grpo")] == ["sft", "dpo", "dpo", "grpo"]
+
+
+def test_a_stage_that_the_run_does_not_have_is_one_line() -> None:
+    config = load_config(Path(__file__).parents[2] / "examples" / "quickstart.toml")
+    assert config.trained_from("dpo") == "sft"
+    with pytest.raises(ConfigError, match=r"'stages' does not name 'grpo' \(it names sft, dpo\)"):
+        config.trained_from("grpo")
 
 
 @pytest.mark.parametrize("name", ["base", "sft", "dpo", "dpo-2", "dpo-10"])

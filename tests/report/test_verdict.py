@@ -1,5 +1,6 @@
 """What a report says first: the verdict, the tiles, the sentence."""
 
+import math
 import shutil
 from pathlib import Path
 
@@ -7,12 +8,13 @@ import pytest
 from planted_run import plant_evaluation, plant_run, run_file
 
 from calltune.config.run_file import load_config
-from calltune.evaluation.benchmarks import when2call_generation
+from calltune.evaluation.benchmarks import decide, when2call_generation
+from calltune.evaluation.decisions import OUTSIDE, RAW
 from calltune.evaluation.jobs import open_benchmarks
 from calltune.report.decision import narrowest
 from calltune.report.findings import Findings, find
 from calltune.report.results import checkpoints, read_results
-from calltune.types import Completion, Message, ToolCall
+from calltune.types import BEHAVIORS, Completion, Message, ToolCall
 
 GATE = '[gate]\nrules = ["when2call.acc_norm >= {}"]\n'
 
@@ -157,6 +159,25 @@ def test_an_earlier_checkpoint_that_could_not_be_shipped_is_no_better_choice(tmp
     assert (verdict.title, verdict.better, verdict.decided_by) == ("Ship", "", "gate")
     assert verdict.notes[0].startswith("dpo is worse than sft beyond chance: when2call_generation ")
     assert "But sft is no better choice. sft itself, compared with base: sft breaks 1 of 1 rules" in verdict.notes[0]
+
+
+def test_what_it_would_decide_is_not_written(tmp_path: Path) -> None:
+    folder = plant_run(tmp_path / "toy", 200, {"base": 0.1, "sft": 0.9, "dpo": 0.5})
+    samples = list(decide.samples(decide.Settings(path=str(folder / "data" / "test.jsonl"))))
+    for checkpoint, share in {"base": 0.1, "sft": 0.5, "dpo": 0.9}.items():
+        completions = []
+        for number, sample in enumerate(samples):
+            others = [name for name in BEHAVIORS if name != sample.target]
+            likely = sample.target if number % 10 < 10 * share else others[number % 3]
+            chances = {name: math.log(0.7 if name == likely else 0.1) for name in BEHAVIORS}
+            raw = {RAW + name: value for name, value in chances.items()}
+            logprobs = {**chances, **raw, OUTSIDE: math.log(0.01)}
+            completions.append(Completion(sample.id, None, likely, "ok", logprobs=logprobs))
+        plant_evaluation(folder, decide, samples, completions, checkpoint)
+    verdict = found(folder, '[[evaluate.benchmarks]]\nname = "decide"\npath = "{run}/data/test.jsonl"\n').verdict
+    assert verdict.title == "Ship sft, not dpo"
+    assert "Better: decide +" in verdict.reason
+    assert "which counts less: there it writes no answer." in verdict.reason
 
 
 def test_of_several_earlier_rounds_the_best_is_named(tmp_path: Path) -> None:

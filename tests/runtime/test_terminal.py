@@ -12,13 +12,17 @@ from calltune.runtime.terminal import ProgressBar, say, show_table, working_on
 def test_text_is_text(capsys: pytest.CaptureFixture[str]) -> None:
     say("a tool called [bold]x[/bold] " + "y" * 300)
     assert capsys.readouterr().out == "a tool called [bold]x[/bold] " + "y" * 300 + "\n"
+    say("rows.jsonl:key:812 :smile:")
+    assert capsys.readouterr().out == "rows.jsonl:key:812 :smile:\n"
 
 
 def test_a_table(capsys: pytest.CaptureFixture[str]) -> None:
-    show_table("title", ("", "base"), [("acc", "0.5")])
+    show_table("title", ("", "base"), [("acc", "0.5"), ("[red]a:key:b", "[bold]1")])
     shown = capsys.readouterr().out
     assert "title" in shown
     assert "0.5" in shown
+    assert "[red]a:key:b" in shown
+    assert "[bold]1" in shown
 
 
 def test_a_pipe_gets_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:

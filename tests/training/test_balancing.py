@@ -1,5 +1,6 @@
 """The order in which questions are asked: every behaviour equally often, and each question as often as its fellows."""
 
+import time
 from collections import Counter
 from types import SimpleNamespace
 
@@ -52,6 +53,15 @@ def test_every_behaviour_comes_equally_often_and_each_of_its_questions_does() ->
     assert [of_question[number] for number in (12, 13, 14)] == [18, 18, 36]
     for start in range(0, len(drawn), NUM_QUESTIONS):
         assert len({BEHAVIORS[number] for number in drawn[start : start + NUM_QUESTIONS]}) == 4
+
+
+def test_many_questions_are_laid_out_in_time_that_grows_with_their_number() -> None:
+    """An epoch of twenty thousand took minutes when each place shuffled all of its behaviour."""
+    many = BalancedSampler(["tool_call", "direct"] * 10_000, 1, 4, 1, 5)
+    begun = time.perf_counter()
+    drawn = list(many)
+    assert time.perf_counter() - begun < 10
+    assert sorted(drawn) == list(range(20_000))
 
 
 def test_the_order_is_that_of_the_seed_and_the_epoch() -> None:

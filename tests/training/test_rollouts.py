@@ -88,6 +88,11 @@ def test_each_step_draws_anew_and_a_resumed_one_draws_the_same(made: Callable[..
     first = drawn(0)
     assert drawn(1) != first
     assert drawn(0) == first
+    # A step that draws several times draws anew each time.
+    trainer.args.gradient_accumulation_steps, trainer._step = 4, 1
+    assert drawn(0) != first
+    trainer._step = 4
+    assert drawn(0) == first
     # Validation compares one model with another, so it draws with the same numbers each time.
     assert drawn(5, training=False) == drawn(9, training=False) != first
     assert not trainer.model.training

@@ -14,7 +14,8 @@ from planted_run import plant_run, run_file
 from calltune.cli import main
 from calltune.config.run_file import load_config
 from calltune.files.json_lines import write_json
-from calltune.runtime.told import program_listens
+from calltune.runtime.told import listening, program_listens
+from calltune.verbs.as_json import tell_outcome
 from calltune.verbs.parser import build_parser
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -62,6 +63,19 @@ def test_a_report_in_json(planted: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert answer["lines"][0] in err
 
 
+def test_a_run_tells_of_its_own_stages_alone(planted: Path) -> None:
+    folder = planted.parent / "toy"
+    for name in ("sft.old-1", "somebody"):
+        (folder / name).mkdir()
+        (folder / name / "manifest.json").write_text("[]")
+    (folder / "mined").mkdir()
+    write_json(folder / "mined" / "manifest.json", {"inputs": {}, "counts": {"pairs": 3}})
+    with listening() as heard:
+        tell_outcome(load_config(planted, ["mine.rounds=1"]), "run")
+    assert heard.facts["stages"].keys() == {"data", "mined", "sft", "dpo"}
+    assert heard.facts["stages"]["mined"]["counts"] == {"pairs": 3}
+
+
 def test_a_broken_gate_is_an_object_with_the_report(planted: Path, capsys: pytest.CaptureFixture[str]) -> None:
     planted.write_text(planted.read_text() + '[gate]\nrules = ["when2call.acc_norm >= 0.99"]\n')
     answer, err = told(capsys, "report", planted)
@@ -105,6 +119,7 @@ def test_what_is_told_of_logs_and_runs(planted: Path, tmp_path: Path, capsys: py
     assert answer["next"] == f"calltune check {answer['run_file']}"
     assert Path(answer["run_file"]).is_file()
     assert "wrote " in err
+    assert answer["lines"] == err.splitlines()
     answer, _ = told(capsys, "list", tmp_path)
     assert [(run["name"], run["metric"]) for run in answer["runs"]] == [("toy", "")]
 

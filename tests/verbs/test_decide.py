@@ -12,6 +12,7 @@ import warm
 from calltune.calling.layout import tool_dict
 from calltune.cli import main
 from calltune.config.run_file import load_config
+from calltune.deciding.making import usable_decision
 from calltune.files.manifest import read_manifest
 from calltune.types import BEHAVIORS
 from calltune.verbs import prepare
@@ -67,6 +68,20 @@ def test_it_is_made_once_and_tells_probabilities(file: Path, capsys: pytest.Capt
     # `try` tells it too.
     code, text = told(capsys, "try", file, QUESTION, *HELD_OUT)
     assert re.search(r"\[call [01]\.\d\d, ask", text)
+
+
+def test_what_cannot_be_used_any_more_is_told_and_stops_nothing(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert usable_decision(load_config(file, HELD_OUT), "base") is None
+    assert capsys.readouterr().out == ""
+    assert told(capsys, "decide", file, *HELD_OUT)[0] == 0
+    assert usable_decision(load_config(file, HELD_OUT), "base")
+    server = ["evaluate.backend=openai", 'evaluate.backend_options={base_url="http://localhost:9/v1"}']
+    for words, why in (
+        (server, 'decide needs evaluate.backend = "hf"'),
+        (["evaluate.backend_options.dtype=bfloat16"], "it was made of other weights, rows, template or backend"),
+    ):
+        assert usable_decision(load_config(file, [*HELD_OUT, *words]), "base") is None
+        assert f"base: what it would decide is left out: {why}" in capsys.readouterr().out
 
 
 def test_other_rows_make_it_anew(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -136,6 +151,13 @@ def test_the_benchmark_measures_it_and_decide_compares(file: Path, capsys: pytes
     assert low <= worth["ece"] - worth["ece_raw"] <= high
     assert "right decisions" in told(capsys, "decide", file, *HELD_OUT)[1]
     assert told(capsys, "report", file, *HELD_OUT)[0] == 0
+
+
+def test_check_times_it(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    only = ["stages=[]", 'evaluate.benchmarks=[{name="decide", path="{run}/data/test.jsonl"}]', "plan.probe_seconds=1"]
+    code, text = told(capsys, "check", file, "--time", *HELD_OUT, *only)
+    assert code == 0, text
+    assert "evaluate: some real questions, for the time they take" in text
 
 
 def test_two_processes_decide_as_one(file: Path, capsys: pytest.CaptureFixture[str]) -> None:

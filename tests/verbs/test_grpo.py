@@ -73,7 +73,8 @@ def test_other_pairs_make_it_anew(run_file: Path, capsys: pytest.CaptureFixture[
     assert main(["grpo", str(run_file), *more]) == 0
     out = capsys.readouterr().out
     assert "skipped" not in out
-    assert "grpo: shared prefixes" in out
+    # A stage of one step may be over at once, and then no bar is told.
+    assert "parameters are trained" in out
 
 
 def test_it_goes_on_from_the_stage_before(run_file: Path) -> None:

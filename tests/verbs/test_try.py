@@ -21,6 +21,7 @@ from calltune.config.run_file import load_config
 from calltune.report.page.trying import try_page
 from calltune.types import Tool
 from calltune.verbs import prepare
+from calltune.verbs.export_gguf import own_questions
 from calltune.verbs.try_questions import offered
 
 WARM = Path(__file__).parents[2] / "examples" / "tiny-qwen3"
@@ -102,6 +103,25 @@ def test_a_run_without_data_says_what_to_do(
     code, text = told(capsys, write_run_file(), "Hello.")
     assert code == 2
     assert text.endswith("there is no data of this run yet ('calltune prepare'); or name tools by --tools\n")
+
+
+def test_a_run_that_held_out_no_questions_has_its_rows(
+    write_run_file: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`prepare` writes the file of questions then, too, and it is empty."""
+    file = write_run_file()
+    words = ["data.sources.0.num_questions=0", "evaluate.benchmarks=[]"]
+    for more, name in (([], "train.jsonl"), (["data.sources.0.num_examples=0"], "preferences.jsonl")):
+        config = load_config(file, [*words, *more])
+        prepare.run(config)
+        assert (config.run_folder / "data" / "test.jsonl").read_bytes() == b""
+        offer = offered(config, None)
+        assert offer.tools
+        assert offer.origin.endswith(f"training rows ({config.run_folder / 'data' / name})")
+        assert len(own_questions(config, 12)) == 12
+    capsys.readouterr()
+    code, text = told(capsys, file, "--first", 1, *words)
+    assert (code, "the run held out no questions, and no benchmark's are in their layout" in text) == (2, True)
 
 
 def test_it_serves_until_it_is_told_to_end(file: Path) -> None:

@@ -20,7 +20,7 @@ from calltune.config.launch import LaunchConfig
 from calltune.config.outcome import ExportConfig, PlanConfig, ReportConfig, TrackingConfig
 from calltune.config.secrets import conceal
 from calltune.config.stage_keys import check_tables
-from calltune.config.stages import STAGES, Stage, checkpoint_names
+from calltune.config.stages import STAGES, Stage, checkpoint_names, stage_of
 from calltune.config.table import Table, parse_options, unknown_key
 from calltune.config.training import MineConfig, TuningConfig
 from calltune.errors import ConfigError, not_finite_key, special_file, special_key
@@ -143,7 +143,15 @@ class Config(Table):
         return self.mine.rounds if self.mine else 1
 
     def trained_from(self, checkpoint: str) -> str:
-        """Return the checkpoint that `checkpoint`, which is not the base, is trained from."""
+        """Return the checkpoint that `checkpoint`, which is not the base, is trained from.
+
+        Raises:
+            ConfigError: this run does not train it.
+        """
+        if checkpoint not in self.checkpoints:
+            raise ConfigError(
+                f"'stages' does not name '{stage_of(checkpoint)}' (it names {', '.join(self.stages) or 'nothing'})"
+            )
         return self.checkpoints[self.checkpoints.index(checkpoint) - 1]
 
     def checkpoint_folder(self, checkpoint: str) -> str:

@@ -64,6 +64,27 @@ def known_decision(config: Config, checkpoint: str) -> Decision | None:
     return read_decision(folder) if is_complete(folder, _inputs(config, checkpoint), FILE) else None
 
 
+def usable_decision(config: Config, checkpoint: str) -> Decision | None:
+    """A checkpoint's decision, where `calltune decide` made and calibrated one of it as it is now.
+
+    None where nobody asked for one. Where it was made and cannot be used any more, a line says why.
+
+    Raises:
+        RunFolderError: its file is of another shape.
+    """
+    if not (decision_folder(config, checkpoint) / FILE).is_file():
+        return None
+    why = "it was made of other weights, rows, template or backend; 'calltune decide' makes it anew"
+    try:
+        decision = known_decision(config, checkpoint)
+    except ConfigError as error:
+        decision, why = None, str(error)
+    if decision and decision.calibration.num_rows:
+        return decision
+    say(f"{checkpoint}: what it would decide is left out: {'it is not calibrated' if decision else why}")
+    return None
+
+
 def decision_of(config: Config, checkpoint: str, load: Callable[[], Any]) -> Decision:
     """A checkpoint's decision, made where it is not there yet.
 
@@ -78,7 +99,10 @@ def decision_of(config: Config, checkpoint: str, load: Callable[[], Any]) -> Dec
     inputs, folder = _inputs(config, checkpoint), decision_folder(config, checkpoint)
     loaded = load()
     backend, chat = deciding(loaded), loaded.chat
-    beginnings = learn(_answers(chat, _rows(config, _TRAINED, _MOST_LEARNED)))
+    trained = _rows(config, _TRAINED, _MOST_LEARNED)
+    if not trained:
+        raise DataError(f"{config.run_folder / 'data'}: holds no rows to train on, so there is no decision")
+    beginnings = learn(_answers(chat, trained))
     if len({name for path in beginnings.paths for name in path.counts}) < 2:
         raise DataError(f"{config.run_folder / 'data'}: its answers are all of one behaviour, so there is no decision")
     held_out = _rows(config, _HELD_OUT, _MOST_HELD_OUT)

@@ -105,8 +105,8 @@ def _load(
     deadline = time.monotonic() + _SECONDS_TO_LOAD
     while True:
         ended = process.poll() is not None or time.monotonic() > deadline
-        told.seek(0)
-        lines = told.read().decode(errors="replace").splitlines()
+        # The process writes where this file stands, so it is read without moving in it.
+        lines = os.pread(told.fileno(), os.fstat(told.fileno()).st_size, 0).decode(errors="replace").splitlines()
         if address := next((line.removeprefix(_READY) for line in lines if line.startswith(_READY)), ""):
             return LlamaCpp(file, address, key, template_fault), lines
         if ended:

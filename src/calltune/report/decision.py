@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Literal
 
+from calltune.evaluation.benchmarks import is_free
 from calltune.evaluation.statistics import tango_interval
 from calltune.report.comparison import Comparison, Difference
 from calltune.report.headline import points
@@ -49,7 +50,7 @@ class Measurements:
 class Change:
     """A figure that decides: which way it went beyond its interval, by how much (a share; above 0 is better).
 
-    `written` says that the model writes the answers freely, which counts before what it chooses among given ones.
+    `written` says that the model writes the answers freely, which counts before what it chooses or would decide.
     """
 
     direction: Direction
@@ -84,7 +85,7 @@ class Pair:
                 difference, metric = compared.metrics[primary], benchmark.metric(primary)
                 direction = difference.direction(less_is_better=metric.less_is_better)
                 gain = -difference.difference if metric.less_is_better else difference.difference
-                written = benchmark.module.scoring_request is None
+                written = is_free(benchmark.module)
                 found.append(Change(direction, _told(benchmark.title, difference), gain, written))
         return found
 

@@ -122,7 +122,7 @@ def _against_earlier(
                 f'"{name}" or "{last}".'
             )
         elif not better or _is_after(measured, better, name):
-            but += ", which counts less: there it chooses among given answers." if but else ""
+            but += ", which counts less: there it writes no answer." if but else ""
             better = name
             better_reason = f'{worse}.{but} {itself} To export it: [export] checkpoint = "{name}".'
     return _Earlier(better, better_reason or " ".join(mixed), notes)

@@ -27,7 +27,9 @@ _SECONDS_WORTH_A_LINE = 2.0
 def _console() -> Console:
     # The console is made anew for each use, because sys.stdout may be redirected meanwhile. A pipe has no width of its
     # own to wrap at.
-    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160, highlight=False)
+    width = None if sys.stdout.isatty() else 160
+    # What comes from models and data is shown as it is: `[red]` is no colour, and `:key:` no picture.
+    return Console(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False)
 
 
 def say(text: str) -> None:
@@ -119,12 +121,12 @@ class ProgressBar:
         self._start = self._last = time.monotonic()
         if self._live:
             self._bar = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}"),
+                TextColumn("{task.fields[note]}", markup=False),
                 console=_console(),
                 # rich would look half a minute back, in which a slow step may not have ended.
                 speed_estimate_period=math.inf,

@@ -38,6 +38,7 @@ class BalancedSampler(Sampler[int]):
         self._decks = [(behavior, of[behavior]) for behavior in sorted(of)]
         self._num_answers, self._num_questions, self._num_uses = num_answers, num_questions, num_uses
         self._seed, self._epoch = seed, 0
+        self._shuffled: dict[str, tuple[int, list[int]]] = {}
         self._num_drawn = -(-len(behaviors) // num_questions) * num_questions
 
     def __len__(self) -> int:
@@ -63,7 +64,11 @@ class BalancedSampler(Sampler[int]):
         times, there = divmod(turn, len(numbers))
         if self._seed is None:
             return numbers[there]
-        return random.Random(f"{self._seed} {behavior} {times}").sample(numbers, len(numbers))[there]
+        # Places come in order, so one order of each behaviour is kept: to shuffle at every place would take hours.
+        if self._shuffled.get(behavior, (None,))[0] != times:
+            order = random.Random(f"{self._seed} {behavior} {times}").sample(numbers, len(numbers))
+            self._shuffled[behavior] = times, order
+        return self._shuffled[behavior][1][there]
 
 
 def balance_questions(trainer: Any, behaviors: Sequence[str]) -> None:

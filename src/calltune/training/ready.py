@@ -55,7 +55,8 @@ def get_ready(settings: StageSettings, recipe: Recipe, run_folder: Path, model: 
     else:
         rows = fit_rows(chat, recipe, file, settings.max_length, settings.group_by, settings.thinking)
     if not rows.texts:
-        raise ConfigError(f"{stage}: {file} holds no rows; leave '{stage}' out of 'stages'")
+        what = "holds no question that can be asked" if recipe.rewards else "holds no rows"
+        raise ConfigError(f"{stage}: {file} {what}; leave '{stage}' out of 'stages'")
     validation = run_folder / recipe.validation_file
     if recipe.rewards:
         watched = fit_questions(asking_chat(chat, settings), recipe, validation, settings, model)

@@ -113,6 +113,9 @@ class Rollouts:
         when, size = "validation", trainer.num_generations_eval
         if training:
             when, size = f"step {trainer.state.global_step}", trainer.num_generations
+            if part := trainer._step % trainer.args.gradient_accumulation_steps:
+                # A step may draw several times, and a rare question then comes more than once in it.
+                when += f" part {part}"
         groups = _groups(prompts, size)
         ids: list[list[int]] = self._chat.tokenizer([group.text for group in groups]).input_ids
         answers = dict[int, list[Answer]]()

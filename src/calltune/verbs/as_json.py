@@ -74,11 +74,11 @@ def tell_outcome(config: "Config", verb: str, round_number: int = 1) -> None:
         place = _exported(config)
         tell_program(folder=str(place), manifest=_manifest(place))
     if verb == "run":
-        made = {path.parent.name: read_manifest(path.parent) for path in sorted(folder.glob(f"*/{MANIFEST}"))}
-        wanted = {"data", *config.checkpoints}
+        # Of older runs and of other programs there may be more.
+        mined = [of_round("mined", number) for number in range(1, config.num_rounds + 1)] if config.mine else []
+        found = {name: _manifest(folder / name) for name in sorted(("data", *mined, *config.checkpoints))}
         exported = {"export": _manifest(_exported(config))} if config.export else {}
-        stages_made = {name: manifest for name, manifest in made.items() if name in wanted}
-        tell_program(folder=str(folder), stages={**stages_made, **exported})
+        tell_program(folder=str(folder), stages={**{name: each for name, each in found.items() if each}, **exported})
     if verb in ("evaluate", "run"):
         places = [
             folder / "eval" / name / title

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from calltune.config.run_file import Config
 from calltune.config.stages import of_round
+from calltune.evaluation.benchmarks import decides
+from calltune.evaluation.decisions import deciding
 from calltune.evaluation.jobs import SAMPLES_BETWEEN_SAVES, Job, ask, num_characters, open_backend, read_jobs
 from calltune.evaluation.power import power_line
+from calltune.models.beginnings import MOST_TOKENS
 from calltune.runtime.notes import Notes
 
 if TYPE_CHECKING:
@@ -122,4 +125,7 @@ def _plan_evaluation(config: Config, jobs: Sequence[Job], budget: "Budget") -> "
 
 
 def _ask(job: Job, backend: "OpenedBackend", samples: Sequence[Any]) -> object:
+    if decides(job.module):
+        # How answers begin is learned later; here a path stands for the trie that computes as much.
+        return deciding(backend).path_loglikelihoods(samples, [range(MOST_TOKENS + 1)])
     return ask(backend, job, samples)

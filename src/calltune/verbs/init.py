@@ -44,6 +44,8 @@ def run(what: str, output: Path | None = None, force: bool = False, tools: str |
         return _from_logs(what, output, force, tools)
     if tools:
         raise ConfigError("--tools goes with the path of logs, not with a template")
+    from calltune.runtime.terminal import say
+
     path = output or Path(f"{what}.toml")
     text = (_examples() / TEMPLATES[what]).read_text(encoding="utf-8")
     # Without a checkout around it the run file brings its model along.
@@ -58,9 +60,9 @@ def run(what: str, output: Path | None = None, force: bool = False, tools: str |
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{error.filename or path}: cannot be written: {error.strerror}") from None
-    print(f"wrote {path}" + (f", and its model into {model}" if model else ""))
+    say(f"wrote {path}" + (f", and its model into {model}" if model else ""))
     tell_program(run_file=str(path), next=f"calltune check {shlex.quote(str(path))}")
-    print(f"next: read it, then 'calltune check {path}', then 'calltune run {path}'")
+    say(f"next: read it, then 'calltune check {path}', then 'calltune run {path}'")
     return path
 
 
@@ -74,9 +76,10 @@ def _from_logs(logs: str, output: Path | None, force: bool, tools: str | None) -
     _require_free(path, force)
     from calltune.data.audit.fitting import fitted, names_no_tools, run_file, summary
     from calltune.data.audit.reading import audited
+    from calltune.runtime.terminal import say
 
     told = audited(logs, tools)
-    print(f"found: {summary(told)}; {_answers(told)}")
+    say(f"found: {summary(told)}; {_answers(told)}")
     if names_no_tools(told) and not tools:
         again = shlex.join(["calltune", "init", logs])
         raise DataError(
@@ -94,12 +97,12 @@ def _from_logs(logs: str, output: Path | None, force: bool, tools: str | None) -
     except OSError as error:
         raise ConfigError(f"{error.filename or path}: cannot be written: {error.strerror}") from None
     if not fit.deciding:
-        print("note: no call answers a user's message, so no refusal, question or test can be made from calls")
+        say("note: no call answers a user's message, so no refusal, question or test can be made from calls")
     sizes = [f"{stage.name} about {stage.rows:,} rows, {stage.steps:,} steps" for stage in fit.stages]
     test = f"about {fit.held_out:,} conversations held out" if fit.deciding else "When2Call, of the Hub"
-    print(f"wrote {path}: {'; '.join(sizes)}; test from {test}")
+    say(f"wrote {path}: {'; '.join(sizes)}; test from {test}")
     tell_program(run_file=str(path), next=f"calltune check {shlex.quote(str(path))}")
-    print(f"next: calltune check {shlex.quote(str(path))}")
+    say(f"next: calltune check {shlex.quote(str(path))}")
     return path
 
 

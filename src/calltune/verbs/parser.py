@@ -63,7 +63,8 @@ def build_parser() -> argparse.ArgumentParser:
         prog="calltune",
         description="Teach a small language model when and how to call tools, and prove that it learned.",
         epilog="exit codes: 0 done; 1 a fault of calltune's own, with its traceback; 2 something to mend, told in one "
-        "line; 3 the gate is not passed; 130 interrupted from the keyboard, 143 by SIGTERM: the same command goes on",
+        "line; 3 the gate is not passed; 4 the guard stopped a stage; 130 interrupted from the keyboard, 143 by "
+        "SIGTERM: the same command goes on",
     )
     parser.add_argument("--version", action="version", version=f"calltune {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)

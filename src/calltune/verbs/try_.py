@@ -13,11 +13,11 @@ from typing import Any
 
 from calltune.calling.words import message_words
 from calltune.config.run_file import Config
-from calltune.deciding.making import decision_folder, known_decision
+from calltune.deciding.making import usable_decision
 from calltune.errors import ConfigError, ModelError
 from calltune.evaluation.benchmarks import is_free, when2call_generation
 from calltune.evaluation.benchmarks.when2call_rows import Question
-from calltune.evaluation.decisions import FILE, Decided, Decision, deciding
+from calltune.evaluation.decisions import Decided, Decision, deciding
 from calltune.evaluation.jobs import open_backend, open_benchmarks
 from calltune.models.backends import OpenedBackend
 from calltune.report.page.inert import visible
@@ -81,7 +81,7 @@ def run(
     if port is not None:
         _serve(config, backends, offer, port)
         return
-    asked = [Asked(name, backend, _calibrated(config, name)) for name, backend in backends.items()]
+    asked = [Asked(name, backend, usable_decision(config, name)) for name, backend in backends.items()]
     turn = Turn(config, offer.tools)
     if questions:
         turn.ask(asked, questions[0])
@@ -157,14 +157,6 @@ class Turn:
                 answer = completion.message or Message("assistant", completion.text)
                 each.messages += [*added, answer]
         tell_program(question=line, answers=answers)
-
-
-def _calibrated(config: Config, checkpoint: str) -> Decision | None:
-    """How a checkpoint decides, where that was calibrated for it as it is now."""
-    if config.chat.thinking == "on" or not (decision_folder(config, checkpoint) / FILE).is_file():
-        return None
-    decision = known_decision(config, checkpoint)
-    return decision if decision and decision.calibration.num_rows else None
 
 
 def _decided(asked: Asked, sample: Sample) -> Decided | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from calltune.calling.schema import normalize_tools
 from calltune.config.run_file import Config
-from calltune.data.rows import read_examples
+from calltune.data.rows import read_examples, read_preferences
 from calltune.data.sources.files import read_whole
 from calltune.errors import ConfigError, DataError
 from calltune.evaluation.benchmarks import when2call_generation
@@ -31,6 +31,12 @@ def held_out_file(config: Config) -> Path:
     return config.run_folder / "data" / "test.jsonl"
 
 
+def has_held_out(config: Config) -> bool:
+    """Whether the run held out questions; where it held out none, `prepare` writes their file all the same, empty."""
+    file = held_out_file(config)
+    return file.is_file() and file.stat().st_size > 0
+
+
 def held_out_questions(config: Config, count: int | None = None) -> list[Question]:
     """The first questions that the run held out, or else of its first benchmark in that layout, with their answers.
 
@@ -38,13 +44,16 @@ def held_out_questions(config: Config, count: int | None = None) -> list[Questio
         ConfigError: the run asks no questions of that layout.
         DataError: a row of them is broken.
     """
-    if held_out_file(config).is_file():
+    if has_held_out(config):
         settings = QuestionSettings(path=str(held_out_file(config)))
     else:
         opened = (each for _, _, each in open_benchmarks(config) if isinstance(each, QuestionSettings))
         found = next(opened, None)
         if found is None:
-            raise ConfigError(f"{held_out_file(config)}: there are no questions of this run yet ('calltune prepare')")
+            file = held_out_file(config)
+            if file.is_file():
+                raise ConfigError(f"{file}: the run held out no questions, and no benchmark's are in their layout")
+            raise ConfigError(f"{file}: there are no questions of this run yet ('calltune prepare')")
         settings = found
     return list(islice(questions(settings, with_four=False), count))
 
@@ -61,12 +70,14 @@ def offered(config: Config, tools_file: str | None) -> Offer:
             raise DataError(f"{tools_file}: holds no tools")
         return Offer(tools, tools_file)
     rows = config.run_folder / "data" / "train.jsonl"
-    if held_out_file(config).is_file():
+    if has_held_out(config):
         return _most_frequent(
             [each.tools for each in held_out_questions(config)], f"test questions ({held_out_file(config)})"
         )
-    if rows.is_file():
-        return _most_frequent([each.tools for each in read_examples(rows)], f"training rows ({rows})")
+    pairs = rows.with_name("preferences.jsonl")
+    for file, read in ((rows, read_examples), (pairs, read_preferences)):
+        if file.is_file() and (lists := [each.tools for each in read(file)]):
+            return _most_frequent(lists, f"training rows ({file})")
     raise ConfigError(f"{rows.parent}: there is no data of this run yet ('calltune prepare'); or name tools by --tools")
 
 

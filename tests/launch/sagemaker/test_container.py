@@ -46,6 +46,7 @@ TRACE = ["Traceback (most recent call last):", '  File "x.py", line 1, in <modul
     ("lines", "code", "text"),
     [
         (["sft: 3 steps", "calltune: rows.jsonl:2: 'tools' is missing"], 2, "rows.jsonl:2: 'tools' is missing"),
+        (["calltune: dpo: step 16: it fell", "left over"], 4, "dpo: step 16: it fell"),
         ([*TRACE, "ValueError: bad", "done"], 1, "ValueError: bad\n" + "\n".join(TRACE)),
         ([], -9, "killed by SIGKILL"),
         (["last word"], 7, "exit code 7: last word"),

@@ -232,6 +232,8 @@ def test_a_stage_is_told_by_what_goes_into_it(prepared: Callable[..., Config]) -
         ("data.group_by=tools", [], ["sft", "dpo", "evaluate"]),
         ('tuning.dpo={method="lora"}', ["sft"], ["dpo", "evaluate"]),
         ("seed=5", [], ["sft", "dpo", "evaluate"]),
+        ("guard.num_questions=8", ["sft", "dpo", "evaluate"], []),
+        ("guard.keep=best", [], ["sft", "dpo", "evaluate"]),
     ]:
         changed = make_plan(prepared(override)).identities
         assert [stage for stage in same if changed[stage] != plan.identities[stage]] == [], override

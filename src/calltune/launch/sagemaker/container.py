@@ -211,7 +211,7 @@ def reason(lines: list[str], code: int) -> str:
     if code < 0:
         return f"killed by {signal.Signals(-code).name}"
     said = [line.removeprefix("calltune: ") for line in lines if line.startswith("calltune: ")]
-    if code == 2 and said:
+    if code in (2, 4) and said:
         return said[-1]
     starts = [number for number, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]
     if starts:

@@ -120,7 +120,11 @@ def _identities(config: Config, rows: Mapping[str, str], hashes: Mapping[str, st
         shared.append(config.chat.model_dump(mode="json"))
     launch = [config.launch.processes, config.launch.strategy, account(config).instance_count]
     for stage in stages_of(config):
-        own_rows = [rows[name] for name in _ROWS[stage] if name in rows]
+        names = _ROWS[stage]
+        if stage == "evaluate" and any(entry["name"] == "decide" for entry in whole["evaluate"]["benchmarks"]):
+            # How answers begin is learned from the rows that are trained on, and calibrated on those held out.
+            names += _ROWS["grpo"]
+        own_rows = [rows[name] for name in names if name in rows]
         if stage == "evaluate":
             # Paths are told by what lies there, modules of one's own by their code.
             asked = [{**entry, "path": None} for entry in whole["evaluate"]["benchmarks"]]
@@ -128,7 +132,7 @@ def _identities(config: Config, rows: Mapping[str, str], hashes: Mapping[str, st
             inputs = [{**whole["evaluate"], "benchmarks": asked}, files, _hub_paths(config), own.code_sha256]
         else:
             tuning = [config.lora, _tuning(config, stage, own), config.data.group_by]
-            inputs = [whole[stage], tuning, launch]
+            inputs = [whole[stage], tuning, launch, *([whole["guard"]] if config.guard.keeps_best else [])]
         identities[stage] = value_sha256([stage, shared, own_rows, inputs, dict(identities)])
     return identities
 
