@@ -187,9 +187,17 @@ def own_template(settings: object, chat: object) -> str:
     return "chat_template"
 
 
-def one_by_one(
-    score: Callable[[Sample, Completion], Score],
-) -> Callable[[Sequence[Sample], Sequence[Completion], Any, Path], list[Score]]:
+class ScoreAll(Protocol):
+    """A module's `score_all`."""
+
+    def __call__(
+        self, samples: Sequence[Sample], completions: Sequence[Completion], settings: Any, folder: Path
+    ) -> list[Score]:
+        """As `BenchmarkModule.score_all`."""
+        ...
+
+
+def one_by_one(score: Callable[[Sample, Completion], Score]) -> ScoreAll:
     """A module's `score_all` where each answer is judged by itself, as its `score` does."""
 
     def score_all(
