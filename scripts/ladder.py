@@ -1,11 +1,13 @@
 """What the scripts that train one recipe with several seeds share: runs, figures by question, means and intervals."""
 
+import argparse
 import json
 import os
 import random
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +26,40 @@ FIGURES = {
 RESAMPLES = 2000
 
 
-def calltune(run_file: Path, output: Path, name: str, threads: int, *overrides: str) -> Path:
+def options(
+    description: str | None, *, threads: int = 1, at_once: str = "runs side by side"
+) -> argparse.ArgumentParser:
+    """The words that these scripts take. Each adds where its runs go, and what it takes alone."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--split", choices=["development", "final"], default="development", help="final is looked at once"
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--threads", type=int, default=threads, help="of each run")
+    parser.add_argument("--at-once", type=int, default=1, help=at_once)
+    return parser
+
+
+def do_seeds(
+    one_seed: Callable[[int, argparse.Namespace], dict[str, Any]], words: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """Do the seeds that are asked for, a few at a time, and return what each came to."""
+    with ThreadPoolExecutor(words.at_once) as pool:
+        return list(pool.map(lambda seed: one_seed(seed, words), words.seeds))
+
+
+def seeded(seed: int, words: argparse.Namespace) -> list[str]:
+    """What lays a seed and the split that is asked for over a run file whose first source makes its questions."""
+    return [f"seed={seed}", f"data.sources.0.seed={seed}", f"data.sources.0.test_split={words.split}"]
+
+
+def calltune(run_file: Path, output: Path, name: str, threads: int, *overrides: str, is_nice: bool = True) -> Path:
     """Do a run in a process of its own; what is complete from an earlier try is not done again."""
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
+    # Without MLflow: runs that begin together would make one database together.
     words = [f"output={output}", f"name={name}", "tracking.mlflow=false", *overrides]
-    command = ["nice", "-n", "5", sys.executable, "-m", "calltune", "run", str(run_file), *words]
+    nice = ["nice", "-n", "5"] if is_nice else []
+    command = [*nice, sys.executable, "-m", "calltune", "run", str(run_file), *words]
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
@@ -82,6 +113,49 @@ def metrics(run: Path, checkpoint: str) -> dict[str, Any]:
         found |= {name: result["metrics"][name] for name in kept}
         found |= {f"{name}_interval": result["intervals"][name] for name in kept if name in result["intervals"]}
     return found
+
+
+def measured(seed: int, places: Mapping[str, tuple[Path, str]], questions: Path, **beside: Any) -> dict[str, Any]:
+    """What is known of a seed: the metrics of each arm, of which some are printed, and its values by question.
+
+    Args:
+        places: by arm, its run and checkpoint.
+        beside: what else is known, which the record has after the metrics.
+    """
+    found = {arm: metrics(*place) for arm, place in places.items()}
+    short = {
+        arm: [round(one[n], 3) for n in ("acc_norm", "behavior_accuracy", "malformed_rate")]
+        for arm, one in found.items()
+    }
+    print(seed, short, file=sys.stderr)
+    by_question = {arm: one_by_one(questions, *place) for arm, place in places.items()}
+    return {"seed": seed, "figures": found, **beside, "by_question": by_question}
+
+
+def print_record(
+    seeds: Sequence[dict[str, Any]],
+    setting: dict[str, Any],
+    differences: Sequence[tuple[str, str]],
+    first: Path,
+    words: argparse.Namespace,
+) -> None:
+    """Print the record of seeds that `measured` gave.
+
+    Args:
+        setting: the table of the run file that the record is about.
+        differences: the pairs of arms, the new one first.
+        first: the first seed's run, whose versions are kept.
+    """
+    record = {
+        "setting": setting,
+        "split": words.split,
+        "num_questions": len(seeds[0]["by_question"]["sft"]["behavior"]),
+        "figures": FIGURES,
+        "summary": {figure: summary(seeds, figure, differences) for figure in FIGURES},
+        "seeds": [{key: value for key, value in seed.items() if key != "by_question"} for seed in seeds],
+        "versions": read(first / "report.json")["versions"],
+    }
+    print(json.dumps(record, indent=2))
 
 
 def continued(run_file: Path, run: Path, pairs_from: Path, name: str, words: Any, *overrides: str) -> Path:

@@ -8,16 +8,14 @@ number of steps, in the same batches. What DPO has over it comes from the prefer
 
 import argparse
 import json
-import os
 import resource
-import subprocess
 import sys
 import tomllib
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
+from ladder import ROOT, calltune, do_seeds, options, read, seeded
+
 RUN_FILE = ROOT / "examples" / "quickstart.toml"
 METRICS = {
     "when2call": ("acc_norm", "acc"),
@@ -25,21 +23,10 @@ METRICS = {
 }
 
 
-def calltune(output: Path, threads: int, *overrides: str) -> None:
-    """Run the quickstart in a process of its own; what is complete from an earlier try is not run again."""
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
-    # Without MLflow: runs that begin together would make one database together.
-    words = [f"output={output}", "tracking.mlflow=false", *overrides]
-    command = [sys.executable, "-m", "calltune", "run", str(RUN_FILE), *words]
-    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
-
-
 def figures(report: Path, checkpoint: str) -> dict[str, Any]:
     """The metrics of one checkpoint, with their 95 % intervals, from a report."""
     found: dict[str, Any] = {}
-    for result in json.loads(report.read_text())["results"]:
+    for result in read(report)["results"]:
         if result["checkpoint"] == checkpoint:
             for name in METRICS[result["benchmark"]]:
                 found[name] = result["metrics"][name]
@@ -50,65 +37,53 @@ def figures(report: Path, checkpoint: str) -> dict[str, Any]:
 
 def seconds_of(run: Path) -> float:
     """Seconds on the clock that training and evaluating took, from the stages' manifests."""
-    manifests = [json.loads(path.read_text()) for path in run.rglob("manifest.json")]
+    manifests = [read(path) for path in run.rglob("manifest.json")]
     return round(sum(m.get("train_seconds", 0) + m.get("seconds", 0) for m in manifests), 1)
 
 
-def one_seed(seed: int, split: str, output: Path, threads: int) -> dict[str, Any]:
+def one_seed(seed: int, words: argparse.Namespace) -> dict[str, Any]:
     """The ladder of one seed, and its control."""
-    name = f"quickstart-{split}-{seed}"
-    source = tomllib.loads(RUN_FILE.read_text())["data"]["sources"][0]
-    calltune(
-        output,
-        threads,
-        f"name={name}",
-        f"seed={seed}",
-        f"data.sources.0.seed={seed}",
-        f"data.sources.0.test_split={split}",
-    )
-    report = json.loads((output / name / "report.json").read_text())
-    dpo = tomllib.loads(RUN_FILE.read_text())["dpo"]
+    name, table = f"quickstart-{words.split}-{seed}", tomllib.loads(RUN_FILE.read_text())
+    # It gives way to nobody, as its seconds are recorded.
+    run = calltune(RUN_FILE, words.output, name, words.threads, *seeded(seed, words), is_nice=False)
+    report = run / "report.json"
+    source, dpo = table["data"]["sources"][0], table["dpo"]
     pairs = (
         f"[{{name = 'synthetic', seed = {seed}, num_examples = 0, as_examples = true, "
-        f"num_pairs = {source['num_pairs']}, num_questions = {source['num_questions']}, test_split = '{split}'}}]"
+        f"num_pairs = {source['num_pairs']}, num_questions = {source['num_questions']}, test_split = '{words.split}'}}]"
     )
-    calltune(
-        output,
-        threads,
-        f"name={name}-control",
-        f"model={output / name / 'sft'}",
+    control = calltune(
+        RUN_FILE,
+        words.output,
+        f"{name}-control",
+        words.threads,
+        f"model={run / 'sft'}",
         f"seed={seed}",
         "stages=['sft']",
         f"data.sources={pairs}",
-        f"sft.max_steps={report['stages']['dpo']['steps']}",
+        f"sft.max_steps={read(report)['stages']['dpo']['steps']}",
         f"sft.per_device_train_batch_size={dpo['per_device_train_batch_size']}",
         f"sft.gradient_accumulation_steps={dpo.get('gradient_accumulation_steps', 1)}",
         "evaluate.checkpoints=['sft']",
+        is_nice=False,
     )
-    ladder = {stage: figures(output / name / "report.json", stage) for stage in ("base", "sft", "dpo")}
-    ladder["control"] = figures(output / f"{name}-control" / "report.json", "sft")
+    ladder = {stage: figures(report, stage) for stage in ("base", "sft", "dpo")}
+    ladder["control"] = figures(control / "report.json", "sft")
     print(
         seed,
         {stage: (f["acc_norm"], f["behavior_accuracy"], f["malformed_rate"]) for stage, f in ladder.items()},
         file=sys.stderr,
     )
-    return {"seed": seed, **ladder, "seconds": seconds_of(output / name)}
+    return {"seed": seed, **ladder, "seconds": seconds_of(run)}
 
 
 def main() -> None:
     """Run the seeds, a few at a time, and write the record."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--split", choices=["development", "final"], default="development", help="final is looked at once"
-    )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--threads", type=int, default=2, help="of each run")
-    parser.add_argument("--at-once", type=int, default=1, help="runs side by side; the seconds are only fair with 1")
+    parser = options(__doc__, threads=2, at_once="runs side by side; the seconds are only fair with 1")
     parser.add_argument("--output", type=Path, default=ROOT / "runs" / "seeds")
     words = parser.parse_args()
-    with ThreadPoolExecutor(words.at_once) as pool:
-        seeds = list(pool.map(lambda seed: one_seed(seed, words.split, words.output, words.threads), words.seeds))
-    first = json.loads((words.output / f"quickstart-{words.split}-{words.seeds[0]}" / "report.json").read_text())
+    seeds = do_seeds(one_seed, words)
+    first = read(words.output / f"quickstart-{words.split}-{words.seeds[0]}" / "report.json")
     record = {
         "seeds": seeds,
         "num_questions": first["results"][0]["num_samples"],

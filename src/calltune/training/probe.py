@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from accelerate.data_loader import BatchSamplerShard
-from transformers import LlamaConfig, LlamaForCausalLM, TrainerCallback, TrainingArguments
+from transformers import LlamaConfig, LlamaForCausalLM, TrainingArguments
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from calltune.files.tracking import Tracker
@@ -27,7 +27,7 @@ from calltune.training.pieces import Pieces
 from calltune.training.ready import Ready
 from calltune.training.reference import can_store, time_reference
 from calltune.training.saving import save_model
-from calltune.training.steady import is_steady
+from calltune.training.step_clock import StepClock
 from calltune.training.steps import train
 from calltune.training.trainer import group, make_trainer, share
 from calltune.training.work import FORWARD, Work
@@ -67,36 +67,24 @@ def weightless_trainer(ready: Ready) -> Any:
     return make_trainer(ready, LlamaForCausalLM(tiny))
 
 
-class _Watch(TrainerCallback):
-    """Stops training when enough was seen; seconds and work of each step, from one step's end to the next."""
+class _Watch(StepClock):
+    """It takes the work of each step, too, and the seconds for one unit of it are to be steady."""
 
     def __init__(self, model: torch.nn.Module, work: Work, limit: float, saves: bool) -> None:
-        self.seconds: list[float] = []
+        super().__init__(_FEWEST_STEPS, limit, saves)
         self.works: list[float] = []
-        self._work, self._limit, self._saves, self._seen = work, limit, saves, 0.0
+        self._work, self._seen = work, 0.0
         model.register_forward_pre_hook(self._see, with_kwargs=True)
 
     def _see(self, module: torch.nn.Module, inputs: Any, kwargs: dict[str, Any]) -> None:
         if torch.is_grad_enabled():
             self._seen += self._work.of(kwargs)
 
-    def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
-        """Start the clock."""
-        self.last = time.perf_counter()
-
     def on_step_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
-        """One step; the last one is followed by a checkpoint."""
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        now = time.perf_counter()
-        self.seconds.append(now - self.last)
+        """One step, and its work."""
         self.works.append(self._seen)
-        self.last, self._seen = now, 0.0
-        spent = sum(self.seconds)
-        is_enough = len(self.seconds) >= _FEWEST_STEPS and is_steady(spent, self.rates)
-        if is_enough or spent + self.seconds[-1] > self._limit:
-            control.should_training_stop = True
-            control.should_save = self._saves
+        self._seen = 0.0
+        super().on_step_end(args, state, control, **kwargs)
 
     def of(self, num_steps: int, work: float) -> float:
         """Seconds of all steps: the first as it was, as it may check its batch; the others by their work."""
@@ -172,9 +160,7 @@ def time_training(
         asking = time_reference(trainer, sharing, asked, names, is_hashed, most)
         reference = FORWARD * pieces.per_work * of_epoch if asking is None else asking
         limit -= for_reference
-    # No word from validation, and no checkpoint but the last.
-    trainer.args.eval_strategy, trainer.args.load_best_model_at_end = IntervalStrategy.NO, False
-    trainer.args.save_strategy = SaveStrategy.NO
+    only_train(trainer.args)
     is_quick = _FEWEST_STEPS * pieces.per_work * of_epoch * epochs / steps <= limit
     timed = (_whole_steps if is_quick else _parts_of_steps)(plan, trainer, work, pieces, limit, tracking)
     seconds = once + timed.once + timed.steps + reference * part
@@ -187,8 +173,8 @@ def time_training(
 def _whole_steps(plan: _Plan, trainer: Any, work: Work, pieces: Pieces, limit: float, tracking: Any) -> _Timed:
     """The stage's own first steps, at least two, and a checkpoint after them."""
     stage, ready = plan.ready.settings.stage, plan.ready
-    is_written = checkpoint_bytes(ready) <= _MOST_BYTES
-    watch = _Watch(trainer.model, work, limit, is_written)
+    saves = writes_checkpoint(ready)
+    watch = _Watch(trainer.model, work, limit, saves)
     trainer.add_callback(watch)
     begun = time.perf_counter()
     with tracking as tracker:
@@ -199,10 +185,10 @@ def _whole_steps(plan: _Plan, trainer: Any, work: Work, pieces: Pieces, limit: f
         save = time.perf_counter() - watch.last
         begun = time.perf_counter()
         checkpoints = Path(trainer.args.output_dir)
-        if is_written:
+        if saves:
             save_model(checkpoints / f"checkpoint-{state.global_step}", ready.model, checkpoints.parent, ready.chat)
             once += time.perf_counter() - begun
-    if not is_written:
+    if not saves:
         save, saved = _written(plan, pieces)
         once += saved
     return _Timed(watch.of(plan.steps, plan.work), watch.per_work, save, once)
@@ -255,6 +241,17 @@ def _written(plan: _Plan, pieces: Pieces) -> tuple[float, float]:
 def checkpoint_bytes(ready: Ready) -> int:
     """Bytes of a checkpoint: the weights, and what the optimiser keeps."""
     return ready.memory.weights + ready.memory.optimizer
+
+
+def writes_checkpoint(ready: Ready) -> bool:
+    """Whether a checkpoint is small enough to be written for the time that it takes."""
+    return checkpoint_bytes(ready) <= _MOST_BYTES
+
+
+def only_train(arguments: TrainingArguments) -> None:
+    """Let no word come from validation, and no checkpoint but the last one."""
+    arguments.eval_strategy, arguments.load_best_model_at_end = IntervalStrategy.NO, False
+    arguments.save_strategy = SaveStrategy.NO
 
 
 def _is_checkpointed(arguments: TrainingArguments) -> bool:

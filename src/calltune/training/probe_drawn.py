@@ -7,57 +7,29 @@ one, each with its drawing, its judging and its learning. It writes one checkpoi
 import random
 import time
 from contextlib import AbstractContextManager
-from typing import Any
 
 import torch
-from transformers import TrainerCallback, TrainingArguments
-from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from calltune.files.tracking import Tracker
 from calltune.runtime.terminal import say
 from calltune.training.arguments import not_default
 from calltune.training.finite import row_names
-from calltune.training.probe import checkpoint_bytes, count_steps, num_saves, save_interval, weightless_trainer
+from calltune.training.probe import (
+    count_steps,
+    num_saves,
+    only_train,
+    save_interval,
+    weightless_trainer,
+    writes_checkpoint,
+)
 from calltune.training.ready import Ready
-from calltune.training.steady import is_steady
+from calltune.training.step_clock import StepClock
 from calltune.training.steps import train
 from calltune.training.trainer import make_trainer, share
 from calltune.training.work import FORWARD, Work
 
-_FEWEST_STEPS = 4
-_MOST_BYTES = 2**30  # of a checkpoint that is written for its time
+_FEWEST_STEPS = 5  # the first of which is no measure of the others
 _MOST_QUESTIONS = 256  # whose work is added up; the others are taken to be like them
-
-
-class _Watch(TrainerCallback):
-    """Stops training when enough was seen; the seconds of each step."""
-
-    def __init__(self, limit: float, saves: bool) -> None:
-        self.seconds: list[float] = []
-        self.last = 0.0
-        self._limit, self._saves = limit, saves
-
-    def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
-        """Start the clock."""
-        self.last = time.perf_counter()
-
-    def on_step_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
-        """One step; the last one is followed by a checkpoint."""
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        now = time.perf_counter()
-        self.seconds.append(now - self.last)
-        self.last, spent = now, sum(self.seconds)
-        is_enough = len(self.seconds) > _FEWEST_STEPS and is_steady(spent, self.seconds[1:])
-        if is_enough or spent + self.seconds[-1] > self._limit:
-            control.should_training_stop = True
-            control.should_save = self._saves
-
-    @property
-    def each(self) -> float:
-        """The mean seconds of a step, but for the first, which looks at the model, where there are others."""
-        later = self.seconds[1:] or self.seconds
-        return sum(later) / len(later)
 
 
 def time_drawing(
@@ -72,20 +44,22 @@ def time_drawing(
     steps, epochs = count_steps(trainer, num_processes)
     strategy, asked = trainer.args.save_strategy, trainer.args
     saves = num_saves(strategy, save_interval(asked.save_steps, steps), steps, epochs)
-    asked.eval_strategy, asked.load_best_model_at_end = IntervalStrategy.NO, False
-    asked.save_strategy = SaveStrategy.NO
-    watch = _Watch(limit, checkpoint_bytes(ready) <= _MOST_BYTES)
+    only_train(asked)
+    watch = StepClock(_FEWEST_STEPS, limit, writes_checkpoint(ready))
     trainer.add_callback(watch)
     with tracking as tracker:
         tracker.parameters(not_default(asked))
         once = time.perf_counter() - begun
         train(trainer, f"{stage}, a probe", None, tracker, row_names(ready.chat, ready.rows), stops_at_once=True)
         save = time.perf_counter() - watch.last
+    # The first step looks at the model, too, and counts for the others only where there are none.
+    later = watch.rates or watch.seconds
+    each = sum(later) / len(later)
     num_answers = asked.per_device_train_batch_size * asked.gradient_accumulation_steps
     # A validation answer is drawn and looked at, but nothing is learned from it.
     watched = len(ready.watched.texts) * asked.num_generations_eval * int(epochs) / num_processes
-    validation = 2 * FORWARD * watched * watch.each / num_answers
-    return steps, epochs, once + watch.seconds[0] + watch.each * (steps - 1) + save * saves + validation
+    validation = 2 * FORWARD * watched * each / num_answers
+    return steps, epochs, once + watch.seconds[0] + each * (steps - 1) + save * saves + validation
 
 
 def reckon_drawing(ready: Ready, num_processes: int, flops_per_second: float) -> tuple[int, float, float]:

@@ -64,15 +64,7 @@ def add_mcp(verbs: Any) -> None:
 def add_try(verbs: Any) -> None:
     """Add the verb to the parser's verbs."""
     words: ArgumentParser = verbs.add_parser("try", help=TRY, description=TRY)
-    words.add_argument("run_file", type=Path, metavar="run.toml", help="the run file")
-    words.add_argument(
-        "overrides",
-        nargs="*",
-        default=[],
-        metavar="QUESTION",
-        help="a question, in quotes; without one you are asked for it; key=value is laid over the run file",
-    )
-    words.add_argument("--tools", metavar="FILE", dest="tools_file", help="a JSON file of tools, not the run's own")
+    _add_questions(words, "you are asked for it")
     words.add_argument(
         "--first", type=int, default=0, metavar="N", help="the run's first N test questions, as text for a document"
     )
@@ -83,14 +75,18 @@ def add_try(verbs: Any) -> None:
 def add_decide(verbs: Any) -> None:
     """Add the verb that tells what a checkpoint would do."""
     words = verbs.add_parser("decide", help=DECIDE, description=DECIDE)
+    _add_questions(words, "it is told how the checkpoints decide")
+
+
+def _add_questions(words: ArgumentParser, without_one: str) -> None:
+    """Add the run file, the questions and the tools to a verb; `without_one` says what becomes of it without any."""
     words.add_argument("run_file", type=Path, metavar="run.toml", help="the run file")
     words.add_argument(
         "overrides",
         nargs="*",
         default=[],
         metavar="QUESTION",
-        help="a question, in quotes; without one it is told how the checkpoints decide; key=value is laid over the "
-        "run file",
+        help=f"a question, in quotes; without one {without_one}; key=value is laid over the run file",
     )
     words.add_argument("--tools", metavar="FILE", dest="tools_file", help="a JSON file of tools, not the run's own")
 

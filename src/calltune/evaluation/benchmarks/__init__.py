@@ -180,3 +180,29 @@ def check_stated(module: BenchmarkModule[Any], names: Iterable[str], primary: st
 def confusion_table(targets: Sequence[str], predictions: Sequence[str], labels: Sequence[str]) -> ConfusionTable:
     """A confusion matrix as `{"labels": [...], "counts": [[...]]}`: rows are targets, columns predictions."""
     return {"labels": list(labels), "counts": confusion(targets, predictions, labels)}
+
+
+def own_template(settings: object, chat: object) -> str:
+    """A module's `prompt_name` where every question goes through the model's own chat template."""
+    return "chat_template"
+
+
+class ScoreAll(Protocol):
+    """A module's `score_all`."""
+
+    def __call__(
+        self, samples: Sequence[Sample], completions: Sequence[Completion], settings: Any, folder: Path
+    ) -> list[Score]:
+        """As `BenchmarkModule.score_all`."""
+        ...
+
+
+def one_by_one(score: Callable[[Sample, Completion], Score]) -> ScoreAll:
+    """A module's `score_all` where each answer is judged by itself, as its `score` does."""
+
+    def score_all(
+        samples: Sequence[Sample], completions: Sequence[Completion], settings: object, folder: Path
+    ) -> list[Score]:
+        return [score(sample, completion) for sample, completion in zip(samples, completions, strict=True)]
+
+    return score_all

@@ -15,7 +15,7 @@ import pydantic
 
 from calltune.config.table import Table
 from calltune.errors import DataError
-from calltune.evaluation.benchmarks import BROKEN_ANSWERS, Metric, Summary
+from calltune.evaluation.benchmarks import BROKEN_ANSWERS, Metric, Summary, one_by_one, own_template
 from calltune.evaluation.benchmarks.bfcl_ast import ErrorClass, Mistake, find_mistake
 from calltune.evaluation.benchmarks.bfcl_rows import (
     CATEGORIES,
@@ -55,6 +55,7 @@ METRICS: Mapping[str, Metric] = {
     **{f"{name}_rate": Metric(less_is_better=True, harm=f"a higher {name}_rate") for name in _ERROR_CLASSES},
     **BROKEN_ANSWERS,
 }
+prompt_name = own_template
 scoring_request = None
 """Answers are written freely."""
 
@@ -79,11 +80,6 @@ def metric_names(settings: Settings) -> list[str]:
     """BFCL's weighted means, the accuracy of each category that is asked, and a rate for each class of error."""
     means = ["overall_ast", "non_live_ast", "live_ast", "irrelevance_mean", "overall_single_turn"]
     return [*means, *(f"accuracy_{name}" for name in settings.categories), *_error_rates(())]
-
-
-def prompt_name(settings: Settings, chat: object) -> str:
-    """Always the model's own chat template."""
-    return "chat_template"
 
 
 def samples(settings: Settings) -> Iterator[Sample]:
@@ -127,11 +123,7 @@ def score(sample: Sample, completion: Completion) -> Score:
     return Score(sample.id, 0.0, mistake.error_class, mistake.reason)
 
 
-def score_all(
-    samples: Sequence[Sample], completions: Sequence[Completion], settings: Settings, folder: Path
-) -> list[Score]:
-    """Each by itself, as `score` does."""
-    return [score(sample, completion) for sample, completion in zip(samples, completions, strict=True)]
+score_all = one_by_one(score)
 
 
 def _mistake(sample: Sample, calls: Sequence[ToolCall], offered: Collection[str]) -> Mistake | None:

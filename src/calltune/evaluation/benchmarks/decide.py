@@ -5,12 +5,11 @@ the figures before calibration.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
-from calltune.evaluation.benchmarks import Metric, Summary, confusion_table
-from calltune.evaluation.benchmarks.when2call_rows import Question, QuestionSettings, questions
+from calltune.evaluation.benchmarks import Metric, Summary, confusion_table, one_by_one, own_template
+from calltune.evaluation.benchmarks.when2call_rows import QuestionSettings, questions
 from calltune.evaluation.calibration import CALL
 from calltune.evaluation.decision_statistics import auroc, brier, calibration_error, risk_at, risks
 from calltune.evaluation.decisions import OUTSIDE, RAW
@@ -36,6 +35,7 @@ METRICS: Mapping[str, Metric] = {
     **{f"recall_{name}": Metric() for name in BEHAVIORS},
 }
 DECIDES = True
+prompt_name = own_template
 scoring_request = None
 """No choices are offered."""
 
@@ -49,31 +49,14 @@ def metric_names(settings: Settings) -> list[str]:
     return list(METRICS)
 
 
-def prompt_name(settings: Settings, chat: object) -> str:
-    """Always the model's own chat template."""
-    return "chat_template"
-
-
 def samples(settings: Settings) -> Iterator[Sample]:
     """One sample per question; its target is the right behaviour.
 
     Raises:
         DataError: as `questions` does.
     """
-    return map(sample_of, questions(settings, with_four=False))
-
-
-def sample_of(question: Question) -> Sample:
-    """A question as it is decided."""
-    return Sample(
-        id=question.id,
-        benchmark="decide",
-        messages=question.messages,
-        tools=question.tools,
-        target=question.correct,
-        behavior=question.correct,
-        group=question.group,
-    )
+    for question in questions(settings, with_four=False):
+        yield question.sample("decide", question.correct)
 
 
 def score(sample: Sample, completion: Completion) -> Score:
@@ -83,11 +66,7 @@ def score(sample: Sample, completion: Completion) -> Score:
     return Score(sample.id, float(completion.text == sample.target), completion.text)
 
 
-def score_all(
-    samples: Sequence[Sample], completions: Sequence[Completion], settings: Settings, folder: Path
-) -> list[Score]:
-    """Each by itself, as `score` does."""
-    return [score(sample, completion) for sample, completion in zip(samples, completions, strict=True)]
+score_all = one_by_one(score)
 
 
 def summarize(samples: Sequence[Sample], completions: Sequence[Completion], scores: Sequence[Score]) -> Summary:

@@ -6,13 +6,12 @@ is given for both, the second with `_norm` in its name.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 from calltune.calling.families import PromptFamily, prompt_family
 from calltune.calling.option_reading import majority, read_options
 from calltune.errors import ConfigError, ModelError
-from calltune.evaluation.benchmarks import Metric, Summary, confusion_table
+from calltune.evaluation.benchmarks import Metric, Summary, confusion_table, one_by_one
 from calltune.evaluation.benchmarks.when2call_prompts import official_prompt
 from calltune.evaluation.benchmarks.when2call_rows import QuestionSettings, questions
 from calltune.evaluation.statistics import macro_f1, recall_per_class, wilson_interval
@@ -101,17 +100,7 @@ def samples(settings: Settings) -> Iterator[Sample]:
         DataError: as `questions` does.
     """
     for question in questions(settings):
-        yield Sample(
-            id=question.id,
-            benchmark="when2call",
-            messages=question.messages,
-            tools=question.tools,
-            target=question.correct,
-            choices={**question.answers},
-            metadata=question.published,
-            behavior=question.correct,
-            group=question.group,
-        )
+        yield question.sample("when2call", question.correct, choices={**question.answers}, metadata=question.published)
 
 
 def score(sample: Sample, completion: Completion) -> Score:
@@ -122,11 +111,7 @@ def score(sample: Sample, completion: Completion) -> Score:
     return Score(sample.id, float(chosen == sample.target), chosen)
 
 
-def score_all(
-    samples: Sequence[Sample], completions: Sequence[Completion], settings: Settings, folder: Path
-) -> list[Score]:
-    """Each by itself, as `score` does."""
-    return [score(sample, completion) for sample, completion in zip(samples, completions, strict=True)]
+score_all = one_by_one(score)
 
 
 def likeliest(completion: Completion) -> str:

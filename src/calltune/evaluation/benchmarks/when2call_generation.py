@@ -5,13 +5,12 @@ answer is wrong whatever was expected, and has its own rate.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Annotated
 
 import pydantic
 
 from calltune.calling.behavior import message_behavior
-from calltune.evaluation.benchmarks import BROKEN_ANSWERS, Metric, Summary, confusion_table
+from calltune.evaluation.benchmarks import BROKEN_ANSWERS, Metric, Summary, confusion_table, one_by_one, own_template
 from calltune.evaluation.benchmarks.when2call_rows import Question, QuestionSettings, questions
 from calltune.evaluation.statistics import macro_f1, recall_per_class, wilson_interval
 from calltune.types import BEHAVIORS, Completion, Sample, Score
@@ -27,6 +26,7 @@ METRICS: Mapping[str, Metric] = {
     "exact_call_rate": Metric("a due call is exactly the expected one", tile="exact calls"),
     **{f"recall_{name}": Metric() for name in BEHAVIORS},
 }
+prompt_name = own_template
 scoring_request = None
 """Answers are written freely."""
 _LABELS = (*BEHAVIORS, "malformed", "truncated")
@@ -44,11 +44,6 @@ def metric_names(settings: Settings) -> list[str]:
     return list(METRICS)
 
 
-def prompt_name(settings: Settings, chat: object) -> str:
-    """Always the model's own chat template."""
-    return "chat_template"
-
-
 def samples(settings: Settings) -> Iterator[Sample]:
     """One sample per question; its target is the behaviour and, where one is right, the call.
 
@@ -61,18 +56,8 @@ def samples(settings: Settings) -> Iterator[Sample]:
 def sample_of(question: Question) -> Sample:
     """A question as it is asked freely."""
     due = question.answers["tool_call"].tool_calls[0] if question.correct == "tool_call" else None
-    return Sample(
-        id=question.id,
-        benchmark="when2call_generation",
-        messages=question.messages,
-        tools=question.tools,
-        target={
-            "behavior": question.correct,
-            "call": {"name": due.name, "arguments": due.arguments} if due else None,
-        },
-        behavior=question.correct,
-        group=question.group,
-    )
+    call = {"name": due.name, "arguments": due.arguments} if due else None
+    return question.sample("when2call_generation", {"behavior": question.correct, "call": call})
 
 
 def score(sample: Sample, completion: Completion) -> Score:
@@ -85,11 +70,7 @@ def score(sample: Sample, completion: Completion) -> Score:
     return Score(sample.id, float(shown == sample.target["behavior"]), shown)
 
 
-def score_all(
-    samples: Sequence[Sample], completions: Sequence[Completion], settings: Settings, folder: Path
-) -> list[Score]:
-    """Each by itself, as `score` does."""
-    return [score(sample, completion) for sample, completion in zip(samples, completions, strict=True)]
+score_all = one_by_one(score)
 
 
 def summarize(samples: Sequence[Sample], completions: Sequence[Completion], scores: Sequence[Score]) -> Summary:

@@ -101,15 +101,7 @@ def samples(settings: Settings) -> Iterator[Sample]:
     """
     read_api_key(settings.judge)
     for question in questions(settings):
-        yield Sample(
-            id=question.id,
-            benchmark="when2call_judge",
-            messages=question.messages,
-            tools=question.tools,
-            target=question.correct,
-            behavior=question.correct,
-            group=question.group,
-        )
+        yield question.sample("when2call_judge", question.correct)
 
 
 def score(sample: Sample, completion: Completion) -> Score:

@@ -23,7 +23,7 @@ from calltune.errors import DataError
 from calltune.evaluation.answers import message_from
 from calltune.files.json_lines import parse_object, read_jsonl, require
 from calltune.runtime.terminal import say
-from calltune.types import BEHAVIORS, ROLES, Behavior, Message, Tool, ToolCall
+from calltune.types import BEHAVIORS, ROLES, Behavior, Message, Sample, Tool, ToolCall
 
 
 class QuestionSettings(Table):
@@ -58,6 +58,19 @@ class Question:
     def group(self) -> tuple[str, str]:
         """What it is counted under: the class of its right answer."""
         return "class", self.correct
+
+    def sample(self, benchmark: str, target: Any, **beside: Any) -> Sample:
+        """The question as a benchmark asks it; `beside` are further fields of the sample."""
+        return Sample(
+            id=self.id,
+            benchmark=benchmark,
+            messages=self.messages,
+            tools=self.tools,
+            target=target,
+            behavior=self.correct,
+            group=self.group,
+            **beside,
+        )
 
 
 def questions(settings: QuestionSettings, *, with_four: bool = True) -> Iterator[Question]:
