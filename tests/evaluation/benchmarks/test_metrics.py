@@ -13,6 +13,7 @@ from planted_run import plant_questions
 from calltune.errors import ConfigError
 from calltune.evaluation.benchmarks import BENCHMARKS, Metric, Parts, Summary, bfcl, check_stated
 from calltune.evaluation.benchmarks.bfcl_ast import ErrorClass
+from calltune.evaluation.decisions import OUTSIDE, RAW
 from calltune.types import BEHAVIORS, Completion, Message, Sample, Score
 
 BFCL_TOY = Path(__file__).parents[2] / "gold" / "bfcl_toy"
@@ -23,6 +24,8 @@ LESS_IS_BETTER = {
     "when2call_generation": {"malformed_rate", "truncated_rate"},
     "when2call_judge": {"hallucination_rate", "malformed_rate", "truncated_rate", "empty_rate"},
     "bfcl": {f"{name}_rate" for name in (*get_args(ErrorClass), "truncated")},
+    "decide": {"ece", "ece_raw", "brier", "brier_raw", "aurc", "risk_at_50", "risk_at_80", "outside"}
+    | {"needless_calls", "missed_calls"},
 }
 
 
@@ -37,11 +40,13 @@ def module_of(name: str) -> ModuleType:
     return import_module(BENCHMARKS.modules[name])
 
 
-def answers(samples: list[Sample]) -> Iterator[tuple[Completion, Score]]:
+def answers(name: str, samples: list[Sample]) -> Iterator[tuple[Completion, Score]]:
     """Of every kind, half of them right; what a verdict is called is of no account."""
     generator = random.Random(0)
+    decided = [*BEHAVIORS, *(RAW + behavior for behavior in BEHAVIORS), OUTSIDE]
     for sample in samples:
-        logprobs = {label: -1 - generator.random() for label in sample.choices}
+        labels = decided if name == "decide" else sample.choices
+        logprobs = {label: -1 - generator.random() for label in labels}
         message = None if sample.choices else Message("assistant", "I can't.")
         yield (
             Completion(sample.id, message, "", "ok", logprobs, dict.fromkeys(logprobs, 9)),
@@ -51,7 +56,7 @@ def answers(samples: list[Sample]) -> Iterator[tuple[Completion, Score]]:
 
 def summary_of(name: str, folder: Path) -> Summary:
     samples = list(module_of(name).samples(settings_of(name, folder)))
-    completions, scores = zip(*answers(samples), strict=True)
+    completions, scores = zip(*answers(name, samples), strict=True)
     return module_of(name).summarize(samples, completions, scores)
 
 
