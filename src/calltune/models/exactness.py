@@ -254,7 +254,7 @@ def in_precision(model: torch.nn.Module, dtype: torch.dtype) -> Iterator[None]:
                 # Tied weights stay tied.
                 longer = each.detach().to(dtype)
                 is_weight = isinstance(each, torch.nn.Parameter)
-                copies[each] = torch.nn.Parameter(longer, requires_grad=False) if is_weight else longer
+                copies[each] = torch.nn.Parameter(longer, each.requires_grad) if is_weight else longer
             place[name] = copies[each]  # type: ignore[assignment]
         yield
     finally:

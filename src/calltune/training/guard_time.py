@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 
 _FIRST_STEP = 2.0  # times as long as later ones: memory and kernels are new in it
+_LEAST_CHECKS = 3  # at the start, on the way and at the end; few questions asked more often would see no fall
 
 
 class GuardTime:
@@ -38,9 +39,9 @@ class GuardTime:
         self._step_begun = time.perf_counter()
 
     def first_step_ends(self) -> None:
-        """Foretell the stage by its first step, and part what the guard may take among the checks."""
+        """Foretell the stage by its first step, and part what the guard may take among the fewest checks."""
         step = (time.perf_counter() - self._step_begun) / _FIRST_STEP
-        self._limit = self._allowed(step) / (self._num_checks + 1)
+        self._limit = self._allowed(step) / min(_LEAST_CHECKS, self._num_checks + 1)
 
     def next_portion(self, seconds: float, size: int, num_asked: int, num_left: int) -> int:
         """Take note of a portion of the first check, and say how many questions to ask next; 0 ends the check."""
