@@ -149,9 +149,9 @@ class Config(Table):
             ConfigError: this run does not train it.
         """
         if checkpoint not in self.checkpoints:
-            raise ConfigError(
-                f"'stages' does not name '{stage_of(checkpoint)}' (it names {', '.join(self.stages) or 'nothing'})"
-            )
+            named = ", ".join(self.stages) or "nothing"
+            with self.naming_file():
+                raise ConfigError(f"'stages' does not name '{stage_of(checkpoint)}' (it names {named})")
         return self.checkpoints[self.checkpoints.index(checkpoint) - 1]
 
     def checkpoint_folder(self, checkpoint: str) -> str:
