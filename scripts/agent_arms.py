@@ -1,6 +1,19 @@
-"""What each arm of agent_seeds.py changes of the run file, the most telling first; None takes a table out."""
+"""What each arm of agent_seeds.py changes of the run file, the most telling first.
 
+None takes a table out; a `Times` multiplies what the run file says.
+"""
+
+import copy
+from dataclasses import dataclass
 from typing import Any
+
+
+@dataclass(frozen=True)
+class Times:
+    """So many times the run file's own number."""
+
+    factor: float
+
 
 GRPO = {
     "max_steps": 30,
@@ -12,31 +25,64 @@ GRPO = {
     "warmup_steps": 3,
     "beta": 0.02,
 }
+REINFORCED = {"stages": ["sft", "grpo"], "mine": None, "dpo": None}
 ARMS: dict[str, dict[str, Any]] = {
     "dpo": {},
     "no pair given": {"mine.given_share": 0.0},
     "even calls": {"mine.even_calls": True, "mine.given_share": 0.0},
-    "grpo": {"stages": ["sft", "grpo"], "mine": None, "dpo": None, "grpo": GRPO},
+    "grpo": {**REINFORCED, "grpo": GRPO},
     "all given": {"mine": None},
+    "a quarter given": {"mine.given_share": 0.25},
     "half given": {"mine.given_share": 0.5},
-    "three times the rate": {"dpo.learning_rate": 3e-5},
+    "three quarters given": {"mine.given_share": 0.75},
+    "three times the rate": {"dpo.learning_rate": Times(3)},
+    "a third of the rate": {"dpo.learning_rate": Times(1 / 3)},
     "sigmoid alone": {"dpo.loss_type": ["sigmoid"], "dpo.loss_weights": [1.0]},
-    "a third of the rate": {"dpo.learning_rate": 3e-6},
+    "ipo alone": {"dpo.loss_type": ["ipo"], "dpo.loss_weights": [1.0]},
+    "sigmoid_norm alone": {"dpo.loss_type": ["sigmoid_norm"], "dpo.loss_weights": [1.0]},
+    "a quarter of the sft loss": {"dpo.loss_weights": [0.8, 0.2, 0.25]},
+    "beta 0.3": {"dpo.beta": 0.3},
+    "beta 0.03": {"dpo.beta": 0.03},
+    "the guard's best check": {
+        "guard.enabled": True,
+        "guard.keep": "best",
+        "guard.on_collapse": "best",
+        "guard.time_share": 1.0,
+    },
     "even calls, three times the rate": {
         "mine.even_calls": True,
         "mine.given_share": 0.0,
-        "dpo.learning_rate": 3e-5,
+        "dpo.learning_rate": Times(3),
     },
-    "ipo alone": {"dpo.loss_type": ["ipo"], "dpo.loss_weights": [1.0]},
-    "grpo, three times the rate": {
-        "stages": ["sft", "grpo"],
-        "mine": None,
-        "dpo": None,
-        "grpo": {**GRPO, "learning_rate": 3e-5},
-    },
+    "grpo, three times the rate": {**REINFORCED, "grpo": {**GRPO, "learning_rate": 3e-5}},
     "twice over the pairs": {"dpo.num_train_epochs": 2},
-    "sigmoid_norm alone": {"dpo.loss_type": ["sigmoid_norm"], "dpo.loss_weights": [1.0]},
-    "beta 0.3": {"dpo.beta": 0.3},
-    "beta 0.03": {"dpo.beta": 0.03},
-    "three quarters given": {"mine.given_share": 0.75},
 }
+
+
+def plain(table: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Changes with numbers in the place of what multiplies those of a run file's table."""
+    found = {}
+    for path, value in changes.items():
+        if isinstance(value, Times):
+            *parts, last = path.split(".")
+            place = table
+            for part in parts:
+                place = place[part]
+            value = place[last] * value.factor
+        found[path] = value
+    return found
+
+
+def laid_over(table: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """A run file's table with changes, whose keys are paths such as `dpo.beta`."""
+    table = copy.deepcopy(table)
+    for path, value in changes.items():
+        *parts, last = path.split(".")
+        place: Any = table
+        for part in parts:
+            place = place[int(part)] if isinstance(place, list) else place.setdefault(part, {})
+        if value is None:
+            place.pop(last, None)
+        else:
+            place[last] = value
+    return table

@@ -28,7 +28,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from agent_arms import ARMS
+from agent_arms import ARMS, laid_over, plain
 from ladder import FIGURES, ROOT, metrics, one_by_one, read, read_lines, summary
 
 RUN_FILE = ROOT / "examples" / "agent-smollm2.toml"
@@ -98,6 +98,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--arms", nargs="+", default=["dpo", CONTROL], choices=["all", *ARMS, CONTROL])
     parser.add_argument("--threads", type=int, default=1, help="of each run")
     parser.add_argument("--at-once", type=int, default=1, help="runs side by side")
+    parser.add_argument("--only-free", action="store_true", help="leave out which of four written answers is likeliest")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="laid over the run file")
     parser.add_argument("--output", type=Path, default=ROOT / "runs" / "agent-seeds", help="is emptied first")
     parser.add_argument("--seconds", type=float, default=math.inf, help="after which no further arm is begun")
@@ -110,6 +111,9 @@ def options() -> argparse.Namespace:
     words.output = words.first = words.output.resolve()
     words.deadline = time.time() + words.seconds
     words.table = tomllib.loads(words.run_file.read_text(encoding="utf-8"))
+    if words.only_free:
+        asked = words.table["evaluate"]["benchmarks"]
+        words.table["evaluate"]["benchmarks"] = [each for each in asked if each["name"] == "when2call_generation"]
     # Read by the processes that are started, when they import torch.
     os.environ |= {"OMP_NUM_THREADS": str(words.threads), "OMP_WAIT_POLICY": "PASSIVE"}
     return words
@@ -131,7 +135,7 @@ def again(words: argparse.Namespace, seed: int, arm: str) -> None:
         # Its rows are of its own; the questions are the others'.
         test = folder(words, seed, "questions") / "data" / "test.jsonl"
         do(words, seed, "questions", {}, ["prepare"])
-        changes |= {f"evaluate.benchmarks.{number}.path": str(test) for number in range(2)}
+        changes |= asking(words, test)
     do(words, seed, arm, changes, ["prepare", "evaluate"])
 
 
@@ -171,9 +175,13 @@ def continued(words: argparse.Namespace, first: Path) -> dict[str, Any]:
         "sft.per_device_train_batch_size": size,
         "sft.max_steps": dpo.get("num_train_epochs", 3) * math.ceil(len(rows) / size),
         "evaluate.checkpoints": ["sft"],
-        "evaluate.benchmarks.0.path": str(first / "data" / "test.jsonl"),
-        "evaluate.benchmarks.1.path": str(first / "data" / "test.jsonl"),
+        **asking(words, first / "data" / "test.jsonl"),
     }
+
+
+def asking(words: argparse.Namespace, questions: Path) -> dict[str, str]:
+    """The changes that let every benchmark ask the questions of a file."""
+    return {f"evaluate.benchmarks.{n}.path": str(questions) for n in range(len(words.table["evaluate"]["benchmarks"]))}
 
 
 def do(words: argparse.Namespace, seed: int, arm: str, changes: dict[str, Any], verbs: list[str]) -> None:
@@ -188,9 +196,10 @@ def do(words: argparse.Namespace, seed: int, arm: str, changes: dict[str, Any], 
     if "num_unseen" in source:
         source |= {"num_questions": 150, "num_unseen": 50}
     table |= {"seed": seed, "output": str(place.parent), "name": place.name, "tracking": {"mlflow": False}}
-    for path, value in changes.items():
-        put(table, path.split("."), value)
-    place.with_name(f"{place.name}.changes.json").write_text(json.dumps(changes, allow_nan=False), encoding="utf-8")
+    changes = plain(table, changes)
+    table = laid_over(table, changes)
+    kept = json.dumps(changes, allow_nan=False)
+    place.with_name(f"{place.name}.changes.json").write_text(kept, encoding="utf-8")
     file = place.with_name(f"{place.name}.json")
     file.write_text(json.dumps(table, allow_nan=False), encoding="utf-8")
     # An arm without mining has no use for its keys, and the control has rows of its own.
@@ -206,16 +215,6 @@ def do(words: argparse.Namespace, seed: int, arm: str, changes: dict[str, Any], 
                 raise RuntimeError(f"{log.name}: {verb} ended with {code}")
 
 
-def put(table: Any, path: list[str], value: Any) -> None:
-    """Set a key of nested tables and lists; None removes it."""
-    for part in path[:-1]:
-        table = table[int(part)] if isinstance(table, list) else table.setdefault(part, {})
-    if value is None:
-        table.pop(path[-1], None)
-    else:
-        table[path[-1]] = value
-
-
 def record(words: argparse.Namespace) -> dict[str, Any]:
     """What is written of all seeds: each arm's mean, lowest and highest, and differences with their intervals.
 
@@ -227,17 +226,21 @@ def record(words: argparse.Namespace) -> dict[str, Any]:
     arms = [arm for arm in words.arms if arm != CONTROL]
     differences = [("sft", "base"), *((arm, SFT) for arm in words.arms), *((arm, CONTROL) for arm in arms)]
     sources = seeds[0]["sources"]
+    figures = {name: text for name, text in FIGURES.items() if name != "acc_norm" or not words.only_free}
     of_parts = {name: part for name, part in PARTS.items() if part is None or part in sources}
     result = read(folder(words, words.seeds[0], SFT) / "eval" / "sft" / "when2call_generation" / "manifest.json")
     return {
         "split": words.split,
         "laid_over": words.set,
         "left_out": [arm for arm in asked if arm not in words.arms],
-        "arms": {arm: ARMS.get(arm, "more SFT on the chosen answers") for arm in words.arms},
+        "arms": {
+            arm: plain(words.table, ARMS[arm]) if arm in ARMS else "more SFT on the chosen answers"
+            for arm in words.arms
+        },
         "num_questions": {name: sum(part in (None, s) for s in sources) for name, part in of_parts.items()},
-        "figures": FIGURES,
+        "figures": figures,
         "summary": {
-            name: {figure: summary(seeds, figure, differences, part) for figure in FIGURES}
+            name: {figure: summary(seeds, figure, differences, part) for figure in figures}
             for name, part in of_parts.items()
         },
         "seeds": [{k: v for k, v in seed.items() if k not in ("by_question", "sources")} for seed in seeds],

@@ -95,6 +95,13 @@ def test_results_with_intervals_data_with_hashes_and_no_secret() -> None:
     assert "hf_secret" not in text
 
 
+def test_a_model_of_an_earlier_step_is_told() -> None:
+    kept = "the model is that of step 6: the guard's best check of 24 steps"
+    assert "that of step" not in card()
+    text = card(replace(FACTS, stages={"dpo": replace(FACTS.stages["dpo"], kept=kept)}))
+    assert f"<p>dpo: {kept}.</p>" in rendered(text)
+
+
 def test_hostile_names_are_words() -> None:
     """Nothing of a name becomes markup, a link, a row, a heading or a key of the front matter."""
     for evil in (

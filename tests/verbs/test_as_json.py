@@ -166,6 +166,15 @@ def test_what_the_processes_print_stands_on_stderr(tmp_path: Path) -> None:
     assert sorted(done.stderr.splitlines()) == ["of Python", "of a child"]
 
 
+def test_who_reads_no_more_is_no_fault(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    words = [sys.executable, "-m", "calltune", "list", str(tmp_path), "--json"]
+    done = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, "Traceback" in done.stderr, "BrokenPipe" in done.stderr) == (0, False, False), done.stderr
+
+
 def test_a_fault_of_its_own_is_an_object_and_goes_on_as_one(capsys: pytest.CaptureFixture[str]) -> None:
     from calltune.verbs.as_json import in_json
 

@@ -93,6 +93,16 @@ def test_other_rows_make_it_anew(file: Path, capsys: pytest.CaptureFixture[str])
     assert "base: rows changed since it was made; the old one is kept as base.old-1" in text
 
 
+def test_check_tells_before_that_nothing_is_calibrated(
+    write_run_file: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_run_file(DECIDE, model=WARM)
+    warning = "decide: not calibrated, as fewer than 20 rows"
+    for words, is_told in ((), True), (HELD_OUT, False):
+        code, text = told(capsys, "check", file, *words)
+        assert (code, warning in " ".join(text.split())) == (0, is_told)
+
+
 def test_without_held_out_rows_it_says_so(
     write_run_file: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

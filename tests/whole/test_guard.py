@@ -131,6 +131,11 @@ def test_a_collapse_goes_on_with_the_best(dpo: Dpo, capsys: pytest.CaptureFixtur
     assert 0 < manifest["guard"]["kept_step"] < steps[-1]
     out = capsys.readouterr().out
     assert f"training ends here, and the stage's model is that of step {manifest['guard']['kept_step']}" in out
+    for verb in ("evaluate", "report"):
+        assert main([verb, "run.json", *WORDS, "dpo.learning_rate=2e-2", *words, "guard.on_collapse=best"]) == 0
+    told = f"the model is that of step {manifest['guard']['kept_step']}: training ended at step {steps[-1]}, as "
+    assert f"note: dpo: {told}" in " ".join(capsys.readouterr().out.split())
+    assert f"<code>dpo</code>: {told}" in Path("runs/toy/report.html").read_text()
 
 
 def test_no_check_before_a_collapse_is_no_best(dpo: Dpo, capsys: pytest.CaptureFixture) -> None:

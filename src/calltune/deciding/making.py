@@ -29,6 +29,9 @@ from calltune.types import BEHAVIORS, Behavior, Example, Sample, chosen_example
 
 _TRAINED, _HELD_OUT = ("train", "preferences"), ("validation", "validation_preferences")
 _MOST_LEARNED, _MOST_HELD_OUT = 4000, 512
+_UNCALIBRATED = (
+    f"not calibrated, as fewer than {LEAST_ROWS} rows of several behaviours are held out ('data.validation_fraction')"
+)
 
 
 def decision_folder(config: Config, checkpoint: str) -> Path:
@@ -128,14 +131,16 @@ def told(decision: Decision) -> str:
         f"{beginnings.num_tokens} tokens a question"
     )
     if not calibration.num_rows:
-        return (
-            f"{learned}; not calibrated, as fewer than {LEAST_ROWS} rows of several behaviours are held out "
-            "('data.validation_fraction')"
-        )
+        return f"{learned}; {_UNCALIBRATED}"
     return (
         f"{learned}; calibrated on {calibration.num_rows:,} held-out rows: temperature {calibration.temperature:.2f}, "
         f"a call from {calibration.threshold:.2f} on"
     )
+
+
+def too_few_held_out(config: Config) -> str:
+    """What is lost as too few of the prepared rows are held out; an empty text where they are enough."""
+    return "" if len(_rows(config, _HELD_OUT, LEAST_ROWS)) == LEAST_ROWS else _UNCALIBRATED
 
 
 def _inputs(config: Config, checkpoint: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from calltune.files.hashes import value_sha256
 from calltune.models.backends import BACKENDS, OpenedBackend
 from calltune.types import Completion, Sample, ScoringRequest, plain
 
-SAMPLES_BETWEEN_SAVES = 64
+SAMPLES_BETWEEN_SAVES = 128
 
 
 @dataclass(frozen=True, slots=True)

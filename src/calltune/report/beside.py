@@ -12,7 +12,10 @@ from calltune.files.state import State, read_state
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What is told of a stage's manifest, None where it says nothing of it; `manifest` is for `report.json`."""
+    """What is told of a stage's manifest, None where it says nothing of it; `manifest` is for `report.json`.
+
+    `kept` is what `kept_by_guard` says.
+    """
 
     seconds: float | None
     counts: Mapping[str, int]
@@ -21,6 +24,7 @@ class Stage:
     inputs: Mapping[str, Any]
     sha256: Mapping[str, str]
     versions: Mapping[str, str]
+    kept: str
     manifest: Mapping[str, Any]
 
 
@@ -37,8 +41,19 @@ def stage_of_manifest(manifest: Mapping[str, Any]) -> Stage:
         manifest["inputs"],
         sha256,
         manifest.get("versions", {}),
+        kept_by_guard(manifest),
         told,
     )
+
+
+def kept_by_guard(manifest: Mapping[str, Any]) -> str:
+    """Of which step a stage's model is, and why, where the guard chose one before the last; else an empty text."""
+    guard, steps = manifest.get("guard", {}), manifest.get("steps")
+    step, fallen = guard.get("kept_step"), guard.get("collapse")
+    if step is None or (step == steps and not fallen):
+        return ""
+    why = f"training ended at step {steps:,}, as {fallen}" if fallen else f"the guard's best check of {steps:,} steps"
+    return f"the model is that of step {step:,}: {why}"
 
 
 class Beside:

@@ -28,11 +28,12 @@ class DataFile:
 
 @dataclass(frozen=True, slots=True)
 class TrainedStage:
-    """What a card tells of a stage's manifest."""
+    """What a card tells of a stage's manifest; `kept` says where the model is not that of the last step."""
 
     counts: Mapping[str, int]
     steps: int
     trainable_share: float
+    kept: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +239,7 @@ def _training(facts: CardFacts) -> list[str]:
     return [
         "## Training",
         _table(columns, rows),
+        *(f"{name}: {_text(stage.kept)}." for name, stage in facts.stages.items() if stage.kept),
         "What the run file set; everything else is calltune's, TRL's and PEFT's default of these versions:",
         _code(recipe, "json"),
     ]

@@ -24,7 +24,7 @@ def tell_shortly(findings: Findings) -> None:
         ("", "questions", *names, *(("change",) if len(names) > 1 else ())),
         [_row(findings, benchmark, names) for benchmark in findings.benchmarks],
     )
-    for note in verdict.notes:
+    for note in (*verdict.notes, *(f"{name}: {stage.kept}" for name, stage in findings.stages.items() if stage.kept)):
         say(f"note: {note}")
 
 

@@ -73,6 +73,7 @@ def train(
         if state.global_step >= state.max_steps:
             # Killed while the model was saved. The trainer would do one step too many.
             return state, 0.0
+        _count_steps_as(state, trainer.args)
     trainer.remove_callback(PrinterCallback)
     progress = Progress(stage, tracker)
     # First of all, so that nothing is told or sealed of what is no number.
@@ -99,6 +100,14 @@ def train(
             close_workers()
     request.raise_if_asked()
     return trainer.state, outcome.metrics["train_runtime"]
+
+
+def _count_steps_as(state: TrainerState, args: TrainingArguments) -> None:
+    """Write shares of the stage as the steps that they were before; transformers warns of a difference otherwise."""
+    for name in ("logging_steps", "eval_steps", "save_steps"):
+        share = getattr(args, name)
+        if share is not None and 0 < share < 1:
+            setattr(args, name, getattr(state, name))
 
 
 def mean_loss(history: Sequence[Mapping[str, Any]]) -> float:

@@ -98,8 +98,14 @@ def _manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def _write(out: TextIO, verb: str, exit_code: int | None, told: Told) -> None:
-    out.write(_object(verb, exit_code, told) + "\n")
-    out.flush()
+    try:
+        out.write(_object(verb, exit_code, told) + "\n")
+        out.flush()
+    except BrokenPipeError:
+        # Who asked reads no more. What is left goes nowhere, or closing the file would fail in its turn.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, out.fileno())
+        os.close(nowhere)
 
 
 def _object(verb: str, exit_code: int | None, told: Told) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from calltune.config.run_file import Config
 from calltune.config.stages import of_round
+from calltune.deciding.making import too_few_held_out
 from calltune.evaluation.benchmarks import decides
 from calltune.evaluation.decisions import deciding
 from calltune.evaluation.jobs import SAMPLES_BETWEEN_SAVES, Job, ask, num_characters, open_backend, read_jobs
@@ -86,6 +87,8 @@ def tell_plan(
         if not (config.mine and settings.stage == "dpo"):
             _weigh_stage(each, settings, notes)
     for job in jobs:
+        if decides(job.module) and (why := too_few_held_out(config)):
+            notes.warning(f"{job.title}: {why}")
         is_few, line = power_line(job.title, len(job.samples))
         if is_few:
             notes.warning(f"{line}; add conversations, or raise data.derive.held_out")

@@ -40,6 +40,7 @@ from calltune.files.state import TrainedManifest, read_state
 from calltune.models.gguf_packages import require_packages
 from calltune.models.load import load_tokenizer, stored_dtype
 from calltune.models.parity import Parity
+from calltune.report.beside import kept_by_guard
 from calltune.report.card import CardFacts, DataFile, TrainedStage, model_card
 from calltune.report.decide_snippet import decide_snippet
 from calltune.report.results import Result, read_result
@@ -224,7 +225,7 @@ def _verdict(config: Config, checkpoint: str, results: Sequence[Result]) -> str:
 
 def _trained(stage: Path) -> TrainedStage:
     manifest = read_state(stage / MANIFEST, TrainedManifest)
-    return TrainedStage(manifest["counts"], manifest["steps"], manifest["trainable_share"])
+    return TrainedStage(manifest["counts"], manifest["steps"], manifest["trainable_share"], kept_by_guard(manifest))
 
 
 def _data_files(data: Path) -> list[DataFile]:

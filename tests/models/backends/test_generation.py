@@ -136,6 +136,32 @@ def test_finished_rows_leave_the_batch() -> None:
 
 
 @torch.inference_mode()
+def test_answers_are_one_row_while_they_are_the_same() -> None:
+    model = make_model("Qwen3")
+    prompts = prompts_of(5)
+    # So cold that most of the answers to a prompt begin alike.
+    drawing = Drawing(numbers_for(3, [str(number) for number in range(len(prompts))], 6, 24), 6, 0.03, 1.0)
+    expected = plain_generator(model).answers(prompts, 24, drawing)
+    rows = []
+    model.base_model.register_forward_pre_hook(
+        lambda module, args, kwargs: rows.append((len(kwargs["input_ids"]), kwargs["segments"])), with_kwargs=True
+    )
+    answers = Generator(model, ENDS, 0, 2**15).answers(prompts, 24, drawing)
+    assert tokens_of(answers) == tokens_of(expected)
+    steps = [count for count, asked in rows if isinstance(asked.own, Written)]
+    assert any(asked.slots for _, asked in rows)
+    # What goes on from a token is computed once for all answers that have the same ones up to it.
+    lengths = [[len(answer.tokens) for answer in own] for own in answers]
+    needed = sum(
+        len({tuple(answer.tokens[:count]) for answer in own for count in range(1, len(answer.tokens))})
+        for own in answers
+    )
+    apart = sum(length - 1 for own in lengths for length in own)
+    assert needed < 0.7 * apart
+    assert needed <= sum(steps) <= 8 / 7 * needed + len(steps)
+
+
+@torch.inference_mode()
 def test_a_batch_that_outgrows_its_bound_is_parted() -> None:
     model = make_model("Qwen3")
     prompts = [some_tokens(random.Random(number), 6) for number in range(8)]

@@ -1,8 +1,9 @@
 """Answers token by token, where what prompts have in common is computed once and kept, and finished rows leave.
 
 A batch's prompts are computed in three steps: what all of them begin with, once, from `PromptCache`; what some of them
-begin with, once for these; and the rest of each. Then every row writes a token at a time. It is the greedy decoding of
-transformers' `generate`, or its sampling with `drawing.Draw`, over another cache (`segments`).
+begin with, once for these; and the rest of each. Then every row writes a token at a time; on a CPU, answers that are
+drawn to one prompt are one row while they are the same (`open_answers`). It is the greedy decoding of transformers'
+`generate`, or its sampling with `drawing.Draw`, over another cache (`segments`).
 """
 
 import itertools
@@ -13,7 +14,7 @@ import torch
 
 from calltune.models.backends.batching import alike, beginnings
 from calltune.models.backends.drawing import Answer, Drawing
-from calltune.models.backends.open_answers import OpenAnswers
+from calltune.models.backends.open_answers import OpenAnswers, Row
 from calltune.models.backends.prompt_cache import PromptCache
 from calltune.models.backends.segment_attention import ATTENTION
 from calltune.models.backends.segments import (
@@ -62,14 +63,17 @@ class Generator:
     def _begun(
         self, prompts: Sequence[list[int]], shared: int, answers: list[Answer], room: int
     ) -> tuple[list[OpenAnswers], list[torch.Tensor]]:
-        """Sorted prompts, computed, with the logits after them for each answer; each in a list that can be emptied."""
+        """Sorted prompts, computed, with the logits after them for each row; each in a list that can be emptied."""
         copies, device = len(answers) // len(prompts), self._model.device
         past, rest, logits = self._prompts(prompts, shared)
-        starts = torch.tensor([len(prompt) for prompt in prompts for _ in range(copies)], device=device)
-        numbers = torch.arange(len(answers), device=device)
+        # A GPU computes some rows in the time of one, and would only copy what is written when they part.
+        merges = device.type == "cpu" and copies > 1
+        together = copies if merges else 1
+        rows = [Row(first // copies, [*range(first, first + together)]) for first in range(0, len(answers), together)]
+        starts = torch.tensor([len(prompts[row.prompt]) for row in rows], device=device)
         longest = max(map(len, prompts)) + room
-        batch = OpenAnswers(past, rest, Written(starts), answers, numbers, copies, longest, numbers)
-        return [batch], [logits.repeat_interleave(copies, dim=0)]
+        batch = OpenAnswers(past, rest, Written(starts), answers, rows, merges, longest, starts)
+        return [batch], [logits.repeat_interleave(copies // together, dim=0)]
 
     def _finish(
         self, batches: list[OpenAnswers], first_logits: list[torch.Tensor], room: int, drawing: Drawing | None

@@ -1,30 +1,44 @@
-"""Rows whose answers are not ended yet, as one batch that gives up those that are done, and may be parted in two."""
+"""Rows whose answers are not ended yet, as one batch that gives up those that are done, and may be parted in two.
+
+Answers that are drawn to one prompt are alike for a while: a call begins in one way, whatever its arguments are. Where
+each row costs its time, as on a CPU, answers whose tokens are the same so far are one row, which parts when they draw
+different ones. Each draws with numbers of its own from the logits of its row, so nothing else changes.
+"""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from calltune.models.backends.drawing import Answer, Drawing
-from calltune.models.backends.segments import Pass, Segment, Written
+from calltune.models.backends.segments import Pass, Segment, Slots, Written
 
-_KEPT_AT_MOST = 7 / 8  # of a batch's prompts that are left when those that are done are let go
+_KEPT_AT_MOST = 7 / 8  # of a batch's prompts or rows that are left when those that are done are let go
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row that is written: its prompt's place in the batch, and its answers by their numbers."""
+
+    prompt: int
+    answers: list[int]
 
 
 @dataclass(slots=True)
 class OpenAnswers:
-    """Prompts with `copies` rows each, one below another.
+    """Rows, those of a prompt side by side.
 
-    `past` is what all rows see, `rest` has a row for each prompt, `written` one for each answer. `numbers` are those
-    of the rows in the drawing. `tokens` were written last, and `step` is how many each row has written.
+    `past` is what all rows see, `rest` has a row for each prompt, `written` one for each row. `answers` are all, those
+    that other batches write too; their numbers are those of the drawing. `tokens` were written last, one a row, and
+    `step` is how many each row has written. Without `merges`, each prompt keeps as many rows as it has answers.
     """
 
     past: list[Segment]
     rest: Segment
     written: Written
     answers: list[Answer]
-    numbers: torch.Tensor
-    copies: int
+    rows: list[Row]
+    merges: bool
     longest: int
     tokens: torch.Tensor
     step: int = 0
@@ -32,51 +46,91 @@ class OpenAnswers:
     @property
     def num_prompts(self) -> int:
         """How many prompts there are."""
-        return len(self.answers) // self.copies
+        return len(self.rest.positions)
 
     @property
     def num_tokens(self) -> int:
         """How many tokens the rows have of their own."""
-        return self.rest.positions.numel() + self.written.length * len(self.answers)
+        return self.rest.positions.numel() + self.written.length * len(self.rows)
 
     def take(self, logits: torch.Tensor, drawing: Drawing | None, ends: Collection[int]) -> bool:
-        """Write a token of each row from its logits; whether any row goes on."""
-        self.tokens = drawing.tokens(logits, self.numbers, self.step) if drawing else logits.argmax(-1)
+        """Write a token of each answer from its row's logits; whether any answer goes on."""
+        numbers = [number for row in self.rows for number in row.answers]
         # A nan is the largest of its row; a minus infinity may stand beside numbers.
         finite = logits.amax(-1).isfinite()
-        found = torch.stack([self.tokens, finite.long()], 1).tolist()
-        for answer, (token, is_finite) in zip(self.answers, found, strict=True):
+        if len(numbers) > len(self.rows):
+            which = [place for place, row in enumerate(self.rows) for _ in row.answers]
+            there = torch.tensor(which, device=logits.device)
+            logits, finite = logits[there], finite[there]
+        place = torch.tensor(numbers, device=logits.device)
+        tokens = drawing.tokens(logits, place, self.step) if drawing else logits.argmax(-1)
+        found = torch.stack([tokens, finite.long()], 1).tolist()
+        for number, (token, is_finite) in zip(numbers, found, strict=True):
+            answer = self.answers[number]
             if answer.is_open:
                 answer.tokens.append(token)
                 answer.is_finite = bool(is_finite)
                 answer.is_open = answer.is_finite and token not in ends
         self.step += 1
-        return any(answer.is_open for answer in self.answers)
+        if len(numbers) > len(self.rows):
+            self._part()
+        else:
+            self.tokens = tokens
+        return any(self.answers[number].is_open for number in numbers)
+
+    def _part(self) -> None:
+        """Make rows of the answers that wrote the same token; the last token of each row is one of its answers'."""
+        places, rows = [], []
+        for place, row in enumerate(self.rows):
+            same: dict[int, list[int]] = {}
+            for number in row.answers:
+                if self.answers[number].is_open:
+                    same.setdefault(self.answers[number].tokens[-1], []).append(number)
+            # A row whose answers are all done stays until rows are copied anyway.
+            for numbers in same.values() or [row.answers[:1]]:
+                places.append(place)
+                rows.append(Row(row.prompt, numbers))
+        if len(rows) > len(self.rows):
+            kept = [n for n, row in enumerate(rows) if self._is_open(row)]
+            rows = [rows[n] for n in kept]
+            self.written = self.written.rows(torch.tensor([places[n] for n in kept], device=self.tokens.device))
+        self.rows = rows
+        last = [self.answers[row.answers[0]].tokens[-1] for row in rows]
+        self.tokens = torch.tensor(last, device=self.tokens.device)
 
     def next_pass(self) -> Pass:
         """The pass that computes the logits after the tokens that were written last."""
-        return Pass(self.written.step(), [*self.past, self.rest], self.written, self.longest)
+        slots = Slots.of([row.prompt for row in self.rows], self.num_prompts, self.tokens.device)
+        return Pass(self.written.step(), [*self.past, self.rest], self.written, self.longest, slots)
 
     def without_done(self) -> "OpenAnswers":
-        """Let prompts go whose answers are all done, when they are enough to be worth a copy of the others."""
-        rows = range(0, len(self.answers), self.copies)
-        is_open = [any(answer.is_open for answer in self.answers[row : row + self.copies]) for row in rows]
-        kept = [prompt for prompt, one_is in enumerate(is_open) if one_is]
-        return self.of(kept) if len(kept) <= _KEPT_AT_MOST * len(is_open) else self
+        """Let prompts and rows go whose answers are all done, when they are enough to be worth a copy of the others."""
+        is_open = [self._is_open(row) for row in self.rows]
+        prompts = sorted({row.prompt for row, one_is in zip(self.rows, is_open, strict=True) if one_is})
+        if len(prompts) <= _KEPT_AT_MOST * self.num_prompts:
+            return self.of(prompts)
+        if self.merges and sum(is_open) <= _KEPT_AT_MOST * len(self.rows):
+            return self._picked([place for place, one_is in enumerate(is_open) if one_is])
+        return self
 
     def of(self, prompts: Sequence[int]) -> "OpenAnswers":
         """Return some of the prompts, with copies of what they have of their own."""
-        device = self.tokens.device
-        rows = [prompt * self.copies + copy for prompt in prompts for copy in range(self.copies)]
-        there = torch.tensor(rows, device=device)
-        return OpenAnswers(
-            self.past,
-            self.rest.rows(torch.tensor(list(prompts), device=device)),
-            self.written.rows(there),
-            [self.answers[row] for row in rows],
-            self.numbers[there],
-            self.copies,
-            self.longest,
-            self.tokens[there],
-            self.step,
+        new = {prompt: place for place, prompt in enumerate(prompts)}
+        some = self._picked(
+            [
+                place
+                for place, row in enumerate(self.rows)
+                if row.prompt in new and (self._is_open(row) or not self.merges)
+            ]
         )
+        some.rows = [Row(new[row.prompt], row.answers) for row in some.rows]
+        some.rest = self.rest.rows(torch.tensor(list(prompts), device=self.tokens.device))
+        return some
+
+    def _picked(self, places: Sequence[int]) -> "OpenAnswers":
+        there = torch.tensor(places, device=self.tokens.device)
+        rows = [self.rows[place] for place in places]
+        return replace(self, written=self.written.rows(there), rows=rows, tokens=self.tokens[there])
+
+    def _is_open(self, row: Row) -> bool:
+        return any(self.answers[number].is_open for number in row.answers)

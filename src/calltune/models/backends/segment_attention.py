@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 
-from calltune.models.backends.segments import Heads, Pass
+from calltune.models.backends.segments import Heads, Pass, Slots
 
 ATTENTION = "calltune_segments"
 
@@ -42,32 +42,39 @@ def segment_attention(
     masks = segments.visible(sliding_window)
     num_scores = query.shape[:3].numel() * sum(part[0].shape[2] for part in parts)
     if query.shape[2] == 1 or (query.shape[2] <= _FEW_TOKENS and num_scores <= _SCORES):
-        return _of_few_tokens(query * scale, parts, masks).transpose(1, 2), None
+        slots = [segments.slots if segment is segments.past[-1] else None for segment in segments.past]
+        return _of_few_tokens(query * scale, parts, masks, [*slots, None]).transpose(1, 2), None
     return _of_many_tokens(query, parts, masks, scale).transpose(1, 2), None
 
 
-def _of_few_tokens(query: torch.Tensor, parts: list[Heads], masks: list[torch.Tensor | None]) -> torch.Tensor:
+def _of_few_tokens(
+    query: torch.Tensor, parts: list[Heads], masks: list[torch.Tensor | None], slots: list[Slots | None]
+) -> torch.Tensor:
     """Attend to all parts, none of which is copied, [rows, heads, tokens, size]; the query is scaled."""
     num_rows, num_heads, length, size = query.shape
     num_key_heads = parts[0][0].shape[1]
     groups = num_heads // num_key_heads
 
-    def for_rows_of(part: torch.Tensor, mine: torch.Tensor) -> torch.Tensor:
+    def for_rows_of(part: torch.Tensor, mine: torch.Tensor, places: Slots | None) -> torch.Tensor:
         """Queries or weights [rows, key heads, queries of a key head, ...] by rows of the part that they see."""
         count = len(part)
-        parted = mine.reshape(count, num_rows // count, num_key_heads, groups * length, -1).transpose(1, 2)
-        return parted.reshape(count, num_key_heads, num_rows // count * groups * length, -1)
+        if places:
+            mine = places.spread(mine, count)
+        parted = mine.reshape(count, len(mine) // count, num_key_heads, groups * length, -1).transpose(1, 2)
+        return parted.reshape(count, num_key_heads, len(mine) // count * groups * length, -1)
 
-    def by_row(part: torch.Tensor, mine: torch.Tensor) -> torch.Tensor:
+    def by_row(part: torch.Tensor, mine: torch.Tensor, places: Slots | None) -> torch.Tensor:
         count = len(part)
-        parted = mine.view(count, num_key_heads, num_rows // count, groups * length, -1).transpose(1, 2)
-        return parted.reshape(num_rows, num_key_heads, groups * length, -1)
+        each = places.width if places else num_rows // count
+        parted = mine.view(count, num_key_heads, each, groups * length, -1).transpose(1, 2)
+        found = parted.reshape(count * each, num_key_heads, groups * length, -1)
+        return found.index_select(0, places.places) if places else found
 
     asked = query.reshape(num_rows, num_key_heads, groups * length, size)
     scores = []
-    for (keys, _), mask in zip(parts, masks, strict=True):
+    for (keys, _), mask, places in zip(parts, masks, slots, strict=True):
         # The rows that see one row of keys are the rows of one matrix.
-        found = by_row(keys, for_rows_of(keys, asked) @ keys.mT)
+        found = by_row(keys, for_rows_of(keys, asked, places) @ keys.mT, places)
         if mask is None and len(parts) == 1 and length > 1:
             mask = torch.ones(length, length, dtype=torch.bool, device=query.device).tril()[None]
         if mask is not None:
@@ -76,7 +83,8 @@ def _of_few_tokens(query: torch.Tensor, parts: list[Heads], masks: list[torch.Te
     weights = torch.cat(scores, dim=-1).softmax(-1, dtype=torch.float32).to(query.dtype)
     shares = weights.split([part[0].shape[2] for part in parts], dim=-1)
     outputs = [
-        by_row(values, for_rows_of(values, share) @ values) for (_, values), share in zip(parts, shares, strict=True)
+        by_row(values, for_rows_of(values, share, places) @ values, places)
+        for (_, values), share, places in zip(parts, shares, slots, strict=True)
     ]
     return torch.stack(outputs).sum(0).reshape(num_rows, num_heads, length, -1)
 

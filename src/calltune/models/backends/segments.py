@@ -160,11 +160,41 @@ def _room(heads: torch.Tensor, length: int) -> torch.Tensor:
     return pad(heads, (0, 0, 0, length - heads.shape[2]))
 
 
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """Places of rows among as many for each prompt as the prompt with the most rows has, so that they are a matrix.
+
+    `prompts` are the prompts of the rows and `places` their places, integers [rows]; `width` is the places of a prompt.
+    """
+
+    prompts: torch.Tensor
+    places: torch.Tensor
+    width: int
+
+    @staticmethod
+    def of(prompts: Sequence[int], num_prompts: int, device: torch.device) -> "Slots | None":
+        """The slots of rows, given their prompts in order; None where each of the prompts has as many rows."""
+        counts, places = [0] * num_prompts, []
+        for prompt in prompts:
+            places.append(counts[prompt])
+            counts[prompt] += 1
+        width = max(counts)
+        if min(counts) == width:
+            return None
+        there = [prompt * width + place for prompt, place in zip(prompts, places, strict=True)]
+        return Slots(torch.tensor(prompts, device=device), torch.tensor(there, device=device), width)
+
+    def spread(self, rows: torch.Tensor, num_prompts: int) -> torch.Tensor:
+        """Rows [rows, ...] in their places, with zeros in the others, [num_prompts * width, ...]."""
+        return rows.new_zeros(num_prompts * self.width, *rows.shape[1:]).index_copy_(0, self.places, rows)
+
+
 @dataclass(slots=True)
 class Pass:
     """One forward pass: its tokens' `positions` [rows, tokens] see the `past` and, up to themselves, their `own`.
 
-    Rows of the past are fewer by a whole number, or as many: each stands for so many rows that follow each other.
+    Rows of the past are fewer by a whole number, or as many: each stands for so many rows that follow each other. Only
+    those of the last segment of the past may stand for numbers of rows that differ; `slots` then says for which.
     `longest` is a position that no token is beyond.
     """
 
@@ -172,6 +202,7 @@ class Pass:
     past: list[Segment]
     own: Segment | Written
     longest: int
+    slots: Slots | None = None
     _masks: dict[int | None, list[torch.Tensor | None]] = field(default_factory=dict)
 
     def position_ids(self) -> torch.Tensor:
@@ -192,7 +223,9 @@ class Pass:
         if (is_past or not self.past) and segment.is_whole and window is None:
             return None
         keys, asking = segment.positions, self.positions
-        if len(keys) not in (1, len(asking)):
+        if self.slots and segment is self.past[-1]:
+            keys = keys.index_select(0, self.slots.prompts)
+        elif len(keys) not in (1, len(asking)):
             keys = keys.repeat_interleave(len(asking) // len(keys), dim=0)
         # Padding comes after all and sees itself at least: a token that sees nothing has no softmax.
         visible = keys[:, None, :] <= asking[:, :, None]
