@@ -21,9 +21,12 @@ DIFFERENCES = (("grpo", "sft"), ("control", "sft"), ("grpo", "control"))
 def one_seed(seed: int, words: argparse.Namespace) -> dict[str, Any]:
     """All arms of one seed."""
     name, checkpoints = f"grpo-{words.split}-{seed}", 'evaluate.checkpoints=["sft", "grpo"]'
-    run = calltune(RUN_FILE, words.output, name, words.threads, *seeded(seed, words), checkpoints)
+    run, control = words.output / name, words.output / f"{name}-control"
+    if not words.only_record:
+        calltune(RUN_FILE, words.output, name, words.threads, *seeded(seed, words), checkpoints)
     trained = read(run / "grpo" / "manifest.json")
-    control = more_sft(RUN_FILE, run, known_answers(run), trained["steps"], f"{name}-control", words)
+    if not words.only_record:
+        more_sft(RUN_FILE, run, known_answers(run), trained["steps"], control.name, words)
     log = [entry["reward"] for entry in read(run / "grpo" / "history.json")["log"] if "reward" in entry]
     part = max(1, len(log) // 10)
     return measured(
@@ -45,6 +48,7 @@ def main() -> None:
     """Run the seeds, a few at a time, and write the record."""
     parser = options(__doc__)
     parser.add_argument("--output", type=Path, default=ROOT / "runs" / "grpo")
+    parser.add_argument("--only-record", action="store_true", help="train nothing; write the record of what is there")
     words = parser.parse_args()
     seeds = do_seeds(one_seed, words)
     first = words.output / f"grpo-{words.split}-{words.seeds[0]}"
