@@ -7,7 +7,11 @@ weights, few of them, and a vocabulary smaller by as much; it hardly ever ends a
 are asked for. `--model` takes a real one instead, whose answers end where they end. The peer gets the same prompts in
 batches of like length, padded on the left, and computes each for itself. Both sides have to write the same answers,
 but for rows in which two tokens are as likely; how many those are is printed. What is compared is the process's CPU
-seconds, tokenizing and parsing included. The last line is one JSON object.
+seconds, tokenizing and parsing included.
+
+Then eight answers each are drawn to the prompts of a made-up assistant by the quickstart's model, which has learned how
+calls begin, with the same random numbers on both sides; the peer has the prompt's cache copied to its answers. `drawn`
+has the ratio, and how many rows were computed for how many tokens. The last line is one JSON object.
 """
 
 import argparse
@@ -24,8 +28,12 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import torch
 from transformers import GenerationConfig
 
+from calltune.data.sources import synthetic
+from calltune.models.backends.drawing import Drawing, numbers_for
+from calltune.models.backends.generation import Generator
 from calltune.models.backends.hf import Backend
-from calltune.models.backends.plain import pad_left
+from calltune.models.backends.plain import PlainGenerator, pad_left
+from calltune.models.backends.segments import Written
 from calltune.models.backends.tokens import completion, end_ids
 from calltune.models.load import load_model
 from calltune.models.trie import num_shared
@@ -40,6 +48,7 @@ PEER_ROWS = 16
 TOKENS_PER_BATCH = 16_384
 TARGET = 3.0
 MOST_TIES = 0.05
+DRAWN, DRAWN_TOKENS, DRAWN_PROMPTS, QUICK_DRAWN_PROMPTS = 8, 48, 64, 16
 
 
 def agent_samples(number, hurry):
@@ -73,6 +82,41 @@ class Peer:
             for number, tokens in zip(batch, written[:, ids.shape[1] :].tolist(), strict=True):
                 answers[number] = completion(self._chat, self._ends, samples[number], tokens)
         return answers
+
+
+@torch.inference_mode()
+def drawn(num_prompts):
+    """Eight answers each by the quickstart's model, here and by transformers' `generate` with the same draws."""
+    backend = Backend(str(Path(__file__).parents[1] / "examples" / "tiny-qwen3"), TOKENS_PER_BATCH)
+    model, ends, chat = backend._model, backend._ends, backend.chat
+    rows = list(synthetic.examples(0, num_prompts))
+    prompts = [chat.tokenizer(chat.prompt(row.prompt, row.tools)).input_ids for row in rows]
+    numbers = numbers_for(0, [row.id for row in rows], DRAWN, DRAWN_TOKENS)
+    drawing = Drawing(numbers, DRAWN, 1.0, 1.0)
+    model.generation_config = GenerationConfig(do_sample=False, pad_token_id=0, eos_token_id=sorted(ends))
+    peer = PlainGenerator(model, ends, 0, TOKENS_PER_BATCH)
+    theirs, of_peer = cpu_seconds(lambda: peer.answers(prompts, DRAWN_TOKENS, drawing))
+    writer, counts = Generator(model, ends, 0, TOKENS_PER_BATCH), []
+
+    def count(module, args, given):
+        if isinstance(given["segments"].own, Written):
+            counts.append(len(given["input_ids"]))
+
+    with_count = model.base_model.register_forward_pre_hook(count, with_kwargs=True)
+    ours, of_ours = cpu_seconds(lambda: writer.answers(prompts, DRAWN_TOKENS, drawing))
+    with_count.remove()
+    ours, theirs = ([answer.tokens for own in side for answer in own] for side in (ours, theirs))
+    others = sum(one != other for one, other in zip(ours, theirs, strict=True))
+    assert others <= MOST_TIES * len(prompts) * DRAWN, f"{others} drawn answers differ from transformers'"
+    return {
+        "ratio": round(of_peer / of_ours, 2),
+        "cpu_seconds": {"ours": round(of_ours, 2), "peer": round(of_peer, 2)},
+        "prompts": len(prompts),
+        "answers": DRAWN * len(prompts),
+        "tokens": sum(map(len, ours)),
+        "rows_computed": sum(counts),
+        "other_answers": others,
+    }
 
 
 def main():
@@ -115,6 +159,7 @@ def main():
         "cpu_seconds": {side: round(times[side], 2) for side in ("ours", "peer")} | {"ours_kept_tools": round(kept, 2)},
         "peak_mib": {side: times[f"{side}_peak_mib"] for side in ("ours", "peer")},
         "other_answers": others,
+        "drawn": drawn(QUICK_DRAWN_PROMPTS if asked.quick else DRAWN_PROMPTS),
         "rows": num_rows,
         "new_tokens": num_tokens,
         "tokens": sum(map(len, prompts)),
