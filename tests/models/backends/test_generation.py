@@ -79,7 +79,10 @@ def test_drawn_answers_are_those_of_generate(family: str) -> None:
     expected = tokens_of(plain_generator(model).answers(prompts, 24, drawing))
     assert len({tuple(answer) for own in expected for answer in own}) > len(prompts)
     for bound in (500, 2**15):
-        assert tokens_of(Generator(model, ENDS, 0, bound).answers(prompts, 24, drawing)) == expected
+        for merges in (True, False):
+            generator = Generator(model, ENDS, 0, bound)
+            generator.merges = merges
+            assert tokens_of(generator.answers(prompts, 24, drawing)) == expected
 
 
 @torch.inference_mode()

@@ -35,7 +35,11 @@ _USUAL_ANSWER = 64  # tokens that a batch has room for in each row; one whose an
 
 
 class Generator:
-    """One model that answers prompts."""
+    """One model that answers prompts.
+
+    `merges` says whether answers that are drawn to one prompt are one row while they are the same. A GPU computes some
+    rows in the time of one, and would only copy what is written when they part.
+    """
 
     def __init__(self, model: Any, ends: Collection[int], pad: int, tokens_per_batch: int) -> None:
         """Begin with nothing kept.
@@ -45,6 +49,7 @@ class Generator:
             tokens_per_batch: about how many tokens a batch may have; a quarter as many are kept for the next ones.
         """
         self._model, self._ends, self._pad, self._tokens_per_batch = model, frozenset(ends), pad, tokens_per_batch
+        self.merges = model.device.type == "cpu"
         self.cache = PromptCache(tokens_per_batch // 4, self._one_row)
 
     def answers(self, prompts: Sequence[list[int]], room: int, drawing: Drawing | None = None) -> list[list[Answer]]:
@@ -66,8 +71,7 @@ class Generator:
         """Sorted prompts, computed, with the logits after them for each row; each in a list that can be emptied."""
         copies, device = len(answers) // len(prompts), self._model.device
         past, rest, logits = self._prompts(prompts, shared)
-        # A GPU computes some rows in the time of one, and would only copy what is written when they part.
-        merges = device.type == "cpu" and copies > 1
+        merges = self.merges and copies > 1
         together = copies if merges else 1
         rows = [Row(first // copies, [*range(first, first + together)]) for first in range(0, len(answers), together)]
         starts = torch.tensor([len(prompts[row.prompt]) for row in rows], device=device)

@@ -62,8 +62,10 @@ class OpenAnswers:
             which = [place for place, row in enumerate(self.rows) for _ in row.answers]
             there = torch.tensor(which, device=logits.device)
             logits, finite = logits[there], finite[there]
-        place = torch.tensor(numbers, device=logits.device)
-        tokens = drawing.tokens(logits, place, self.step) if drawing else logits.argmax(-1)
+        if drawing:
+            tokens = drawing.tokens(logits, torch.tensor(numbers, device=logits.device), self.step)
+        else:
+            tokens = logits.argmax(-1)
         found = torch.stack([tokens, finite.long()], 1).tolist()
         for number, (token, is_finite) in zip(numbers, found, strict=True):
             answer = self.answers[number]
