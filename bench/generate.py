@@ -95,6 +95,9 @@ def drawn(num_prompts):
     drawing = Drawing(numbers, DRAWN, 1.0, 1.0)
     model.generation_config = GenerationConfig(do_sample=False, pad_token_id=0, eos_token_id=sorted(ends))
     peer = PlainGenerator(model, ends, 0, TOKENS_PER_BATCH)
+    # Before the clock, as whoever comes first would pay for what both need.
+    for side in (peer, Generator(model, ends, 0, TOKENS_PER_BATCH)):
+        side.answers(prompts[:1], 2, drawing.of([0]))
     theirs, of_peer = cpu_seconds(lambda: peer.answers(prompts, DRAWN_TOKENS, drawing))
     writer, counts = Generator(model, ends, 0, TOKENS_PER_BATCH), []
 

@@ -68,7 +68,8 @@ def plain(table: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
             place = table
             for part in parts:
                 place = place[part]
-            value = place[last] * value.factor
+            # Three times 1e-5 is 3e-5, whatever floating point makes of it.
+            value = float(f"{place[last] * value.factor:.12g}")
         found[path] = value
     return found
 

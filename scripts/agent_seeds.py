@@ -108,6 +108,9 @@ def options() -> argparse.Namespace:
     parser.add_argument("--only-record", action="store_true", help="train nothing; write the record of what is there")
     words = parser.parse_args()
     words.arms = [*ARMS, CONTROL] if words.arms == ["all"] else words.arms
+    laid = {each.split("=")[0] for each in words.set}
+    if undone := [arm for arm in words.arms if laid & ARMS.get(arm, {}).keys()]:
+        parser.error(f"--set says what these arms change: {', '.join(undone)}")
     words.output = words.first = words.output.resolve()
     words.deadline = time.time() + words.seconds
     words.table = tomllib.loads(words.run_file.read_text(encoding="utf-8"))
@@ -226,7 +229,8 @@ def record(words: argparse.Namespace) -> dict[str, Any]:
     arms = [arm for arm in words.arms if arm != CONTROL]
     differences = [("sft", "base"), *((arm, SFT) for arm in words.arms), *((arm, CONTROL) for arm in arms)]
     sources = seeds[0]["sources"]
-    figures = {name: text for name, text in FIGURES.items() if name != "acc_norm" or not words.only_free}
+    is_asked = {name: any(v is not None for v in seeds[0]["by_question"][SFT][name]) for name in FIGURES}
+    figures = {name: text for name, text in FIGURES.items() if is_asked[name]}
     of_parts = {name: part for name, part in PARTS.items() if part is None or part in sources}
     result = read(folder(words, words.seeds[0], SFT) / "eval" / "sft" / "when2call_generation" / "manifest.json")
     return {

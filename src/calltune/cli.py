@@ -38,9 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         words = _parsed(given)
     except Misspelt as mistake:
         if "--json" in given:
-            from calltune.verbs.as_json import mistake_in_json
+            from calltune.verbs.as_json import mistake_in_json, print_to
 
-            print(mistake_in_json(given[0], mistake.text, 2))
+            print_to(sys.stdout, mistake_in_json(given[0], mistake.text, 2))
         raise
     if words is None:
         return 0

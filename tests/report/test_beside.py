@@ -1,7 +1,11 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from calltune.errors import RunFolderError
+from calltune.files.json_lines import write_json
+from calltune.files.state import Manifest, read_state
 from calltune.report.beside import kept_by_guard, stage_of_manifest
 
 
@@ -9,6 +13,7 @@ from calltune.report.beside import kept_by_guard, stage_of_manifest
     ("guard", "said"),
     [
         ({}, ""),
+        (None, ""),
         ({"kept_step": None, "collapse": None}, ""),
         # Its best check was the last one.
         ({"kept_step": 24, "collapse": None}, ""),
@@ -22,10 +27,18 @@ from calltune.report.beside import kept_by_guard, stage_of_manifest
         ),
     ],
 )
-def test_a_model_of_an_earlier_step_is_told(guard: dict[str, Any], said: str) -> None:
+def test_a_model_of_an_earlier_step_is_told(guard: dict[str, Any] | None, said: str) -> None:
     manifest = {"steps": 24, "guard": guard, "inputs": {}}
     assert kept_by_guard(manifest) == said
     assert stage_of_manifest(manifest).kept == said
+
+
+def test_a_guard_of_another_shape_is_one_line(tmp_path: Path) -> None:
+    write_json(tmp_path / "manifest.json", {"inputs": {}, "sha256": {}, "steps": 24, "guard": {"kept_step": "6"}})
+    with pytest.raises(
+        RunFolderError, match=r"manifest\.json: 'guard\.kept_step' is wrong: input should be a valid integer"
+    ):
+        read_state(tmp_path / "manifest.json", Manifest)
 
 
 def test_a_stage_without_a_guard_says_nothing_of_it() -> None:

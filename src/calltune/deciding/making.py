@@ -16,7 +16,7 @@ from calltune.config.run_file import Config
 from calltune.data.randomness import unit_interval
 from calltune.data.rows import read_examples, read_preferences
 from calltune.errors import ConfigError, DataError, ModelError
-from calltune.evaluation.calibration import LEAST_ROWS, Calibration, fit
+from calltune.evaluation.calibration import LEAST_ROWS, Calibration, fit, is_fit
 from calltune.evaluation.decision_statistics import calibration_error
 from calltune.evaluation.decisions import FILE, DecidingBackend, Decision, deciding, decision_json, read_decision
 from calltune.evaluation.jobs import SAMPLES_BETWEEN_SAVES, alike_together, open_backend, require_deciding
@@ -140,7 +140,7 @@ def told(decision: Decision) -> str:
 
 def too_few_held_out(config: Config) -> str:
     """What is lost as too few of the prepared rows are held out; an empty text where they are enough."""
-    return "" if len(_rows(config, _HELD_OUT, LEAST_ROWS)) == LEAST_ROWS else _UNCALIBRATED
+    return "" if is_fit([row.behavior for row in _rows(config, _HELD_OUT, _MOST_HELD_OUT)]) else _UNCALIBRATED
 
 
 def _inputs(config: Config, checkpoint: str) -> dict[str, Any]:

@@ -48,6 +48,11 @@ class Calibration:
         return BEHAVIORS[max(others, key=lambda number: probabilities[number])]
 
 
+def is_fit(behaviors: Sequence[Behavior]) -> bool:
+    """Whether held-out rows of these behaviours are enough to calibrate on."""
+    return len(behaviors) >= LEAST_ROWS and len(set(behaviors)) > 1
+
+
 def fit(raw: np.ndarray, behaviors: Sequence[Behavior]) -> Calibration:
     """Fit a calibration; with fewer than `LEAST_ROWS` rows, or rows of one behaviour alone, there is none.
 
@@ -55,7 +60,7 @@ def fit(raw: np.ndarray, behaviors: Sequence[Behavior]) -> Calibration:
         raw: probabilities [rows, behaviours].
         behaviors: what is right in each row.
     """
-    if len(behaviors) < LEAST_ROWS or len(set(behaviors)) < 2:
+    if not is_fit(behaviors):
         return Calibration()
     from scipy.optimize import minimize
 

@@ -4,7 +4,6 @@ A file may hold more than this version knows; what it must hold is said here, on
 of another kind is one line that names the file and says what to do.
 """
 
-import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -12,9 +11,9 @@ from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 import pydantic
 
-from calltune import __version__
 from calltune.errors import RunFolderError
 from calltune.files.json_lines import read_json
+from calltune.files.written_by import who_wrote
 
 _Noun = TypeVar("_Noun")
 Counts = dict[str, int]
@@ -55,6 +54,13 @@ class RunConfig(RunOwner):
     mine: MineTable | None = None
 
 
+class Guarded(State):
+    """What a stage's manifest says of its guard, as far as others read it."""
+
+    kept_step: int | None = None
+    collapse: str | None = None
+
+
 class Manifest(State):
     """`manifest.json` of a stage; the seals are missing in those of an older version."""
 
@@ -68,6 +74,7 @@ class Manifest(State):
     train_seconds: float | None = None
     trainable_share: float | None = None
     versions: dict[str, str] = {}
+    guard: Guarded | None = None
 
 
 class TrainedManifest(State):
@@ -76,6 +83,7 @@ class TrainedManifest(State):
     counts: dict[str, Any]
     steps: int
     trainable_share: float
+    guard: Guarded | None = None
 
 
 class Inputs(State):
@@ -258,26 +266,8 @@ def _adapter(kind: type[_Noun]) -> pydantic.TypeAdapter[_Noun]:
     return pydantic.TypeAdapter(kind)
 
 
-def is_newer(version: str) -> bool:
-    """Whether a version of calltune, such as `0.2.0`, is newer than this one."""
-    return _numbers(version) > _numbers(__version__)
-
-
-def _numbers(version: str) -> list[int]:
-    """The release of a version: `0.1.1.dev3+g1a2b3c` is not newer than 0.1.1."""
-    release = re.match(r"[\d.]*", version)
-    return [int(part) for part in re.findall(r"\d{1,9}", release[0] if release else "")][:3]
-
-
 def _other_shape(path: Path, shape: type[State], problem: str, value: Mapping[str, Any]) -> RunFolderError:
     return RunFolderError(f"{path}: {problem}{who_wrote(value)}; {shape.mend}")
-
-
-def who_wrote(value: Mapping[str, Any]) -> str:
-    """Half a sentence when a newer calltune wrote the state with these `versions`, else an empty string."""
-    versions = value.get("versions")
-    version = str(versions.get("calltune", "")) if isinstance(versions, dict) else ""
-    return f"; calltune {version} wrote it, and this is {__version__}" if is_newer(version) else ""
 
 
 def _first_problem(error: pydantic.ValidationError) -> str:

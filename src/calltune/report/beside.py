@@ -48,9 +48,9 @@ def stage_of_manifest(manifest: Mapping[str, Any]) -> Stage:
 
 def kept_by_guard(manifest: Mapping[str, Any]) -> str:
     """Of which step a stage's model is, and why, where the guard chose one before the last; else an empty text."""
-    guard, steps = manifest.get("guard", {}), manifest.get("steps")
+    guard, steps = manifest.get("guard") or {}, manifest.get("steps")
     step, fallen = guard.get("kept_step"), guard.get("collapse")
-    if step is None or (step == steps and not fallen):
+    if step is None or steps is None or (step == steps and not fallen):
         return ""
     why = f"training ended at step {steps:,}, as {fallen}" if fallen else f"the guard's best check of {steps:,} steps"
     return f"the model is that of step {step:,}: {why}"

@@ -11,7 +11,8 @@ from calltune.config.run_file import Config
 from calltune.config.stages import of_round
 from calltune.files.guard_file import GUARD, GuardFile
 from calltune.files.manifest import MANIFEST, versions
-from calltune.files.state import Doctor, History, Manifest, Statistics, is_newer
+from calltune.files.state import Doctor, History, Manifest, Statistics
+from calltune.files.written_by import is_newer
 from calltune.report.beside import Beside, Stage, stage_of_manifest
 from calltune.report.comparison import Comparison, compare, compare_all, own_intervals, row_facts
 from calltune.report.decision import Measurements

@@ -13,7 +13,7 @@ from typing import Any
 
 from calltune.errors import RunFolderError
 from calltune.evaluation.benchmarks import BenchmarkModule, Parts, Summary, stated
-from calltune.files.state import who_wrote
+from calltune.files.written_by import who_wrote
 from calltune.report.resampling import MeanOf, Measure, Ratio, value_of
 from calltune.report.results import Answers
 from calltune.types import Sample

@@ -18,7 +18,8 @@ from calltune.evaluation.benchmarks import BenchmarkModule, ConfusionTable, Metr
 from calltune.evaluation.jobs import questions_sha256
 from calltune.files.json_lines import read_own_jsonl
 from calltune.files.manifest import MANIFEST, broken, read_manifest
-from calltune.files.state import ResultFile, RunConfig, read_state, who_wrote
+from calltune.files.state import ResultFile, RunConfig, read_state
+from calltune.files.written_by import who_wrote
 from calltune.report.resampling import Interval
 from calltune.types import Completion, Sample, Score
 

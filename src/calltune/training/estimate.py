@@ -191,7 +191,8 @@ def show_plan(config: Config, plans: Sequence[Estimate], starts: Mapping[str, fl
     if config.mine:
         say("plan: mining is not in it, and dpo is planned on the given pairs: those to be mined are not known yet")
     if config.guard.enabled and config.stages:
-        say(f"plan: what the guard asks on the way is not in it: at most {config.guard.time_share:.0%} more of a stage")
+        share = f"about {config.guard.time_share:.0%} more of a stage"
+        say(f"plan: what the guard asks on the way is not in it: {share}, or a few questions twice where that is more")
     say(f"plan: {how}; prepare and report are not in it. No row is ever cut: one that is too long is left out whole")
     return total
 

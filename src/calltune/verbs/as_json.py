@@ -98,11 +98,16 @@ def _manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def _write(out: TextIO, verb: str, exit_code: int | None, told: Told) -> None:
+    print_to(out, _object(verb, exit_code, told))
+
+
+def print_to(out: TextIO, text: str) -> None:
+    """Print a line, unless whoever asked reads no more."""
     try:
-        out.write(_object(verb, exit_code, told) + "\n")
+        out.write(text + "\n")
         out.flush()
     except BrokenPipeError:
-        # Who asked reads no more. What is left goes nowhere, or closing the file would fail in its turn.
+        # What is left goes nowhere, or closing the file would fail in its turn.
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, out.fileno())
         os.close(nowhere)

@@ -55,9 +55,9 @@ class Drawing:
         rows = [prompt * self.num_answers + answer for prompt in prompts for answer in range(self.num_answers)]
         return replace(self, numbers=self.numbers[rows])
 
-    def tokens(self, logits: torch.Tensor, rows: torch.Tensor, step: int) -> torch.Tensor:
-        """The tokens that the step's numbers of some rows draw from their logits, [rows]."""
-        return draw(logits, self.numbers[rows, step, None], self.temperature, self.top_p)[:, 0]
+    def tokens(self, logits: torch.Tensor, answers: torch.Tensor, step: int) -> torch.Tensor:
+        """The tokens that answers draw in a step from the logits of their rows; answers and tokens [rows, answers]."""
+        return draw(logits, self.numbers[answers, step], self.temperature, self.top_p)
 
 
 class Watch(LogitsProcessor):
@@ -104,7 +104,7 @@ class Draw(LogitsProcessor):
 
 
 def draw(scores: torch.Tensor, number: torch.Tensor, temperature: float, top_p: float) -> torch.Tensor:
-    """The token that each row's number draws, [rows, 1]; numbers are [rows, 1].
+    """The tokens that each row's numbers draw, [rows, numbers of a row], as the numbers are.
 
     Temperature divides the logits; then the likeliest tokens are kept whose probabilities reach `top_p` together. The
     sums are float64: in float32 their rounding, which hangs on the last bit of every logit, would decide now and then

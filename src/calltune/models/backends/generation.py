@@ -14,7 +14,7 @@ import torch
 
 from calltune.models.backends.batching import alike, beginnings
 from calltune.models.backends.drawing import Answer, Drawing
-from calltune.models.backends.open_answers import OpenAnswers, Row
+from calltune.models.backends.open_answers import OpenAnswers, Row, numbers_of
 from calltune.models.backends.prompt_cache import PromptCache
 from calltune.models.backends.segment_attention import ATTENTION
 from calltune.models.backends.segments import (
@@ -76,7 +76,8 @@ class Generator:
         rows = [Row(first // copies, [*range(first, first + together)]) for first in range(0, len(answers), together)]
         starts = torch.tensor([len(prompts[row.prompt]) for row in rows], device=device)
         longest = max(map(len, prompts)) + room
-        batch = OpenAnswers(past, rest, Written(starts), answers, rows, merges, longest, starts)
+        numbers = numbers_of(rows, device)
+        batch = OpenAnswers(past, rest, Written(starts), answers, rows, numbers, merges, longest, starts)
         return [batch], [logits.repeat_interleave(copies // together, dim=0)]
 
     def _finish(

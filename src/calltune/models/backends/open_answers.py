@@ -24,13 +24,20 @@ class Row:
     answers: list[int]
 
 
+def numbers_of(rows: Sequence[Row], device: torch.device) -> torch.Tensor:
+    """The numbers of each row's answers, [rows, answers of the widest], with the first one again in narrower rows."""
+    width = max(len(row.answers) for row in rows)
+    return torch.tensor([row.answers + row.answers[:1] * (width - len(row.answers)) for row in rows], device=device)
+
+
 @dataclass(slots=True)
 class OpenAnswers:
     """Rows, those of a prompt side by side.
 
     `past` is what all rows see, `rest` has a row for each prompt, `written` one for each row. `answers` are all, those
-    that other batches write too; their numbers are those of the drawing. `tokens` were written last, one a row, and
-    `step` is how many each row has written. Without `merges`, each prompt keeps as many rows as it has answers.
+    that other batches write too, and `numbers` those of the rows (`numbers_of`), by which drawing knows them. `tokens`
+    were written last, one a row, and `step` is how many each row has written. Without `merges`, each prompt keeps as
+    many rows as it has answers.
     """
 
     past: list[Segment]
@@ -38,6 +45,7 @@ class OpenAnswers:
     written: Written
     answers: list[Answer]
     rows: list[Row]
+    numbers: torch.Tensor
     merges: bool
     longest: int
     tokens: torch.Tensor
@@ -55,30 +63,25 @@ class OpenAnswers:
 
     def take(self, logits: torch.Tensor, drawing: Drawing | None, ends: Collection[int]) -> bool:
         """Write a token of each answer from its row's logits; whether any answer goes on."""
-        numbers = [number for row in self.rows for number in row.answers]
+        tokens = drawing.tokens(logits, self.numbers, self.step) if drawing else logits.argmax(-1, keepdim=True)
         # A nan is the largest of its row; a minus infinity may stand beside numbers.
-        finite = logits.amax(-1).isfinite()
-        if len(numbers) > len(self.rows):
-            which = [place for place, row in enumerate(self.rows) for _ in row.answers]
-            there = torch.tensor(which, device=logits.device)
-            logits, finite = logits[there], finite[there]
-        if drawing:
-            tokens = drawing.tokens(logits, torch.tensor(numbers, device=logits.device), self.step)
-        else:
-            tokens = logits.argmax(-1)
-        found = torch.stack([tokens, finite.long()], 1).tolist()
-        for number, (token, is_finite) in zip(numbers, found, strict=True):
-            answer = self.answers[number]
-            if answer.is_open:
-                answer.tokens.append(token)
-                answer.is_finite = bool(is_finite)
-                answer.is_open = answer.is_finite and token not in ends
+        finite = logits.amax(-1, keepdim=True).isfinite()
+        found = torch.cat([tokens, finite.long()], 1).tolist()
+        for row, (*drawn, is_finite) in zip(self.rows, found, strict=True):
+            # A row of fewer answers than the widest has more numbers than it needs.
+            for number, token in zip(row.answers, drawn, strict=False):
+                answer = self.answers[number]
+                if answer.is_open:
+                    answer.tokens.append(token)
+                    answer.is_finite = bool(is_finite)
+                    answer.is_open = answer.is_finite and token not in ends
         self.step += 1
-        if len(numbers) > len(self.rows):
+        goes_on = any(map(self._is_open, self.rows))
+        if self.numbers.shape[1] == 1:
+            self.tokens = tokens[:, 0]
+        elif goes_on:
             self._part()
-        else:
-            self.tokens = tokens
-        return any(self.answers[number].is_open for number in numbers)
+        return goes_on
 
     def _part(self) -> None:
         """Make rows of the answers that wrote the same token; the last token of each row is one of its answers'."""
@@ -96,7 +99,7 @@ class OpenAnswers:
             kept = [n for n, row in enumerate(rows) if self._is_open(row)]
             rows = [rows[n] for n in kept]
             self.written = self.written.rows(torch.tensor([places[n] for n in kept], device=self.tokens.device))
-        self.rows = rows
+        self.rows, self.numbers = rows, numbers_of(rows, self.tokens.device)
         last = [self.answers[row.answers[0]].tokens[-1] for row in rows]
         self.tokens = torch.tensor(last, device=self.tokens.device)
 
@@ -132,7 +135,8 @@ class OpenAnswers:
     def _picked(self, places: Sequence[int]) -> "OpenAnswers":
         there = torch.tensor(places, device=self.tokens.device)
         rows = [self.rows[place] for place in places]
-        return replace(self, written=self.written.rows(there), rows=rows, tokens=self.tokens[there])
+        written = self.written.rows(there)
+        return replace(self, written=written, rows=rows, numbers=self.numbers[there], tokens=self.tokens[there])
 
     def _is_open(self, row: Row) -> bool:
         return any(self.answers[number].is_open for number in row.answers)
