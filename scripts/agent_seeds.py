@@ -62,8 +62,9 @@ def behavior(found: dict[str, Any], arm: str) -> float:
 
 def measure_all(words: argparse.Namespace) -> None:
     """Do all runs. An arm that fails is told, and stops no other; one that the time is up for is not begun."""
-    shutil.rmtree(words.output, ignore_errors=True)
-    words.output.mkdir(parents=True)
+    if not words.resume:
+        shutil.rmtree(words.output, ignore_errors=True)
+    words.output.mkdir(parents=True, exist_ok=True)
     if words.table["model"].endswith(".gguf"):
         from calltune.models.gguf_file import read_gguf
 
@@ -101,6 +102,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--only-free", action="store_true", help="leave out which of four written answers is likeliest")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="laid over the run file")
     parser.add_argument("--output", type=Path, default=ROOT / "runs" / "agent-seeds", help="is emptied first")
+    parser.add_argument("--resume", action="store_true", help="empty nothing: what is complete is not done again")
     parser.add_argument("--seconds", type=float, default=math.inf, help="after which no further arm is begun")
     parser.add_argument(
         "--final-of-best", action="store_true", help="then ask the best arm, SFT and the control the final split, once"
@@ -152,6 +154,7 @@ def measure(words: argparse.Namespace, seed: int, arm: str) -> None:
         return
     for part in ("data", "sft", "answers"):
         # What is complete is read and never written again.
+        shutil.rmtree(own / part, ignore_errors=True)
         shutil.copytree(first / part, own / part, copy_function=os.link)
     if arm == SFT:
         do(words, seed, arm, {"evaluate.checkpoints": ["base", "sft"]}, ["evaluate"])
