@@ -171,7 +171,7 @@ def _look_at_data(
                 folder.symlink_to(data.resolve())
             else:
                 write_data(trial, found, spool, folder, gathered)
-            return tell_plan(trial, stages, starts, notes)
+            return tell_plan(trial, stages, starts, notes, chat)
 
 
 def _weigh_rows(told: Mapping[str, Any], gathered: "Gathered", notes: Notes) -> None:

@@ -10,20 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 from calltune.config.run_file import Config
 from calltune.config.stages import of_round
+from calltune.data.rows import read_examples
 from calltune.deciding.making import too_few_held_out
-from calltune.evaluation.benchmarks import decides
+from calltune.evaluation.benchmarks import decides, is_free
 from calltune.evaluation.decisions import deciding
 from calltune.evaluation.jobs import SAMPLES_BETWEEN_SAVES, Job, ask, num_characters, open_backend, read_jobs
 from calltune.evaluation.power import power_line
+from calltune.evaluation.room import Known, cut_off, known_answers
 from calltune.models.beginnings import MOST_TOKENS
 from calltune.runtime.notes import Notes
 
 if TYPE_CHECKING:
+    from calltune.calling.chat import Chat
     from calltune.models.backends import OpenedBackend
     from calltune.training.estimate import Estimate
     from calltune.training.settings import StageSettings
     from calltune.training.steady import Budget
 
+_ROOM = "max_new_tokens"
 _FEW_STEPS = 30
 """Optimiser steps below which a stage hardly moves a model at the rates of a usual run."""
 
@@ -63,7 +67,7 @@ def seconds_to_start(config: Config) -> dict[str, float]:
 
 
 def tell_plan(
-    config: Config, stages: "Sequence[StageSettings]", starts: dict[str, float], notes: Notes
+    config: Config, stages: "Sequence[StageSettings]", starts: dict[str, float], notes: Notes, chat: "Chat"
 ) -> float | None:
     """Tell how much there is to train on and to ask, and the plan; return its seconds, None where none say."""
     if not config.stages and not config.evaluate.benchmarks:
@@ -79,6 +83,8 @@ def tell_plan(
     for number in range(2, config.num_rounds + 1):
         first = next(place for place, each in enumerate(plans) if each.stage == "dpo")
         plans.insert(first + number - 1, replace(plans[first], stage=of_round("dpo", number)))
+    if config.mine:
+        weigh_room(config, chat, notes)
     jobs = read_jobs(config)
     if jobs:
         plans.append(_plan_evaluation(config, jobs, budget))
@@ -89,12 +95,22 @@ def tell_plan(
     for job in jobs:
         if decides(job.module) and (why := too_few_held_out(config)):
             notes.warning(f"{job.title}: {why}")
+        if is_free(job.module) and (line := cut_off(chat, known_answers(job), job.settings.max_new_tokens, _ROOM)):
+            notes.warning(f"{job.title}: {line}")
         is_few, line = power_line(job.title, len(job.samples))
         if is_few:
             notes.warning(f"{line}; add conversations, or raise data.derive.held_out")
         else:
             notes.info(line)
     return seconds
+
+
+def weigh_room(config: Config, chat: "Chat", notes: Notes) -> None:
+    """Warn of mining that cuts off what the training rows answer."""
+    rows = read_examples(config.run_folder / "data" / "train.jsonl")
+    known = (Known(row.id, row.prompt, row.tools, row.answers[0]) for row in rows)
+    if config.mine and (line := cut_off(chat, known, config.mine.max_new_tokens, f"mine.{_ROOM}")):
+        notes.warning(f"mine: {line}")
 
 
 def _weigh_stage(plan: "Estimate", settings: "StageSettings", notes: Notes) -> None:

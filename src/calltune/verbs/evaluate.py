@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from calltune.calling.chat import Chat
 from calltune.config.run_file import Config
 from calltune.deciding.making import decision_of, rows_inputs
 from calltune.errors import ModelError
@@ -23,9 +24,10 @@ from calltune.evaluation.answers import (
     keep_in_order,
     score_from,
 )
-from calltune.evaluation.benchmarks import check_stated, decides
+from calltune.evaluation.benchmarks import check_stated, decides, is_free
 from calltune.evaluation.jobs import Job, ask, open_backend, open_benchmarks, read_jobs
 from calltune.evaluation.records import COMPLETIONS, SCORES, can_be_kept, is_whole, mend
+from calltune.evaluation.room import cut_off, known_answers
 from calltune.files.json_lines import read_own_jsonl, write_json, write_jsonl
 from calltune.files.manifest import (
     begin,
@@ -68,12 +70,14 @@ def run(config: Config) -> Path:
     chosen = [job.title for job in jobs if job.module.scoring_request is not None]
     if config.chat.thinking != "off" and chosen:
         say(f"evaluate: {', '.join(chosen)}: likelihoods of written answers are those with thinking off")
+    told: set[str] = set()
     for checkpoint in existing_checkpoints(config):
-        _evaluate(config, checkpoint, jobs, folder / checkpoint)
+        _evaluate(config, checkpoint, jobs, folder / checkpoint, told)
     return folder
 
 
-def _evaluate(config: Config, checkpoint: str, jobs: Sequence[Job], folder: Path) -> None:
+def _evaluate(config: Config, checkpoint: str, jobs: Sequence[Job], folder: Path, told: set[str]) -> None:
+    """Ask one checkpoint all; `told` are the titles of which it was told that there is no room for an answer."""
     model, ours = config.checkpoint_folder(checkpoint), processes()
     identity, backend = model_sha256(model), None
     load, keys = open_backend(config)
@@ -102,6 +106,7 @@ def _evaluate(config: Config, checkpoint: str, jobs: Sequence[Job], folder: Path
             backend = load(model)
         if decides(job.module):
             decisions.deciding(backend)
+        _tell_room(job, getattr(backend, "chat", None), told)
         with track(config, f"evaluate-{checkpoint}-{job.title}", inputs) as tracker:
             ours.first(partial(_begin, place, inputs, job))
             # What failed is asked again.
@@ -122,6 +127,15 @@ def _evaluate(config: Config, checkpoint: str, jobs: Sequence[Job], folder: Path
             tracker.file(place / "result.json")
             if config.tracking.mlflow and ours.rank == 0:
                 tracker.table("answers.json", _table(job, checkpoint, place))
+
+
+def _tell_room(job: Job, chat: Chat | None, told: set[str]) -> None:
+    """Tell once of a known answer for which there is no room; a server that writes the prompts has no `chat`."""
+    if chat is None or job.title in told or not is_free(job.module):
+        return
+    told.add(job.title)
+    if line := cut_off(chat, known_answers(job), job.settings.max_new_tokens, "max_new_tokens"):
+        say(f"warning: evaluate: {job.title}: {line}")
 
 
 def _table(job: Job, checkpoint: str, place: Path) -> dict[str, list[str]]:

@@ -19,6 +19,7 @@ from calltune.data.rows import read_examples, read_preferences
 from calltune.errors import ConfigError, DataError
 from calltune.evaluation.jobs import open_backend
 from calltune.evaluation.records import can_be_kept, mend
+from calltune.evaluation.room import Known, cut_off
 from calltune.files.hashes import file_sha256
 from calltune.files.manifest import (
     begin,
@@ -167,6 +168,10 @@ def _draw(this: _Round, asked: Asked, inputs: Mapping[str, Any]) -> None:
     # Before anything is written: a model that cannot be asked leaves nothing behind.
     backend = load(this.model)
     ours.first(lambda: _begin(this, asked, inputs))
+    if (chat := getattr(backend, "chat", None)) and ours.rank == 0:
+        known = [Known(q.id, q.sample.messages, q.sample.tools, q.gold) for q in asked.questions]
+        if line := cut_off(chat, known, this.settings.max_new_tokens, "mine.max_new_tokens"):
+            say(f"warning: {this.name}: {line}")
     if this.config.chat.thinking != "off":
         say(f"{this.name}: the model is asked with thinking {'on' if this.thinks else 'off'}")
     room = this.settings.max_new_tokens + (this.config.chat.max_thought_tokens if this.thinks else 0)

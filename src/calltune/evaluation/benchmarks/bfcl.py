@@ -27,7 +27,7 @@ from calltune.evaluation.benchmarks.bfcl_rows import (
 )
 from calltune.evaluation.statistics import wilson_interval
 from calltune.runtime.terminal import say
-from calltune.types import Completion, Sample, Score, ToolCall
+from calltune.types import Completion, Message, Sample, Score, ToolCall
 
 _SIMPLE = ("simple_python", "simple_java", "simple_javascript")
 _LIVE_AST = ("live_simple", "live_multiple", "live_parallel", "live_parallel_multiple")
@@ -124,6 +124,19 @@ def score(sample: Sample, completion: Completion) -> Score:
 
 
 score_all = one_by_one(score)
+
+
+def known_answer(sample: Sample) -> Message | None:
+    """The expected calls, each required argument with the first value that is accepted; None where any call will do."""
+    if sample.target["expect"] != "calls":
+        return None
+    calls = [
+        ToolCall(
+            call.name, {name: call.arguments[name].accepted[0] for name in call.required if name in call.arguments}
+        )
+        for call in expected_calls(sample.target)
+    ]
+    return Message("assistant", tool_calls=tuple(calls))
 
 
 def _mistake(sample: Sample, calls: Sequence[ToolCall], offered: Collection[str]) -> Mistake | None:

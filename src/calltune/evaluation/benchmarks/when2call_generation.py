@@ -13,7 +13,7 @@ from calltune.calling.behavior import message_behavior
 from calltune.evaluation.benchmarks import BROKEN_ANSWERS, Metric, Summary, confusion_table, one_by_one, own_template
 from calltune.evaluation.benchmarks.when2call_rows import Question, QuestionSettings, questions
 from calltune.evaluation.statistics import macro_f1, recall_per_class, wilson_interval
-from calltune.types import BEHAVIORS, Completion, Sample, Score
+from calltune.types import BEHAVIORS, Completion, Message, Sample, Score, ToolCall
 
 METRICS: Mapping[str, Metric] = {
     "behavior_accuracy": Metric(
@@ -58,6 +58,12 @@ def sample_of(question: Question) -> Sample:
     due = question.answers["tool_call"].tool_calls[0] if question.correct == "tool_call" else None
     call = {"name": due.name, "arguments": due.arguments} if due else None
     return question.sample("when2call_generation", {"behavior": question.correct, "call": call})
+
+
+def known_answer(sample: Sample) -> Message | None:
+    """The call that is due; None where a text is right, which has no one length."""
+    call = sample.target["call"]
+    return Message("assistant", tool_calls=(ToolCall(call["name"], call["arguments"]),)) if call else None
 
 
 def score(sample: Sample, completion: Completion) -> Score:
