@@ -10,7 +10,7 @@ from calltune.runtime.processes import Processes
 from calltune.types import Completion, Message, Sample
 
 ALONE = Processes(0, 0, 1)
-SAMPLES = [Sample(f"{n}", "toy", (Message("user", "?" * (n * 7 % 150)),), (), "direct") for n in range(150)]
+SAMPLES = [Sample(f"{n}", "toy", (Message("user", "?" * (n * 7 % 150)),), (), "direct") for n in range(300)]
 
 
 def completion(sample: Sample, text: str = "é\ud83d") -> Completion:

@@ -105,6 +105,7 @@ def test_too_little_is_a_warning_with_what_to_do(
 ) -> None:
     file = str(write_run_file())
     words = [file, "dpo.num_train_epochs=1", "dpo.gradient_accumulation_steps=2", "sft.num_train_epochs=6"]
+    words.append("evaluate.benchmarks.1.max_new_tokens=96")
     assert main(["check", *words]) == 0
     shown = capsys.readouterr().out
     assert "INFO: sft: 36 steps with 24 rows" in shown

@@ -10,13 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from calltune.config.run_file import Config
 from calltune.config.stages import of_round
-from calltune.data.rows import read_examples
-from calltune.deciding.making import too_few_held_out
 from calltune.evaluation.benchmarks import decides, is_free
 from calltune.evaluation.decisions import deciding
 from calltune.evaluation.jobs import SAMPLES_BETWEEN_SAVES, Job, ask, num_characters, open_backend, read_jobs
 from calltune.evaluation.power import power_line
-from calltune.evaluation.room import Known, cut_off, known_answers
 from calltune.models.beginnings import MOST_TOKENS
 from calltune.runtime.notes import Notes
 
@@ -72,6 +69,8 @@ def tell_plan(
     """Tell how much there is to train on and to ask, and the plan; return its seconds, None where none say."""
     if not config.stages and not config.evaluate.benchmarks:
         return None
+    from calltune.deciding.making import too_few_held_out
+    from calltune.evaluation.room import cut_off, known_answers
     from calltune.training import estimate as plan
     from calltune.training.steady import Budget
 
@@ -107,6 +106,9 @@ def tell_plan(
 
 def weigh_room(config: Config, chat: "Chat", notes: Notes) -> None:
     """Warn of mining that cuts off what the training rows answer."""
+    from calltune.data.rows import read_examples
+    from calltune.evaluation.room import Known, cut_off
+
     rows = read_examples(config.run_folder / "data" / "train.jsonl")
     known = (Known(row.id, row.prompt, row.tools, row.answers[0]) for row in rows)
     if config.mine and (line := cut_off(chat, known, config.mine.max_new_tokens, f"mine.{_ROOM}")):
