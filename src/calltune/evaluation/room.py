@@ -10,7 +10,7 @@ from calltune.evaluation.jobs import Job
 from calltune.files.json_lines import json_text
 from calltune.types import Message, Sample, Tool
 
-_MEASURED = 50  # of the answers with the most characters, among which the one with the most tokens is
+_MEASURED = 50  # of the answers with the most characters; one with fewer is not expected to have more tokens
 
 
 @dataclass(frozen=True, slots=True)

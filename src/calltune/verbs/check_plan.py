@@ -83,7 +83,7 @@ def tell_plan(
         first = next(place for place, each in enumerate(plans) if each.stage == "dpo")
         plans.insert(first + number - 1, replace(plans[first], stage=of_round("dpo", number)))
     if config.mine:
-        weigh_room(config, chat, notes)
+        _weigh_room(config, chat, notes)
     jobs = read_jobs(config)
     if jobs:
         plans.append(_plan_evaluation(config, jobs, budget))
@@ -104,7 +104,7 @@ def tell_plan(
     return seconds
 
 
-def weigh_room(config: Config, chat: "Chat", notes: Notes) -> None:
+def _weigh_room(config: Config, chat: "Chat", notes: Notes) -> None:
     """Warn of mining that cuts off what the training rows answer."""
     from calltune.data.rows import read_examples
     from calltune.evaluation.room import Known, cut_off
