@@ -19,6 +19,7 @@ from calltune.config.entries import load_module
 from calltune.config.run_file import Config, load_config
 from calltune.config.secrets import conceal, holds_secret, names_secret
 from calltune.data.sources import SOURCES
+from calltune.errors import ConfigError
 from calltune.evaluation.benchmarks import BENCHMARKS
 from calltune.models.backends import BACKENDS
 
@@ -173,6 +174,14 @@ def test_what_has_a_secrets_name_is_one(tmp_path: Path, key: str, value: Any) ->
     with pytest.raises(Exception, match=f"'{key}.*a run file holds no secret; ") as error:
         load_config(file)
     assert not any(word in str(error.value) for word in ("hunter2", "4711"))
+
+
+@pytest.mark.parametrize("key", ["mine.max_new_token", "sft.num_token"])
+def test_a_misspelt_number_of_tokens_is_no_secret(tmp_path: Path, key: str) -> None:
+    file = tmp_path / "run.json"
+    file.write_text(json.dumps(planted(tuple(key.split(".")), 96)))
+    with pytest.raises(ConfigError, match=r"unknown key '\w+\.\w+'"):
+        load_config(file)
 
 
 def test_a_wrong_pair_of_keys_does_not_show_its_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

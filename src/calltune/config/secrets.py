@@ -26,6 +26,9 @@ _KEYS_OF = frozenset({"api", "access", "private", "secret", "account", "auth", "
 
 _TOKENS_OF_A_VOCABULARY = frozenset(["pad", "eos", "bos", "unk", "mask", "sep", "cls", "image", "audio", "video"])
 
+_COUNTS = frozenset(["max", "min", "num"])
+"""A name that begins so and ends with `token` is a number's, misspelt, such as `max_new_token`."""
+
 _POINTERS = frozenset(["env", "arn", "name", "file", "path", "folder", "id", "type"])
 """A name that ends so says where a secret is, or of which kind, and does not hold it."""
 
@@ -77,7 +80,7 @@ def names_secret(name: str) -> bool:
         return bool(before)
     if words[-1] in ("key", "keys"):
         return before in _KEYS_OF
-    return words[-1] == "token" and before not in _TOKENS_OF_A_VOCABULARY
+    return words[-1] == "token" and before not in _TOKENS_OF_A_VOCABULARY and words[0] not in _COUNTS
 
 
 def holds_secret(text: str) -> bool:
