@@ -56,6 +56,20 @@ ARMS: dict[str, dict[str, Any]] = {
     },
     "grpo, three times the rate": {**REINFORCED, "grpo": {**GRPO, "learning_rate": 3e-5}},
     "twice over the pairs": {"dpo.num_train_epochs": 2},
+    "ten times the rate": {"dpo.learning_rate": Times(10)},
+    "thirty times the rate": {"dpo.learning_rate": Times(30)},
+    "even calls, ten times the rate": {
+        "mine.even_calls": True,
+        "mine.given_share": 0.0,
+        "dpo.learning_rate": Times(10),
+    },
+}
+# No preferences at all: more SFT on the chosen answers of the run file's pairs, for as many steps of as many rows.
+CONTROLS: dict[str, dict[str, Any]] = {
+    "control": {},
+    "control, a third of the rate": {"sft.learning_rate": Times(1 / 3)},
+    "control, a tenth of the rate": {"sft.learning_rate": Times(1 / 10)},
+    "control, a thirtieth of the rate": {"sft.learning_rate": Times(1 / 30)},
 }
 
 

@@ -28,7 +28,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from agent_arms import ARMS, laid_over, plain
+from agent_arms import ARMS, CONTROLS, laid_over, plain
 from ladder import FIGURES, ROOT, metrics, one_by_one, read, read_lines, summary
 
 RUN_FILE = ROOT / "examples" / "agent-smollm2.toml"
@@ -44,9 +44,9 @@ def main() -> None:
         measure_all(words)
     found = record(words)
     if words.final_of_best:
-        best = max((arm for arm in words.arms if arm != CONTROL), key=lambda arm: behavior(found, arm))
+        best = max((arm for arm in words.arms if arm in ARMS), key=lambda arm: behavior(found, arm))
         words.output, words.split = words.first / "final", "final"
-        words.arms = [best, *(arm for arm in (CONTROL,) if arm in words.arms)]
+        words.arms = [best, *(arm for arm in words.arms if arm in CONTROLS)]
         if not words.only_record:
             with ProcessPoolExecutor(words.at_once, multiprocessing.get_context("spawn")) as pool:
                 asked = [pool.submit(again, words, seed, arm) for arm in (*words.arms, SFT) for seed in words.seeds]
@@ -96,7 +96,7 @@ def options() -> argparse.Namespace:
         "--split", choices=["development", "final"], default="development", help="final is looked at once"
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--arms", nargs="+", default=["dpo", CONTROL], choices=["all", *ARMS, CONTROL])
+    parser.add_argument("--arms", nargs="+", default=["dpo", CONTROL], choices=["all", *ARMS, *CONTROLS])
     parser.add_argument("--threads", type=int, default=1, help="of each run")
     parser.add_argument("--at-once", type=int, default=1, help="runs side by side")
     parser.add_argument("--only-free", action="store_true", help="leave out which of four written answers is likeliest")
@@ -109,7 +109,7 @@ def options() -> argparse.Namespace:
     )
     parser.add_argument("--only-record", action="store_true", help="train nothing; write the record of what is there")
     words = parser.parse_args()
-    words.arms = [*ARMS, CONTROL] if words.arms == ["all"] else words.arms
+    words.arms = [*ARMS, *CONTROLS] if words.arms == ["all"] else words.arms
     laid = {each.split("=")[0] for each in words.set}
     if undone := [arm for arm in words.arms if laid & ARMS.get(arm, {}).keys()]:
         parser.error(f"--set says what these arms change: {', '.join(undone)}")
@@ -136,7 +136,7 @@ def again(words: argparse.Namespace, seed: int, arm: str) -> None:
         if (before / part).is_dir():
             shutil.copytree(before / part, own / part, copy_function=os.link)
     changes = json.loads(before.with_name(f"{before.name}.changes.json").read_text(encoding="utf-8"))
-    if arm == CONTROL:
+    if arm in CONTROLS:
         # Its rows are of its own; the questions are the others'.
         test = folder(words, seed, "questions") / "data" / "test.jsonl"
         do(words, seed, "questions", {}, ["prepare"])
@@ -149,8 +149,8 @@ def measure(words: argparse.Namespace, seed: int, arm: str) -> None:
     if arm != SFT and time.time() > words.deadline:
         raise TimeoutError("the time is up")
     first, own = folder(words, seed, "first"), folder(words, seed, arm)
-    if arm == CONTROL:
-        do(words, seed, arm, continued(words, first), ["prepare", "sft", "evaluate"])
+    if arm in CONTROLS:
+        do(words, seed, arm, {**continued(words, first), **CONTROLS[arm]}, ["prepare", "sft", "evaluate"])
         return
     for part in ("data", "sft", "answers"):
         # What is complete is read and never written again.
@@ -209,7 +209,7 @@ def do(words: argparse.Namespace, seed: int, arm: str, changes: dict[str, Any], 
     file = place.with_name(f"{place.name}.json")
     file.write_text(json.dumps(table, allow_nan=False), encoding="utf-8")
     # An arm without mining has no use for its keys, and the control has rows of its own.
-    unused = tuple(f"{name}." for name in ("mine", "dpo", "grpo") if name not in table) + ("data.",) * (arm == CONTROL)
+    unused = tuple(f"{name}." for name in ("mine", "dpo", "grpo") if name not in table) + ("data.",) * (arm in CONTROLS)
     given = [each for each in words.set if not each.startswith(unused)]
     with place.with_name(f"{place.name}.log").open("a", encoding="utf-8") as log:
         for verb in verbs:
@@ -229,8 +229,9 @@ def record(words: argparse.Namespace) -> dict[str, Any]:
     asked = words.arms
     words.arms = [arm for arm in asked if all(is_measured(words, seed, arm) for seed in words.seeds)]
     seeds = [one_seed(words, seed) for seed in words.seeds]
-    arms = [arm for arm in words.arms if arm != CONTROL]
-    differences = [("sft", "base"), *((arm, SFT) for arm in words.arms), *((arm, CONTROL) for arm in arms)]
+    controls = [arm for arm in words.arms if arm in CONTROLS]
+    differences = [("sft", "base"), *((arm, SFT) for arm in words.arms)]
+    differences += [(arm, control) for arm in words.arms if arm in ARMS for control in controls]
     sources = seeds[0]["sources"]
     is_asked = {name: any(v is not None for v in seeds[0]["by_question"][SFT][name]) for name in FIGURES}
     figures = {name: text for name, text in FIGURES.items() if is_asked[name]}
@@ -241,7 +242,9 @@ def record(words: argparse.Namespace) -> dict[str, Any]:
         "laid_over": words.set,
         "left_out": [arm for arm in asked if arm not in words.arms],
         "arms": {
-            arm: plain(words.table, ARMS[arm]) if arm in ARMS else "more SFT on the chosen answers"
+            arm: plain(words.table, ARMS[arm])
+            if arm in ARMS
+            else {"more SFT on the chosen answers": plain(words.table, CONTROLS[arm])}
             for arm in words.arms
         },
         "num_questions": {name: sum(part in (None, s) for s in sources) for name, part in of_parts.items()},
@@ -265,7 +268,7 @@ def is_measured(words: argparse.Namespace, seed: int, arm: str) -> bool:
 
 def checkpoint(arm: str) -> str:
     """The checkpoint that an arm makes."""
-    return "sft" if arm in (SFT, CONTROL) else ARMS[arm].get("stages", ["dpo"])[-1]
+    return "sft" if arm == SFT or arm in CONTROLS else ARMS[arm].get("stages", ["dpo"])[-1]
 
 
 def device() -> str:

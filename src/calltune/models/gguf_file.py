@@ -11,8 +11,8 @@ import shutil
 import struct
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
-from contextlib import redirect_stderr
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -74,9 +74,8 @@ def read_gguf(file: Path, output: Path) -> Path:
     if find_spec("gguf") is None:
         raise ModelError(f"model '{file}': needs the package 'gguf': pip install 'calltune[gguf]'")
     metadata, kinds = _metadata(file)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".reading-", dir=folder.parent) as place:
-        made = Path(place) / "model"
+    with _place_in(output) as place:
+        made = place / "model"
         say(f"model '{file}': {_told(kinds)}, into {folder}")
         _convert(file, metadata, kinds, made)
         origin = {"file": file.name, "sha256": sha256, "name": str(metadata.get("general.name", ""))}
@@ -86,6 +85,21 @@ def read_gguf(file: Path, output: Path) -> Path:
             shutil.rmtree(folder, ignore_errors=True)
             made.rename(folder)
     return folder
+
+
+@contextmanager
+def _place_in(output: Path) -> Iterator[Path]:
+    """A folder to write in, which is gone at the end; so are, where they hold nothing, the folders that it lay in."""
+    parent = output / FOLDER
+    made = [each for each in (parent, output) if not each.exists()]
+    parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".reading-", dir=parent) as place:
+            yield Path(place)
+    finally:
+        with suppress(OSError):
+            for each in made:
+                each.rmdir()
 
 
 def _sha256(file: Path) -> str:

@@ -61,7 +61,7 @@ def get_ready(settings: StageSettings, recipe: Recipe, run_folder: Path, model: 
     if recipe.rewards:
         watched = fit_questions(asking_chat(chat, settings), recipe, validation, settings, model)
     else:
-        watched = fit_rows(chat, recipe, validation, rows.max_length, thinking=settings.thinking)
+        watched = fit_rows(chat, recipe, validation, rows.max_length, thinking=settings.thinking, needed=False)
     plan = plan_tuning(settings, model)
     check_tokens(plan.skeleton, chat, [chat.tokenizer.pad_token_id, rows.highest_token, watched.highest_token])
     _require_packable(settings, plan)

@@ -81,6 +81,7 @@ def fit_rows(
     max_length: int | None,
     group_by: GroupBy | None = None,
     thinking: str = "off",
+    needed: bool = True,
 ) -> FittedRows:
     """Write every row as text, measure it, and leave out, whole, those that do not fit.
 
@@ -90,9 +91,10 @@ def fit_rows(
         max_length: in tokens of prompt and longest answer; None takes the longest row's.
         group_by: what rows of one group have in common; without it each is in a group of its own.
         thinking: what `[chat] thinking` says; with "both" a row with a thought is taken without it, too.
+        needed: whether there is nothing to do without rows; those that only watch over a stage may all be too long.
 
     Raises:
-        DataError: no row fits.
+        DataError: no row fits of those that are needed.
     """
     rows = recipe.read(file)
     if thinking == "both":
@@ -106,7 +108,7 @@ def fit_rows(
     longest = [max(answers) for _, answers in lengths]
     limit = max_length or max(longest, default=0)
     fits = [number for number, length in enumerate(longest) if length <= limit]
-    if rows and not fits:
+    if rows and not fits and needed:
         raise DataError(f"{file}: no row fits into max_length = {limit}; the shortest has {min(longest)} tokens")
     too_long = [row.id for row, length in zip(rows, longest, strict=True) if length > limit]
     tokens = sum(sum(lengths[number][1]) for number in fits)
