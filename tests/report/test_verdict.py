@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from calltune.evaluation.jobs import open_benchmarks
 from calltune.report.decision import narrowest
 from calltune.report.findings import Findings, find
 from calltune.report.results import checkpoints, read_results
+from calltune.report.tiles import sentence
 from calltune.types import BEHAVIORS, Completion, Message, ToolCall
 
 GATE = '[gate]\nrules = ["when2call.acc_norm >= {}"]\n'
@@ -92,6 +94,10 @@ def test_tiles_and_sentence(tmp_path: Path) -> None:
     assert verdict.sentence == (
         "dpo decides rightly in 10 of 40 questions (base: 10, the same), makes 0 of 10 due calls exactly as expected "
         "(base: 0, the same) and breaks the call in 0 of 40 answers (base: 0, the same)."
+    )
+    larger = [replace(tile, num_rows=3652, before=0.0002, after=1 / 3) for tile in verdict.tiles]
+    assert sentence(larger, "base", "dpo").startswith(
+        "dpo decides rightly in 33.3 % of 3,652 questions (base: under 0.1 %, which may be chance), makes 33.3 % of "
     )
 
 

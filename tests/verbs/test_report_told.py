@@ -50,6 +50,11 @@ def test_the_verdict_and_a_row_per_benchmark_come_first(tmp_path: Path, capsys: 
         ({"base": 0.1, "sft": 0.9, "dpo": 0.4}, 80, "calltune export {} export.checkpoint=sft"),
         ({"base": 0.5, "dpo": 0.5}, 4, "calltune evaluate {}, once the benchmarks hold more questions"),
         ({"base": 0.5}, 80, "calltune run {}"),
+        (
+            {"sft": 0.5},
+            80,
+            """calltune evaluate {} 'evaluate.checkpoints=["base", "sft"]', for something to compare it with""",
+        ),
     ],
 )
 def test_the_next_command_fits_the_verdict(

@@ -12,6 +12,8 @@ from calltune.report.results import Measured
 
 TILES = ("right decision", "exact calls", "broken calls")
 BROKEN = TILES[2]
+COUNTED = 100
+"""Of so many questions at most a sentence tells how many; of more, the percentage."""
 Denominators = Mapping[str, Mapping[str, Mapping[str, int]]]
 """By benchmark, checkpoint and metric how many rows the metric is about."""
 
@@ -97,16 +99,20 @@ def _told(tile: Tile, first: str, last: str) -> str:
         "exact calls": ("makes", "due calls exactly as expected"),
         "broken calls": ("breaks the call in", "answers"),
     }
-    of = tile.num_rows if tile.num_rows and tile.num_rows <= 100 else 100
     verb, noun = verbs.get(tile.name, (f"reaches ({tile.name})", "questions"))
-    after = f"{verb} {_number(tile.after or 0.0, of)} of {of} {noun}"
+    counts = tile.num_rows is not None and 0 < tile.num_rows <= COUNTED
+    asked = f"{tile.num_rows:,} {noun}" if tile.num_rows else f"the {noun}"
+
+    def share(value: float) -> str:
+        return f"{round(value * (tile.num_rows or 0))}" if counts else _percent(value)
+
+    after = f"{verb} {share(tile.after or 0.0)} of {asked}"
     if tile.before is None:
         return after
     change = {"uncertain": ", which may be chance", "worse": ", so that is worse"}.get(tile.direction, "")
     change = ", the same" if tile.before == tile.after else change
-    return f"{after} ({first}: {_number(tile.before, of)}{change})"
+    return f"{after} ({first}: {share(tile.before)}{change})"
 
 
-def _number(share: float, of: int) -> str:
-    number = round(share * of)
-    return "fewer than 1" if share and not number else f"{number}"
+def _percent(share: float) -> str:
+    return "under 0.1 %" if 0 < share < 0.0005 else f"{100 * share:.1f} %"

@@ -1,5 +1,8 @@
 """What the terminal shows of a report: first a verdict, a sentence and a row per benchmark, then all the tables."""
 
+import json
+import shlex
+
 from calltune.report.findings import Findings
 from calltune.report.finite import NOT_FINITE, is_finite
 from calltune.report.headline import points
@@ -53,6 +56,10 @@ def next_command(findings: Findings, full: bool) -> str:
         return mend if full else f"calltune report {words} --full"
     if verdict.word == "Too few questions":
         return f"calltune evaluate {words}, once the benchmarks hold more questions"
+    if verdict.before == verdict.after != "base":
+        both = json.dumps(["base", verdict.after], allow_nan=False)
+        compared = shlex.quote(f"evaluate.checkpoints={both}")
+        return f"calltune evaluate {words} {compared}, for something to compare it with"
     return f"calltune run {words}"
 
 
