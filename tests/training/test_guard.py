@@ -37,8 +37,10 @@ QUESTIONS = [question(behavior, number) for number in range(8) for behavior in B
 RIGHT = tuple(each.behavior for each in QUESTIONS)
 
 
-def check(step: int, given: tuple[str, ...], exact: bool = False) -> Check:
-    return Check(step, given, tuple(exact and does == "tool_call" for does in given), 0.0)  # type: ignore[arg-type]
+def check(step: int, given: tuple[str, ...], exact: bool = False, num_endless: int = 0) -> Check:
+    are_exact = tuple(exact and does == "tool_call" for does in given)
+    are_endless = tuple(number < num_endless for number in range(len(given)))
+    return Check(step, given, are_exact, are_endless, 0.0)  # type: ignore[arg-type]
 
 
 def instead(behavior: str, given: str, count: int = 8) -> tuple[str, ...]:
@@ -93,7 +95,36 @@ def test_all_classes_together_and_malformed_answers() -> None:
         "the rate of malformed answers rose from 0.00 to 0.50 (32 questions)"
     )
     # A check of fewer questions is compared over these.
-    assert collapse(QUESTIONS, start, check(9, half[:4]), 0.3) == ""
+    assert collapse(QUESTIONS, start, check(9, half[:4]), 0.3).startswith(
+        "behaviour accuracy fell from 1.00 to 0.00 (4"
+    )
+
+
+def test_a_class_of_few_questions_that_is_lost_whole_is_a_collapse() -> None:
+    """Sixteen questions are four of each class: a sign test of four can show nothing."""
+    start, lost = check(0, RIGHT[:16]), check(8, instead("tool_call", "direct")[:16])
+    assert collapse(QUESTIONS, start, lost, 0.3) == "the recall of tool_call fell from 1.00 to 0.00 (4 questions)"
+    assert collapse(QUESTIONS, start, check(8, instead("tool_call", "direct", 3)[:16]), 0.3) == ""
+    before = check(0, instead("tool_call", "direct", 1)[:16])
+    assert collapse(QUESTIONS, before, lost, 0.3) == ""
+    # Two of two may be chance.
+    assert collapse(QUESTIONS, check(0, RIGHT[:8]), check(8, instead("tool_call", "direct")[:8]), 0.3) == ""
+
+
+def test_answers_that_no_longer_end_are_a_collapse() -> None:
+    """Read as far as they go, all of them do what they should."""
+    start = check(0, RIGHT)
+    babble = check(8, RIGHT, num_endless=24)
+    assert (
+        collapse(QUESTIONS, start, babble, 0.3) == "the rate of endless answers rose from 0.00 to 0.75 (32 questions)"
+    )
+    assert measures(QUESTIONS, babble)["endless_rate"] == 0.75
+    assert collapse(QUESTIONS, start, check(8, RIGHT, num_endless=8), 0.3) == ""
+    # A model that always wrote at length does no worse.
+    assert collapse(QUESTIONS, babble, check(8, RIGHT, num_endless=28), 0.3) == ""
+    # Of a check from before this was counted none is known.
+    old = {name: value for name, value in start.as_json().items() if name != "are_endless"}
+    assert check_from(old) == start
 
 
 def test_measures_and_rank() -> None:

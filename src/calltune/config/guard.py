@@ -33,8 +33,8 @@ class GuardConfig(Table):
     fewer are asked, or less often, and a line says so."""
 
     most_drop: Share = 0.3
-    """How far the recall of a behaviour may fall below that at the stage's start, or the rate of malformed answers rise
-    above it, as a share. A fall that may be chance at so few questions is none."""
+    """How far the recall of a behaviour may fall below that at the stage's start, or the rate of malformed or
+    endless answers rise above it, as a share. A fall that may be chance at so few questions is none."""
 
     on_collapse: Literal["stop", "best"] = "stop"
     """What comes of a larger fall. "stop" ends the command with exit code 4, "best" ends the stage, whose model is then

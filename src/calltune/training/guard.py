@@ -162,7 +162,7 @@ class Guard(TrainerCallback):
     def _start(self, step: int) -> Check:
         """The first check, on one process: as many questions as there is time for in every check."""
         self._time.first_step_ends()
-        answers: list[tuple[Any, bool]] = []
+        answers: list[tuple[Any, bool, bool]] = []
         size = len({question.behavior for question in self._questions})
         while size:
             begun = time.perf_counter()
@@ -186,10 +186,13 @@ class Guard(TrainerCallback):
         answers = self._answers(0, len(self._checks[0].shown))
         return Check(step, *_columns(answers), self._time.took(time.perf_counter() - begun)).as_json()
 
-    def _answers(self, start: int, stop: int) -> list[tuple[Any, bool]]:
+    def _answers(self, start: int, stop: int) -> list[tuple[Any, bool, bool]]:
         asked = self._questions[start:stop]
         completions = self._model.answer([question.sample for question in asked], self._room)
-        return [shown(self._chat, question, found) for question, found in zip(asked, completions, strict=True)]
+        return [
+            (*shown(self._chat, each, found), found.status == "truncated" and each.num_answer_tokens <= self._room)
+            for each, found in zip(asked, completions, strict=True)
+        ]
 
     def _add(self, check: Check) -> None:
         self._checks.append(check)
@@ -231,6 +234,7 @@ class Guard(TrainerCallback):
                     "metrics": measures(self._questions, check),
                     "shown": check.shown,
                     "are_exact": check.are_exact,
+                    "are_endless": check.are_endless,
                     "seconds": round(check.seconds, 3),
                 }
                 for check in self._checks
@@ -262,5 +266,6 @@ class Guard(TrainerCallback):
         return f"{text}; the model of {kept.name} is kept" if kept else text
 
 
-def _columns(answers: Sequence[tuple[Any, bool]]) -> tuple[tuple[Any, ...], tuple[bool, ...]]:
-    return tuple(does for does, _ in answers), tuple(exact for _, exact in answers)
+def _columns(answers: Sequence[tuple[Any, bool, bool]]) -> tuple[tuple[Any, ...], tuple[bool, ...], tuple[bool, ...]]:
+    does, exact, endless = zip(*answers, strict=True)
+    return does, exact, endless

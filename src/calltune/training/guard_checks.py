@@ -34,11 +34,16 @@ _WORDS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What the model did after an optimiser step with each of the first questions, and which calls were exact."""
+    """What the model did after an optimiser step with each of the first questions.
+
+    `are_exact` tells which calls were the known ones, `are_endless` which answers did not end in room enough for the
+    known one.
+    """
 
     step: int
     shown: tuple[Shown, ...]
     are_exact: tuple[bool, ...]
+    are_endless: tuple[bool, ...]
     seconds: float
 
     def as_json(self) -> dict[str, Any]:
@@ -47,8 +52,9 @@ class Check:
 
 
 def check_from(state: Mapping[str, Any]) -> Check:
-    """A check from what `as_json` gave."""
-    return Check(state["step"], tuple(state["shown"]), tuple(state["are_exact"]), state["seconds"])
+    """A check from what `as_json` gave; older ones do not know which answers were endless, and none counts as such."""
+    endless = state.get("are_endless", [False] * len(state["shown"]))
+    return Check(state["step"], tuple(state["shown"]), tuple(state["are_exact"]), tuple(endless), state["seconds"])
 
 
 def shown(chat: Chat, question: GuardQuestion, completion: Completion) -> tuple[Shown, bool]:
@@ -74,6 +80,7 @@ def measures(questions: Sequence[GuardQuestion], check: Check) -> dict[str, floa
     found: dict[str, float] = {
         "behavior_accuracy": _share(question.behavior == does for question, does, _ in asked),
         "malformed_rate": _share(does == "malformed" for does in check.shown),
+        "endless_rate": _share(check.are_endless),
     }
     if due:
         found["exact_call_rate"] = _share(exact for _, exact in due)
@@ -97,7 +104,7 @@ def told(found: Mapping[str, float]) -> str:
     calls = [f"{words} {found[name]:.2f}" for name, words in names.items() if name in found]
     return (
         f"right {found['behavior_accuracy']:.2f} ({', '.join(recalls)}), calls {', '.join(calls)}, "
-        f"malformed {found['malformed_rate']:.2f}"
+        f"malformed {found['malformed_rate']:.2f}, endless {found['endless_rate']:.2f}"
     )
 
 
@@ -123,6 +130,8 @@ def collapse(questions: Sequence[GuardQuestion], start: Check, now: Check, most_
     if _share(right[1]) <= _share(right[0]):
         # A model that learns to call writes some of its first calls malformed, and is better than it was.
         rules.append(_Rule("the rate of malformed answers", well_formed[0], well_formed[1], is_bad_rate=True))
+    ended = [[not endless for endless in each.are_endless[:count]] for each in (start, now)]
+    rules.append(_Rule("the rate of endless answers", ended[0], ended[1], is_bad_rate=True))
     return ", and ".join(rule.told for rule in rules if rule.is_broken(most_drop))
 
 
@@ -148,7 +157,13 @@ class _Rule:
 
 
 def _is_beyond_chance(old: Sequence[bool], new: Sequence[bool]) -> bool:
-    """Whether so many turned wrong, and so few right, that chance alone would hardly do it (an exact sign test)."""
+    """Whether so many turned wrong, and so few right, that chance alone would hardly do it (an exact sign test).
+
+    Where all were right and none is now, nothing could have turned right. There the question is how likely one and the
+    same recall gives all of n and then none of n: at most 4 ** -n, so that three questions can show a whole loss.
+    """
+    if all(old) and not any(new):
+        return 4 ** -len(old) <= _CHANCE
     lost = sum(was and not now for was, now in zip(old, new, strict=True))
     changed = lost + sum(now and not was for was, now in zip(old, new, strict=True))
     return sum(comb(changed, number) for number in range(lost, changed + 1)) <= _CHANCE * 2**changed
