@@ -41,6 +41,8 @@ ARMS: dict[str, dict[str, Any]] = {
     "three quarters given": {"mine.given_share": 0.75},
     "three times the rate": {"dpo.learning_rate": Times(3)},
     "a third of the rate": {"dpo.learning_rate": Times(1 / 3)},
+    "all given, a third of the rate": {"mine": None, "dpo.learning_rate": Times(1 / 3)},
+    "half given, a third of the rate": {"mine.given_share": 0.5, "dpo.learning_rate": Times(1 / 3)},
     "sigmoid alone": {"dpo.loss_type": ["sigmoid"], "dpo.loss_weights": [1.0]},
     "ipo alone": {"dpo.loss_type": ["ipo"], "dpo.loss_weights": [1.0]},
     "sigmoid_norm alone": {"dpo.loss_type": ["sigmoid_norm"], "dpo.loss_weights": [1.0]},
