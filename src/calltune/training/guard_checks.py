@@ -125,7 +125,8 @@ def collapse(questions: Sequence[GuardQuestion], start: Check, now: Check, most_
         own, others = ([n for n in range(count) if (due[n] == behavior) is wanted] for wanted in (True, False))
         flags = [[shown[n] == behavior for n in own] for shown in (before, after)]
         habits = [_share(shown[n] == behavior for n in others) for shown in (before, after)]
-        rules.append(_Rule(f"the recall of {behavior}", flags[0], flags[1], more_needless=habits[1] - habits[0]))
+        more = habits[1] - habits[0]
+        rules.append(_Rule(f"the recall of {behavior}", flags[0], flags[1], more_needless=more, is_class=True))
     well_formed = [[does != "malformed" for does in shown] for shown in (before, after)]
     if _share(right[1]) <= _share(right[0]):
         # A model that learns to call writes some of its first calls malformed, and is better than it was.
@@ -144,10 +145,21 @@ class _Rule:
     new: Sequence[bool]
     more_needless: float = 0.0
     is_bad_rate: bool = False
+    is_class: bool = False
 
     def is_broken(self, most_drop: float) -> bool:
         fall = _share(self.old) - _share(self.new)
-        return min(fall, fall + self.more_needless) > most_drop and _is_beyond_chance(self.old, self.new)
+        is_sure = _is_beyond_chance(self.old, self.new) or (self.is_class and self._is_lost_whole)
+        return min(fall, fall + self.more_needless) > most_drop and is_sure
+
+    @property
+    def _is_lost_whole(self) -> bool:
+        """Whether all were right and none is now, where one and the same recall would hardly give both.
+
+        Nothing could have turned right there, so a sign test asks too much of a class of few questions. A recall gives
+        all of n and then none of n with a probability of at most 4 ** -n: three questions are enough.
+        """
+        return all(self.old) and not any(self.new) and 4 ** -len(self.old) <= _CHANCE
 
     @property
     def told(self) -> str:
@@ -157,13 +169,7 @@ class _Rule:
 
 
 def _is_beyond_chance(old: Sequence[bool], new: Sequence[bool]) -> bool:
-    """Whether so many turned wrong, and so few right, that chance alone would hardly do it (an exact sign test).
-
-    Where all were right and none is now, nothing could have turned right. There the question is how likely one and the
-    same recall gives all of n and then none of n: at most 4 ** -n, so that three questions can show a whole loss.
-    """
-    if all(old) and not any(new):
-        return 4 ** -len(old) <= _CHANCE
+    """Whether so many turned wrong, and so few right, that chance alone would hardly do it (an exact sign test)."""
     lost = sum(was and not now for was, now in zip(old, new, strict=True))
     changed = lost + sum(now and not was for was, now in zip(old, new, strict=True))
     return sum(comb(changed, number) for number in range(lost, changed + 1)) <= _CHANCE * 2**changed
