@@ -6,10 +6,9 @@ None takes a table out; a `Times` multiplies what the run file says.
 import copy
 import tomllib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+from ladder import ROOT
 
 
 @dataclass(frozen=True)
@@ -62,32 +61,20 @@ ARMS: dict[str, dict[str, Any]] = {
     },
     "grpo of the quickstart": {
         **REINFORCED,
-        "grpo": tomllib.loads((EXAMPLES / "quickstart-grpo.toml").read_text(encoding="utf-8"))["grpo"],
+        "grpo": tomllib.loads((ROOT / "examples" / "quickstart-grpo.toml").read_text(encoding="utf-8"))["grpo"],
     },
     "grpo, three times the rate": {**REINFORCED, "grpo": {**GRPO, "learning_rate": 3e-5}},
     "twice over the pairs": {"dpo.num_train_epochs": 2},
     "ten times the rate": {"dpo.learning_rate": Times(10)},
-    "thirty times the rate": {"dpo.learning_rate": Times(30)},
-    "mostly imitation, ten times the rate": {
-        "dpo.loss_weights": [0.08, 0.02, 1.0],
-        "dpo.learning_rate": Times(10),
-    },
     "mostly imitation, thirty times the rate": {
         "dpo.loss_weights": [0.08, 0.02, 1.0],
         "dpo.learning_rate": Times(30),
-    },
-    "even calls, ten times the rate": {
-        "mine.even_calls": True,
-        "mine.given_share": 0.0,
-        "dpo.learning_rate": Times(10),
     },
 }
 # No preferences at all: more SFT on the chosen answers of the run file's pairs, for as many steps of as many rows.
 CONTROLS: dict[str, dict[str, Any]] = {
     "control": {},
     "control, half of the rate": {"sft.learning_rate": Times(1 / 2)},
-    "control, a third of the rate": {"sft.learning_rate": Times(1 / 3)},
-    "control, a tenth of the rate": {"sft.learning_rate": Times(1 / 10)},
     "control, a thirtieth of the rate": {"sft.learning_rate": Times(1 / 30)},
 }
 

@@ -1,14 +1,14 @@
 """The ladder of examples/agent-smollm2.toml with several seeds, its control, and other ways to make and use pairs.
 
-make agent
-python scripts/agent_seeds.py --split final > docs/benchmarks/agent.json                          # on a CPU: two hours
-python scripts/agent_seeds.py --arms all --at-once 12 > docs/benchmarks/agent_preferences.json    # on a GPU: minutes
+python scripts/agent_seeds.py --split final > docs/benchmarks/agent.json    # after make agent; two hours on a CPU
+python scripts/agent_seeds.py --run-file examples/quickstart-mine.toml --only-free --arms all  # an arm: a minute a seed
 
 For each seed one SFT model, on questions of that seed's own. `dpo` is the run file's recipe; every other arm changes
 what ARMS says of it, from the same SFT model and, where pairs are mined, from the same drawn answers. `control` is no
 preference training at all: more SFT on the chosen answers of the run file's pairs, for as many steps of as many rows;
-what DPO has over it comes from the rejected answers. Differences are paired by question within a seed and resampled in
-two stages, seeds and then questions. Questions about tools that training never saw are counted apart, too.
+what DPO has over it comes from the rejected answers. Other controls learn at a part of SFT's rate. Differences are
+paired by question within a seed and resampled in two stages, seeds and then questions. Questions about tools that
+training never saw are counted apart, too.
 """
 
 import argparse

@@ -12,7 +12,7 @@ from calltune.report.results import Measured
 
 TILES = ("right decision", "exact calls", "broken calls")
 BROKEN = TILES[2]
-COUNTED = 100
+_COUNTED = 100
 """Of so many questions at most a sentence tells how many; of more, the percentage."""
 Denominators = Mapping[str, Mapping[str, Mapping[str, int]]]
 """By benchmark, checkpoint and metric how many rows the metric is about."""
@@ -100,7 +100,7 @@ def _told(tile: Tile, first: str, last: str) -> str:
         "broken calls": ("breaks the call in", "answers"),
     }
     verb, noun = verbs.get(tile.name, (f"reaches ({tile.name})", "questions"))
-    counts = tile.num_rows is not None and 0 < tile.num_rows <= COUNTED
+    counts = tile.num_rows is not None and 0 < tile.num_rows <= _COUNTED
     asked = f"{tile.num_rows:,} {noun}" if tile.num_rows else f"the {noun}"
 
     def share(value: float) -> str:

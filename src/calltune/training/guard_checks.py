@@ -52,9 +52,9 @@ class Check:
 
 
 def check_from(state: Mapping[str, Any]) -> Check:
-    """A check from what `as_json` gave; older ones do not know which answers were endless, and none counts as such."""
-    endless = state.get("are_endless", [False] * len(state["shown"]))
-    return Check(state["step"], tuple(state["shown"]), tuple(state["are_exact"]), tuple(endless), state["seconds"])
+    """A check from what `as_json` gave."""
+    flags = (tuple(state[name]) for name in ("shown", "are_exact", "are_endless"))
+    return Check(state["step"], *flags, state["seconds"])
 
 
 def shown(chat: Chat, question: GuardQuestion, completion: Completion) -> tuple[Shown, bool]:
