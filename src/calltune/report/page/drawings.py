@@ -31,7 +31,7 @@ _CURVE_NAMES = {
 }
 _GUARDED = (
     {"behavior_accuracy": "right behaviour", "exact_call_rate": "exact calls", "malformed_rate": "malformed"},
-    {"recall_tool_call": "due calls made", "needless_call_rate": "needless calls", "endless_rate": "endless answers"},
+    {"recall_tool_call": "due calls made", "needless_call_rate": "needless calls", "endless_rate": "endless"},
 )
 """What the guard's curves show, and its words for it: at most three fit beside one another."""
 _NUM_TONES = 6
